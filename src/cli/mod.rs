@@ -1,0 +1,1 @@
+//! Command line and configuration file: from words to `Settings`. Pure: nothing here acts.

@@ -1,0 +1,25 @@
+//! Caffeine answers each HTTP request by running an executable.
+//!
+//! > The parent never reads a client's byte. A worker never waits for a client.
+//! > A handler never outlives its request.
+//!
+//! Layers, arrows point down only (`tests/layers.rs` checks it):
+//!
+//! ```text
+//! main.rs      argv in, exit code out
+//! cli          option table, argv, configuration file, help, man page, completions   (pure)
+//! parent       loop, pool of workers, lot of parked connections
+//! worker       one exchange: launch plan, relay, spool
+//! channel      the messages between parent and worker
+//! cgi          meta-variables, handler output head                                    (pure)
+//! http         head parser, target, chunked decoder, response head, date              (pure)
+//! route log scoreboard instance
+//! settings limits                                                                     (pure)
+//! sys          every system call
+//! ```
+
+pub mod cgi;
+pub mod cli;
+pub mod http;
+pub mod limits;
+pub mod settings;

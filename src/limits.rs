@@ -1,0 +1,81 @@
+//! Every limit of the server: its name, default, unit and the reason for the number.
+//!
+//! Plain values; nothing here acts. A limit that depends on the machine (descriptors, free
+//! space) is `None` until the parent resolves it at start.
+
+use std::time::Duration;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// The limits of DESIGN section 7 under their option names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `max-head`: bytes of request line and fields together. 16K: what nginx and Apache accept in total.
+    pub max_head: usize,
+    /// `max-fields`: fields of one head. 100: Apache's `LimitRequestFields`.
+    pub max_fields: usize,
+    /// `max-target`: bytes of the request target. 8K: RFC 9112 section 3 recommends at least 8000.
+    pub max_target: usize,
+    /// `max-body`: bytes of a decoded request body.
+    pub max_body: u64,
+    /// `max-spool`: bytes of one connection's spool.
+    pub max_spool: u64,
+    /// `max-spool-total`: bytes of all spools; `None`: 256M or a quarter of what is free.
+    pub max_spool_total: Option<u64>,
+    /// `max-queue`: clients that wait for a worker.
+    pub max_queue: usize,
+    /// `max-workers`: ceiling of the elastic pool; `None`: 8 times `workers`.
+    pub max_workers: Option<usize>,
+    /// `max-concurrent`: requests of one handler at a time; `None`: three quarters of `max-workers`.
+    pub max_concurrent: Option<usize>,
+    /// `max-connections`: open clients; `None`: (descriptor limit - reserve) / 2, at most 100,000.
+    pub max_connections: Option<usize>,
+    /// `max-connections-per-address`; `None`: a quarter of `max-connections`. Loopback is exempt.
+    pub max_connections_per_address: Option<usize>,
+    /// `head-timeout`: from the first moment the client owes a head until it is complete.
+    pub head_timeout: Duration,
+    /// `progress-timeout`: body or response without a byte of progress.
+    pub progress_timeout: Duration,
+    /// `handler-timeout`: wall clock of one handler.
+    pub handler_timeout: Duration,
+    /// `keep-alive-timeout`: an idle connection between two requests.
+    pub keep_alive_timeout: Duration,
+    /// `queue-timeout`: longest wait for a worker before 503.
+    pub queue_timeout: Duration,
+    /// `kill-grace`: between SIGTERM and SIGKILL to a handler's tree.
+    pub kill_grace: Duration,
+    /// `shutdown-grace`: for requests in flight when the server stops.
+    pub shutdown_grace: Duration,
+    /// `after-exit`: silence on stdout after the handler's exit that ends its response.
+    pub after_exit: Duration,
+    /// `linger`: how long what a client still sends is discarded before the close.
+    pub linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_head: 16 * 1024,
+            max_fields: 100,
+            max_target: 8 * 1024,
+            max_body: 16 * MIB,
+            max_spool: 64 * MIB,
+            max_spool_total: None,
+            max_queue: 1024,
+            max_workers: None,
+            max_concurrent: None,
+            max_connections: None,
+            max_connections_per_address: None,
+            head_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(30),
+            handler_timeout: Duration::from_secs(60),
+            keep_alive_timeout: Duration::from_secs(15),
+            queue_timeout: Duration::from_secs(10),
+            kill_grace: Duration::from_secs(2),
+            shutdown_grace: Duration::from_secs(30),
+            after_exit: Duration::from_millis(200),
+            linger: Duration::from_secs(5),
+        }
+    }
+}

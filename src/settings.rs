@@ -1,0 +1,136 @@
+//! What the server was told to do: the result of command line and configuration file.
+//!
+//! Plain values, filled in by `cli` and read by everything else. Nothing here parses or acts.
+
+use crate::limits::Limits;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Severity of a log line, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Each dispatch, verdict and launch.
+    Debug,
+    /// Start, stop and one receipt per request.
+    Info,
+    /// Something that a handler or client did wrong, or that was refused.
+    Warn,
+    /// Something that the server could not do.
+    Error,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// An address; without a port `Settings::port` holds.
+    Tcp {
+        /// The IPv4 or IPv6 address.
+        addr: IpAddr,
+        /// A port of its own, 0 for any.
+        port: Option<u16>,
+    },
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+/// What a client's FIN before the end of the response means (DESIGN section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfClose {
+    /// Ask: one interim 100 Continue makes a client that is gone answer with RST.
+    Probe,
+    /// A half-close: serve on.
+    Serve,
+    /// The client is gone: end the handler.
+    Gone,
+}
+
+/// What a handler reads its body from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// A pipe when the body fits into it, else a file.
+    Auto,
+    /// Always a pipe, fed while the handler runs.
+    Pipe,
+}
+
+/// Settings of one handler; `None` takes the server's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerSettings {
+    /// The path under which it is requested, `/name`.
+    pub name: Vec<u8>,
+    /// `handler-timeout`.
+    pub handler_timeout: Option<Duration>,
+    /// `max-body`.
+    pub max_body: Option<u64>,
+    /// `max-concurrent`.
+    pub max_concurrent: Option<usize>,
+    /// `half-close`.
+    pub half_close: Option<HalfClose>,
+    /// `stdin`.
+    pub stdin: Stdin,
+    /// `exit-status = strict`: a non-zero exit makes the response a failure.
+    pub strict_exit: bool,
+    /// `detach = yes`: processes that survive the handler are left alone.
+    pub detach: bool,
+    /// `authorization = yes`: the Authorization field reaches the handler.
+    pub authorization: bool,
+    /// `env NAME = value`, in order; after the server's own.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+impl HandlerSettings {
+    /// The settings of a handler that has no section of its own.
+    pub fn new(name: &[u8]) -> Self {
+        Self {
+            name: name.to_vec(),
+            handler_timeout: None,
+            max_body: None,
+            max_concurrent: None,
+            half_close: None,
+            stdin: Stdin::Auto,
+            strict_exit: false,
+            detach: false,
+            authorization: false,
+            env: Vec::new(),
+        }
+    }
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `--path`: the folder with the handlers.
+    pub path: PathBuf,
+    /// `--port`: for every TCP address without one of its own; 0 for any.
+    pub port: u16,
+    /// `--bind`; empty: all addresses, IPv4 and IPv6.
+    pub bind: Vec<Bind>,
+    /// `--workers`: workers that are always there.
+    pub workers: usize,
+    /// `--log-level`.
+    pub log_level: Level,
+    /// `--daemon`.
+    pub daemon: bool,
+    /// `--socket`: the Unix socket between parent and workers.
+    pub socket: PathBuf,
+    /// `--pid-file`.
+    pub pid_file: PathBuf,
+    /// `--log-file`.
+    pub log_file: PathBuf,
+    /// The configuration file that was read, if there was one.
+    pub config: Option<PathBuf>,
+    /// `--index`: the handler that answers for a folder.
+    pub index: OsString,
+    /// `--follow-symlinks`: links may lead out of `path`.
+    pub follow_symlinks: bool,
+    /// `half-close` for handlers without their own.
+    pub half_close: HalfClose,
+    /// `env NAME = value` for every handler.
+    pub env: Vec<(OsString, OsString)>,
+    /// The limits of section 7.
+    pub limits: Limits,
+    /// `[handler /name]` sections.
+    pub handlers: Vec<HandlerSettings>,
+}
