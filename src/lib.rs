@@ -10,6 +10,7 @@
 //! cli          option table, argv, configuration file, help, man page, completions   (pure)
 //! parent       loop, pool of workers, lot of parked connections
 //! worker       one exchange: launch plan, relay, spool
+//! birth        what a worker is born with
 //! channel      the messages between parent and worker
 //! cgi          meta-variables, handler output head                                    (pure)
 //! http         head parser, target, chunked decoder, response head, date              (pure)
@@ -18,8 +19,15 @@
 //! sys          every system call
 //! ```
 
+pub mod birth;
 pub mod cgi;
+pub mod channel;
 pub mod cli;
 pub mod http;
 pub mod limits;
+pub mod log;
+pub mod scoreboard;
 pub mod settings;
+
+#[allow(unsafe_code, reason = "the one layer that makes system calls")]
+pub mod sys;

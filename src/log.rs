@@ -1,0 +1,309 @@
+//! The log: one write(2) per line, `TIME LEVEL [PID] text`. A log that cannot be written never
+//! stops a request: what is lost is counted and said with the next line that gets through.
+
+use crate::settings::Level;
+use crate::sys::fd::{self, AsFd};
+use crate::sys::file::{self, Open};
+use crate::sys::{self, process, time};
+use std::cell::{Cell, RefCell};
+use std::ffi::CString;
+use std::fmt::{self, Write};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// The longest line; what is longer is cut. Below PIPE_BUF, so that a log that is a pipe keeps its
+/// lines whole.
+const LINE_BYTES: usize = 4096;
+
+/// Where the lines of one process go. Every process of the server has its own copy of it.
+pub struct Log {
+    level: Level,
+    path: CString,
+    file: RefCell<Option<OwnedFd>>,
+    stderr: Option<OwnedFd>,
+    lost: Cell<u64>,
+    line: RefCell<Vec<u8>>,
+    clock: RefCell<Clock>,
+}
+
+impl Log {
+    /// Opens the log file, appending. With `stderr` each line goes there too.
+    pub fn open(path: CString, level: Level, stderr: Option<OwnedFd>) -> sys::Result<Self> {
+        let file = file::open_at(None, &path, Open::Append)?;
+        Ok(Self {
+            level,
+            path,
+            file: RefCell::new(Some(file)),
+            stderr,
+            lost: Cell::new(0),
+            line: RefCell::new(Vec::with_capacity(LINE_BYTES)),
+            clock: RefCell::new(Clock::default()),
+        })
+    }
+
+    /// The descriptors that a forked worker must keep.
+    pub fn descriptors(&self) -> Vec<i32> {
+        use std::os::fd::AsRawFd;
+        let file = self.file.borrow().as_ref().map(AsRawFd::as_raw_fd);
+        file.into_iter()
+            .chain(self.stderr.as_ref().map(AsRawFd::as_raw_fd))
+            .collect()
+    }
+
+    /// Opens the file again under its name, after it was moved away (SIGUSR1). The old one stays
+    /// if that fails.
+    pub fn reopen(&self) {
+        match file::open_at(None, &self.path, Open::Append) {
+            Ok(file) => *self.file.borrow_mut() = Some(file),
+            Err(e) => {
+                self.error(format_args!(
+                    "unable to reopen the log {:?}: {e}",
+                    self.path
+                ));
+            }
+        }
+    }
+
+    /// Whether lines of this level are written: ask before costly arguments.
+    pub fn has(&self, level: Level) -> bool {
+        level >= self.level
+    }
+
+    /// Each dispatch, verdict and launch.
+    pub fn debug(&self, text: fmt::Arguments<'_>) {
+        self.write(Level::Debug, text);
+    }
+
+    /// Start, stop, receipts.
+    pub fn info(&self, text: fmt::Arguments<'_>) {
+        self.write(Level::Info, text);
+    }
+
+    /// What a handler or client did wrong.
+    pub fn warn(&self, text: fmt::Arguments<'_>) {
+        self.write(Level::Warn, text);
+    }
+
+    /// What the server could not do.
+    pub fn error(&self, text: fmt::Arguments<'_>) {
+        self.write(Level::Error, text);
+    }
+
+    fn write(&self, level: Level, text: fmt::Arguments<'_>) {
+        if !self.has(level) {
+            return;
+        }
+        if self.lost.get() > 0 {
+            let lost = self.lost.get();
+            if self.put(
+                Level::Warn,
+                format_args!("{lost} log lines were lost: the log could not be written"),
+            ) {
+                self.lost.set(0);
+            }
+        }
+        if !self.put(level, text) {
+            self.lost.set(self.lost.get() + 1);
+        }
+    }
+
+    /// True when the line is in the file.
+    fn put(&self, level: Level, text: fmt::Arguments<'_>) -> bool {
+        let mut line = self.line.borrow_mut();
+        line.clear();
+        self.clock.borrow_mut().stamp(&mut line, time::unix_ms());
+        line.extend_from_slice(match level {
+            Level::Debug => b" DEBUG [",
+            Level::Info => b" INFO [",
+            Level::Warn => b" WARN [",
+            Level::Error => b" ERROR [",
+        });
+        line.extend_from_slice(itoa::Buffer::new().format(process::pid().raw()).as_bytes());
+        line.extend_from_slice(b"] ");
+        // The sink cuts instead of failing.
+        let _ = Sink(&mut line).write_fmt(text);
+        line.push(b'\n');
+        if let Some(stderr) = &self.stderr {
+            // A closed terminal is no reason to stop.
+            let _ = fd::write(stderr.as_fd(), &line);
+        }
+        let file = self.file.borrow();
+        file.as_ref()
+            .is_some_and(|file| is_whole(file.as_fd(), &line))
+    }
+}
+
+fn is_whole(file: BorrowedFd<'_>, line: &[u8]) -> bool {
+    fd::write(file, line).is_ok_and(|n| n == line.len())
+}
+
+/// Appends to a line up to its bound; control bytes that a caller let through become spaces, so
+/// that one line stays one line.
+struct Sink<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Sink<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = (LINE_BYTES - 1).saturating_sub(self.0.len());
+        let bytes = text.as_bytes().get(..room).unwrap_or(text.as_bytes());
+        self.0
+            .extend(bytes.iter().map(|&b| if b < b' ' { b' ' } else { b }));
+        Ok(())
+    }
+}
+
+/// Bytes from outside, printable: `\xNN` for what is not ASCII, `\\` and `\"`.
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while !rest.is_empty() {
+            let plain = rest.iter().take_while(|&&b| is_plain(b)).count();
+            let (head, tail) = rest.split_at_checked(plain).unwrap_or((rest, &[]));
+            f.write_str(std::str::from_utf8(head).unwrap_or(""))?;
+            rest = tail;
+            if let Some((byte, tail)) = rest.split_first() {
+                match byte {
+                    b'\\' => f.write_str("\\\\")?,
+                    b'"' => f.write_str("\\\"")?,
+                    _ => write!(f, "\\x{byte:02x}")?,
+                }
+                rest = tail;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\'
+}
+
+/// RFC 3339 time stamps. What does not change within a second is kept.
+#[derive(Default)]
+struct Clock {
+    second: i64,
+    text: Vec<u8>,
+    zone: Vec<u8>,
+}
+
+impl Clock {
+    /// Appends `2026-11-23T12:00:00.123+01:00`.
+    fn stamp(&mut self, line: &mut Vec<u8>, unix_ms: i64) {
+        let second = unix_ms.div_euclid(1000);
+        if second != self.second || self.text.is_empty() {
+            let offset = time::local_offset(second);
+            self.second = second;
+            self.text.clear();
+            self.zone.clear();
+            date_and_time(&mut self.text, second + offset);
+            zone(&mut self.zone, offset);
+        }
+        line.extend_from_slice(&self.text);
+        line.push(b'.');
+        digits(line, unix_ms.rem_euclid(1000), 3);
+        line.extend_from_slice(&self.zone);
+    }
+}
+
+fn date_and_time(out: &mut Vec<u8>, seconds: i64) {
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let parts = [
+        (year, 4, b'-'),
+        (month, 2, b'-'),
+        (day, 2, b'T'),
+        (rest / 3600, 2, b':'),
+        (rest / 60 % 60, 2, b':'),
+        (rest % 60, 2, 0),
+    ];
+    for (value, width, end) in parts {
+        digits(out, value, width);
+        if end != 0 {
+            out.push(end);
+        }
+    }
+}
+
+/// Days since 1970 as year, month, day of the Gregorian calendar. Years are counted from March, so
+/// that the leap day comes last; an era is the 400 years after which the calendar repeats.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468; // 0000-03-01
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+fn zone(out: &mut Vec<u8>, offset: i64) {
+    out.push(if offset < 0 { b'-' } else { b'+' });
+    let minutes = offset.abs() / 60;
+    digits(out, minutes / 60, 2);
+    out.push(b':');
+    digits(out, minutes % 60, 2);
+}
+
+/// Appends a number with leading zeros.
+fn digits(out: &mut Vec<u8>, value: i64, width: u32) {
+    for place in (0..width).rev() {
+        let digit = value / 10_i64.pow(place) % 10;
+        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_is_right_on_the_days_that_go_wrong() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00"),
+            (951_782_399, "2000-02-28T23:59:59"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (951_868_800, "2000-03-01T00:00:00"),
+            (1_709_164_800, "2024-02-29T00:00:00"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+            (1_798_761_599, "2026-12-31T23:59:59"),
+            (-1, "1969-12-31T23:59:59"),
+        ] {
+            let mut text = Vec::new();
+            date_and_time(&mut text, seconds);
+            assert_eq!(String::from_utf8(text).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_zone_west_of_greenwich_has_a_minus() {
+        for (offset, expected) in [(0, "+00:00"), (5400, "+01:30"), (-12_600, "-03:30")] {
+            let mut text = Vec::new();
+            zone(&mut text, offset);
+            assert_eq!(String::from_utf8(text).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn bytes_from_outside_cannot_end_a_line_or_a_quotation() {
+        let hostile = b"a\"b\\c\r\n\x1b[2J\xff";
+        assert_eq!(
+            Escaped(hostile).to_string(),
+            "a\\\"b\\\\c\\x0d\\x0a\\x1b[2J\\xff"
+        );
+    }
+
+    #[test]
+    fn a_line_is_cut_at_its_bound_and_has_no_control_bytes() {
+        let mut line = Vec::new();
+        let text = "x\n".repeat(LINE_BYTES);
+        Sink(&mut line).write_str(&text).unwrap();
+        assert_eq!(line.len(), LINE_BYTES - 1);
+        assert!(line.iter().all(|&b| b >= b' '));
+    }
+}

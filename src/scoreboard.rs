@@ -1,0 +1,257 @@
+//! The scoreboard: one slot per worker in shared memory, so that the parent knows how far a worker
+//! has come when it dies, and workers know how busy a handler is. One writer per field, atomics
+//! only, no pointers.
+
+use crate::sys::time::Moment;
+use crate::sys::{Result, memory};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A worker's place in the scoreboard, below `max-workers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub usize);
+
+/// How far a worker has come with its client; decides what the parent does when it dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No client.
+    Idle,
+    /// Nothing was taken from the socket yet: another worker can serve the client.
+    Looking,
+    /// Part of the request was taken: the client gets 503, nothing ran.
+    Reading,
+    /// The handler was launched: 502.
+    Launched,
+    /// A byte of the response may have been sent: the connection is cut.
+    Answering,
+}
+
+const PHASES: [Phase; 5] = [
+    Phase::Idle,
+    Phase::Looking,
+    Phase::Reading,
+    Phase::Launched,
+    Phase::Answering,
+];
+
+/// Words of a slot: two cache lines, so that no two workers write to the same one.
+const WORDS: usize = 16;
+
+const PHASE: usize = 0;
+const HANDLER_PID: usize = 1;
+const HEARTBEAT: usize = 2;
+const DEADLINE: usize = 3;
+const CONNECTION: usize = 4;
+const HANDLER: usize = 5;
+const SPOOLED: usize = 6;
+const REQUESTS: usize = 7;
+const CLIENT_WAITS: usize = 8;
+const LONGEST_HOLD_US: usize = 9;
+
+/// One worker's slot. Written by that worker; the parent clears it when the worker has died.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    words: &'a [AtomicU64; WORDS],
+}
+
+impl Entry<'_> {
+    /// How far the worker has come.
+    pub fn phase(&self) -> Phase {
+        let number = usize::try_from(self.words[PHASE].load(Ordering::Acquire)).unwrap_or(0);
+        PHASES.get(number).copied().unwrap_or(Phase::Idle)
+    }
+
+    /// Worker: says how far it has come, and that it lives.
+    pub fn enter(&self, phase: Phase, now: Moment) {
+        let number = PHASES.iter().position(|p| *p == phase).unwrap_or(0);
+        self.words[HEARTBEAT].store(now.as_micros(), Ordering::Relaxed);
+        self.words[PHASE].store(number as u64, Ordering::Release);
+    }
+
+    /// When the worker last said that it lives.
+    pub fn heartbeat(&self) -> Moment {
+        Moment::from_micros(self.words[HEARTBEAT].load(Ordering::Relaxed))
+    }
+
+    /// Worker: by when its request must have been answered; 0 for none.
+    pub fn set_deadline(&self, deadline: Moment) {
+        self.words[DEADLINE].store(deadline.as_micros(), Ordering::Relaxed);
+    }
+
+    /// By when its request must have been answered.
+    pub fn deadline(&self) -> Moment {
+        Moment::from_micros(self.words[DEADLINE].load(Ordering::Relaxed))
+    }
+
+    /// Worker: whom it serves.
+    pub fn set_connection(&self, connection: u64) {
+        self.words[CONNECTION].store(connection, Ordering::Relaxed);
+    }
+
+    /// Whom it serves.
+    pub fn connection(&self) -> u64 {
+        self.words[CONNECTION].load(Ordering::Relaxed)
+    }
+
+    /// Worker: which handler it runs (a hash of its name), 0 for none.
+    pub fn set_handler(&self, handler: u64) {
+        self.words[HANDLER].store(handler, Ordering::Relaxed);
+    }
+
+    /// Which handler it runs, or was refused for being at `max-concurrent`.
+    pub fn handler(&self) -> u64 {
+        self.words[HANDLER].load(Ordering::Relaxed)
+    }
+
+    /// Worker: the process id of the handler, 0 for none.
+    pub fn set_handler_pid(&self, pid: i32) {
+        self.words[HANDLER_PID].store(u64::from(pid.unsigned_abs()), Ordering::Relaxed);
+    }
+
+    /// The process id of the handler, 0 for none.
+    pub fn handler_pid(&self) -> i32 {
+        i32::try_from(self.words[HANDLER_PID].load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Worker: bytes in the spools that it holds now.
+    pub fn set_spooled(&self, bytes: u64) {
+        self.words[SPOOLED].store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes in the spools that it holds now.
+    pub fn spooled(&self) -> u64 {
+        self.words[SPOOLED].load(Ordering::Relaxed)
+    }
+
+    /// Worker: one more request answered.
+    pub fn count_request(&self) {
+        self.words[REQUESTS].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests answered in this slot.
+    pub fn requests(&self) -> u64 {
+        self.words[REQUESTS].load(Ordering::Relaxed)
+    }
+
+    /// Worker: it had to wait for a client (back-pressure with a full spool).
+    pub fn count_client_wait(&self) {
+        self.words[CLIENT_WAITS].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it had to wait for a client.
+    pub fn client_waits(&self) -> u64 {
+        self.words[CLIENT_WAITS].load(Ordering::Relaxed)
+    }
+
+    /// Worker: how long one dispatch without a handler of its own kept it.
+    pub fn note_hold(&self, micros: u64) {
+        self.words[LONGEST_HOLD_US].fetch_max(micros, Ordering::Relaxed);
+    }
+
+    /// The longest that a body or drain dispatch kept it, in microseconds.
+    pub fn longest_hold_us(&self) -> u64 {
+        self.words[LONGEST_HOLD_US].load(Ordering::Relaxed)
+    }
+
+    /// Parent: makes the slot ready for the next worker. What was counted stays.
+    pub fn clear(&self) {
+        for word in [PHASE, HANDLER_PID, DEADLINE, CONNECTION, HANDLER, SPOOLED] {
+            if let Some(word) = self.words.get(word) {
+                word.store(0, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// All slots. The last one is the parent's own: what its parked spools hold.
+pub struct Scoreboard {
+    slots: &'static [[AtomicU64; WORDS]],
+}
+
+impl Scoreboard {
+    /// Parent, before the first fork: room for `max_workers`.
+    pub fn new(max_workers: usize) -> Result<Self> {
+        let words = memory::shared_words((max_workers + 1) * WORDS)?;
+        Ok(Self {
+            slots: words.as_chunks().0,
+        })
+    }
+
+    /// The slot of a worker; the parent's own for one that is out of range.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "there are max_workers + 1 slots, at least 1"
+    )]
+    pub fn entry(&self, slot: Slot) -> Entry<'_> {
+        Entry {
+            words: &self.slots[slot.0.min(self.slots.len() - 1)],
+        }
+    }
+
+    /// The parent's own slot.
+    pub fn parent(&self) -> Entry<'_> {
+        self.entry(Slot(usize::MAX))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.slots.iter().map(|words| Entry { words })
+    }
+
+    /// The workers' slots.
+    pub fn workers(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.entries().take(self.slots.len() - 1)
+    }
+
+    /// Bytes in all spools, parked or held by workers.
+    pub fn spooled_total(&self) -> u64 {
+        self.entries().map(|entry| entry.spooled()).sum()
+    }
+
+    /// Workers that run this handler now.
+    pub fn concurrent(&self, handler: u64) -> usize {
+        self.workers()
+            .filter(|e| {
+                e.handler() == handler && matches!(e.phase(), Phase::Launched | Phase::Answering)
+            })
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_phase_is_read_as_it_was_written() {
+        let board = Scoreboard::new(2).unwrap();
+        for phase in PHASES {
+            board.entry(Slot(1)).enter(phase, Moment::from_micros(5));
+            assert_eq!(board.entry(Slot(1)).phase(), phase);
+            assert_eq!(board.entry(Slot(0)).phase(), Phase::Idle);
+        }
+    }
+
+    #[test]
+    fn what_is_counted_outlives_the_worker_and_the_rest_does_not() {
+        let board = Scoreboard::new(1).unwrap();
+        let entry = board.entry(Slot(0));
+        entry.count_request();
+        entry.set_spooled(10);
+        board.parent().set_spooled(5);
+        assert_eq!(board.spooled_total(), 15);
+        entry.clear();
+        assert_eq!((entry.requests(), board.spooled_total()), (1, 5));
+    }
+
+    #[test]
+    fn only_running_handlers_count_as_concurrent() {
+        let board = Scoreboard::new(3).unwrap();
+        for (slot, phase) in [Phase::Looking, Phase::Launched, Phase::Answering]
+            .into_iter()
+            .enumerate()
+        {
+            board.entry(Slot(slot)).set_handler(7);
+            board.entry(Slot(slot)).enter(phase, Moment::default());
+        }
+        assert_eq!((board.concurrent(7), board.concurrent(8)), (2, 0));
+    }
+}

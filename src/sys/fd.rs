@@ -1,0 +1,189 @@
+//! Calls that any descriptor takes: read, write, pipe, fcntl, and closing what was inherited.
+
+use super::{Result, count, once, retry};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+pub use std::os::fd::AsFd;
+
+/// read(2). 0 is the end of the file or the other end's close.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+    retry("read", || {
+        // SAFETY: the buffer is writable for its own length.
+        unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) }
+    })
+    .map(count)
+}
+
+/// pread(2).
+pub fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    let offset = offset.cast_signed();
+    retry("pread", || {
+        // SAFETY: the buffer is writable for its own length.
+        unsafe {
+            libc::pread64(
+                fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                offset,
+            )
+        }
+    })
+    .map(count)
+}
+
+/// write(2); may write less than it was given.
+pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+    retry("write", || {
+        // SAFETY: the bytes are readable for their own length.
+        unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) }
+    })
+    .map(count)
+}
+
+/// pwrite(2).
+pub fn pwrite(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
+    let offset = offset.cast_signed();
+    retry("pwrite", || {
+        // SAFETY: the bytes are readable for their own length.
+        unsafe { libc::pwrite64(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset) }
+    })
+    .map(count)
+}
+
+/// pipe2(2): (read end, write end), both blocking and close-on-exec.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: pipe2 writes two descriptors into an array of two.
+    once("pipe2", unsafe {
+        libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC)
+    })?;
+    let [read_end, write_end] = ends;
+    Ok((own(read_end), own(write_end)))
+}
+
+/// Takes ownership of a descriptor that a call has just returned.
+pub(super) fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: every caller passes a descriptor that the kernel returned to it and to nobody else.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// fcntl(F_DUPFD_CLOEXEC): a copy whose number is at least `lowest`.
+pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer.
+    let copy = once("fcntl", unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest)
+    })?;
+    Ok(own(copy))
+}
+
+/// dup2(2) onto one of the three standard descriptors, which then survives exec.
+pub fn duplicate_onto(fd: BorrowedFd<'_>, standard: RawFd) -> Result<()> {
+    // SAFETY: dup2 takes two integers; what `standard` named before is closed by the kernel.
+    retry("dup2", || unsafe { libc::dup2(fd.as_raw_fd(), standard) }).map(drop)
+}
+
+/// fcntl(F_SETFL): sets or clears O_NONBLOCK of the open file description, which is shared by all
+/// its descriptors in all processes.
+pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
+    // SAFETY: F_GETFL takes no argument.
+    let flags = once("fcntl", unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)
+    })?;
+    let flags = if on {
+        flags | libc::O_NONBLOCK
+    } else {
+        flags & !libc::O_NONBLOCK
+    };
+    // SAFETY: F_SETFL takes an integer.
+    once("fcntl", unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags)
+    })
+    .map(drop)
+}
+
+/// fcntl(F_GETPIPE_SZ): bytes that a pipe holds. Unprivileged users fall to 8 KiB or less once
+/// they own many pipes (pipe(7)), so this must be asked, not assumed.
+#[cfg(target_os = "linux")]
+pub fn pipe_size(fd: BorrowedFd<'_>) -> Result<usize> {
+    // SAFETY: F_GETPIPE_SZ takes no argument.
+    once("fcntl", unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_GETPIPE_SZ)
+    })
+    .map(count)
+}
+
+/// What POSIX promises of every pipe (PIPE_BUF).
+#[cfg(not(target_os = "linux"))]
+pub fn pipe_size(_: BorrowedFd<'_>) -> Result<usize> {
+    Ok(512)
+}
+
+/// fcntl(F_SETPIPE_SZ).
+#[cfg(target_os = "linux")]
+pub fn set_pipe_size(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
+    // SAFETY: F_SETPIPE_SZ takes an integer.
+    once("fcntl", unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_SETPIPE_SZ, bytes)
+    })
+    .map(drop)
+}
+
+/// FIONREAD: bytes that a read would find now. Reads nothing.
+pub fn bytes_readable(fd: BorrowedFd<'_>) -> Result<usize> {
+    let mut n: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int.
+    once("ioctl", unsafe {
+        libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut n)
+    })?;
+    Ok(count(n))
+}
+
+/// Forked child, or start of the program: closes every descriptor from 3 up but those in `keep`
+/// (ascending or not). Falls back to a walk over the whole table where close_range(2) is missing.
+///
+/// The descriptors that are closed must have no owner that still acts: a forked worker forgets
+/// the parent's owners first, the start of the program has none.
+pub fn close_all_but(keep: &[RawFd]) {
+    let mut keep = keep.to_vec();
+    keep.sort_unstable();
+    let mut first: RawFd = 3;
+    for &fd in keep.iter().filter(|&&fd| fd >= 3) {
+        if fd > first {
+            close_span(first, fd - 1);
+        }
+        first = first.max(fd + 1);
+    }
+    close_span(first, RawFd::MAX);
+}
+
+/// Closes `first..=last`.
+fn close_span(first: RawFd, last: RawFd) {
+    #[cfg(target_os = "linux")]
+    if super::raw::close_range(first.cast_unsigned(), last.cast_unsigned()) == 0 {
+        return;
+    }
+    // Before Linux 5.9: one by one, up to the highest number that can be in use.
+    let table_end =
+        super::process::descriptor_limit().map_or(1024, |limit| limit.highest_possible());
+    for fd in first..=last.min(table_end) {
+        // SAFETY: closing a number that is not open only fails; see the function's contract.
+        unsafe { libc::close(fd) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_carries_bytes_and_says_how_many_wait() {
+        let (read_end, write_end) = pipe().unwrap();
+        assert_eq!(write(write_end.as_fd(), b"hello").unwrap(), 5);
+        assert_eq!(bytes_readable(read_end.as_fd()).unwrap(), 5);
+        let mut buffer = [0; 16];
+        assert_eq!(read(read_end.as_fd(), &mut buffer).unwrap(), 5);
+        assert_eq!(&buffer[..5], b"hello");
+        drop(write_end);
+        assert_eq!(read(read_end.as_fd(), &mut buffer).unwrap(), 0);
+    }
+}

@@ -1,0 +1,364 @@
+//! Files: looking handlers up below a folder, spools, and what the instance keeps on disk.
+
+use super::{Errno, Error, Result, count, fd, once, retry};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// What a look-up needs to know of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Device and inode: the file's identity.
+    pub identity: (u64, u64),
+    /// Bytes.
+    pub size: u64,
+    /// Type and permission bits.
+    mode: u32,
+    /// Owner.
+    pub uid: u32,
+}
+
+impl Stat {
+    /// A regular file.
+    pub fn is_file(&self) -> bool {
+        self.mode & libc::S_IFMT as u32 == libc::S_IFREG as u32
+    }
+
+    /// A directory.
+    pub fn is_directory(&self) -> bool {
+        self.mode & libc::S_IFMT as u32 == libc::S_IFDIR as u32
+    }
+
+    /// A Unix domain socket.
+    pub fn is_socket(&self) -> bool {
+        self.mode & libc::S_IFMT as u32 == libc::S_IFSOCK as u32
+    }
+
+    /// Anybody may execute it.
+    pub fn has_execute_bit(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
+}
+
+/// The fields of stat(2) differ in width between C libraries; as u64 they are one.
+fn stat_of(raw: &libc::stat64) -> Stat {
+    Stat {
+        identity: (raw.st_dev as u64, raw.st_ino as u64),
+        size: u64::try_from(raw.st_size).unwrap_or(0),
+        mode: raw.st_mode as u32,
+        uid: raw.st_uid,
+    }
+}
+
+/// fstat(2).
+pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
+    // SAFETY: a zeroed stat is valid.
+    let mut raw: libc::stat64 = unsafe { std::mem::zeroed() };
+    // SAFETY: fstat writes one stat.
+    once("fstat", unsafe {
+        libc::fstat64(fd.as_raw_fd(), &raw mut raw)
+    })?;
+    Ok(stat_of(&raw))
+}
+
+/// fstatat(2); with `follow` the link's target.
+pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
+    let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
+    // SAFETY: a zeroed stat is valid.
+    let mut raw: libc::stat64 = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is NUL-terminated; fstatat writes one stat.
+    once("fstatat", unsafe {
+        libc::fstatat64(dir.as_raw_fd(), path.as_ptr(), &raw mut raw, flags)
+    })?;
+    Ok(stat_of(&raw))
+}
+
+/// faccessat(2): may this process execute (or search) it?
+pub fn is_executable_at(dir: BorrowedFd<'_>, path: &CStr) -> bool {
+    // SAFETY: the path is NUL-terminated.
+    unsafe { libc::faccessat(dir.as_raw_fd(), path.as_ptr(), libc::X_OK, libc::AT_EACCESS) == 0 }
+}
+
+/// How `open_at` opens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// A folder, only to look things up in.
+    Folder,
+    /// A folder, and the last component must not be a link.
+    FolderNoFollow,
+    /// For reading.
+    Read,
+    /// For writing.
+    Write,
+    /// For appending; created with mode 0640 if missing.
+    Append,
+    /// For reading and writing; created with mode 0600, fails if anything is there, follows nothing.
+    CreateNew,
+    /// For reading and writing; must be there, and must not be a link.
+    Existing,
+}
+
+/// openat(2), close-on-exec. `None` is the working directory.
+pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, how: Open) -> Result<OwnedFd> {
+    let (flags, mode): (i32, libc::c_uint) = match how {
+        Open::Folder => (FOLDER, 0),
+        Open::FolderNoFollow => (FOLDER | libc::O_NOFOLLOW, 0),
+        Open::Read => (libc::O_RDONLY | libc::O_NOCTTY, 0),
+        Open::Write => (libc::O_WRONLY | libc::O_NOCTTY, 0),
+        Open::Append => (
+            libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NOCTTY,
+            0o640,
+        ),
+        Open::CreateNew => (
+            libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW,
+            0o600,
+        ),
+        Open::Existing => (
+            libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY,
+            0,
+        ),
+    };
+    let dir = dir.map_or(libc::AT_FDCWD, |d| d.as_raw_fd());
+    let opened = retry("open", || {
+        // SAFETY: the path is NUL-terminated; the mode is used with O_CREAT only.
+        unsafe { libc::openat(dir, path.as_ptr(), flags | libc::O_CLOEXEC, mode) }
+    })?;
+    Ok(fd::own(opened))
+}
+
+#[cfg(target_os = "linux")]
+const FOLDER: i32 = libc::O_PATH | libc::O_DIRECTORY;
+#[cfg(not(target_os = "linux"))]
+const FOLDER: i32 = libc::O_RDONLY | libc::O_DIRECTORY;
+
+/// What `open_beneath` wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Beneath {
+    /// A folder to look things up in.
+    Folder,
+    /// Anything, as a handle that can be stat'ed but not read (O_PATH).
+    Handle,
+}
+
+/// openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS (Linux 5.6): nothing outside `dir` is
+/// reached, neither by `..` nor by a link. ENOSYS, and EPERM from a seccomp filter, mean that the
+/// kernel lacks it; elsewhere it is always ENOSYS.
+pub fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    {
+        const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+        const RESOLVE_BENEATH: u64 = 0x08;
+        let kind = if what == Beneath::Folder {
+            FOLDER
+        } else {
+            libc::O_PATH
+        };
+        let how = super::raw::OpenHow {
+            flags: u64::from((kind | libc::O_CLOEXEC).cast_unsigned()),
+            mode: 0,
+            resolve: RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+        };
+        let result = super::raw::openat2(dir.as_raw_fd(), path, &how);
+        match i32::try_from(result) {
+            Ok(opened) if opened >= 0 => Ok(fd::own(opened)),
+            Ok(errno) => Err(Error {
+                call: "openat2",
+                errno: Errno::from_raw(-errno),
+            }),
+            Err(_) => Err(Error {
+                call: "openat2",
+                errno: Errno::INVAL,
+            }),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (dir, path, what);
+        Err(Error {
+            call: "openat2",
+            errno: Errno::NOSYS,
+        })
+    }
+}
+
+/// memfd_create(2), Linux 3.17: a file that lives in memory.
+#[cfg(target_os = "linux")]
+pub fn memory_file() -> Result<OwnedFd> {
+    // SAFETY: the name is NUL-terminated.
+    let opened = once("memfd_create", unsafe {
+        libc::memfd_create(c"spool".as_ptr(), libc::MFD_CLOEXEC)
+    })?;
+    Ok(fd::own(opened))
+}
+
+/// memfd_create(2) is Linux's; a temporary file serves.
+#[cfg(not(target_os = "linux"))]
+pub fn memory_file() -> Result<OwnedFd> {
+    Err(Error {
+        call: "memfd_create",
+        errno: Errno::NOSYS,
+    })
+}
+
+/// A file without a name in `folder`: O_TMPFILE, else mkostemp(3) and unlink (overlayfs before
+/// Linux 6.x, jffs2 and NFS lack O_TMPFILE).
+pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+        let opened = retry("open", || {
+            // SAFETY: the path is NUL-terminated.
+            unsafe { libc::open(folder.as_ptr(), flags, 0o600) }
+        });
+        if let Ok(opened) = opened {
+            return Ok(fd::own(opened));
+        }
+    }
+    let mut template = folder.to_bytes().to_vec();
+    template.extend_from_slice(b"/caffeine-spool-XXXXXX\0");
+    // SAFETY: the template is writable, NUL-terminated and ends in six X.
+    let opened = once("mkostemp", unsafe {
+        libc::mkostemp(template.as_mut_ptr().cast(), libc::O_CLOEXEC)
+    })?;
+    let file = fd::own(opened);
+    // SAFETY: mkostemp left a NUL-terminated path in the template.
+    once("unlink", unsafe { libc::unlink(template.as_ptr().cast()) })?;
+    Ok(file)
+}
+
+/// A second open file description of an unlinked file, read-only and at offset 0, by way of
+/// `/proc/self/fd`. ENOENT where /proc is not mounted.
+pub fn reopen_for_reading(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(file.as_raw_fd()).as_bytes();
+    for (place, digit) in path.iter_mut().skip(14).zip(digits) {
+        *place = *digit;
+    }
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Error {
+        call: "open",
+        errno: Errno::NAMETOOLONG,
+    })?;
+    open_at(None, path, Open::Read)
+}
+
+/// ftruncate(2).
+pub fn truncate(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
+    let bytes = bytes.cast_signed();
+    retry("ftruncate", || {
+        // SAFETY: takes two integers.
+        unsafe { libc::ftruncate64(file.as_raw_fd(), bytes) }
+    })
+    .map(drop)
+}
+
+/// lseek(2) from the start.
+pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
+    let offset = offset.cast_signed();
+    // SAFETY: takes integers.
+    once("lseek", unsafe {
+        libc::lseek64(file.as_raw_fd(), offset, libc::SEEK_SET)
+    })
+    .map(drop)
+}
+
+/// lseek(2): where the file's own offset stands.
+pub fn offset(file: BorrowedFd<'_>) -> Result<u64> {
+    // SAFETY: takes integers.
+    let at = once("lseek", unsafe {
+        libc::lseek64(file.as_raw_fd(), 0, libc::SEEK_CUR)
+    })?;
+    Ok(at.unsigned_abs())
+}
+
+/// sendfile(2) from the file's own offset, which it moves on: the next process goes on from there.
+/// The socket must not block; `Ok(0)` is the end of the file.
+#[cfg(target_os = "linux")]
+pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
+    retry("sendfile", || {
+        // SAFETY: a null offset means the file's own.
+        unsafe {
+            libc::sendfile64(
+                socket.as_raw_fd(),
+                file.as_raw_fd(),
+                std::ptr::null_mut(),
+                bytes,
+            )
+        }
+    })
+    .map(count)
+}
+
+/// flock(2), exclusive and without waiting; the lock goes with the open file description.
+/// False when somebody else holds it.
+pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
+    let flags = libc::LOCK_EX | libc::LOCK_NB;
+    // SAFETY: takes two integers.
+    match retry("flock", || unsafe { libc::flock(file.as_raw_fd(), flags) }) {
+        Ok(_) => Ok(true),
+        Err(e) if e.is_would_block() => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// unlink(2).
+pub fn unlink(path: &CStr) -> Result<()> {
+    // SAFETY: the path is NUL-terminated.
+    once("unlink", unsafe { libc::unlink(path.as_ptr()) }).map(drop)
+}
+
+/// mkdir(2) with mode 0755 less the umask. Present already is an error like any other (EEXIST).
+pub fn make_folder(path: &CStr) -> Result<()> {
+    // SAFETY: the path is NUL-terminated.
+    once("mkdir", unsafe { libc::mkdir(path.as_ptr(), 0o755) }).map(drop)
+}
+
+/// fchdir(2).
+pub fn change_folder(dir: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: takes one integer.
+    retry("fchdir", || unsafe { libc::fchdir(dir.as_raw_fd()) }).map(drop)
+}
+
+/// fstatvfs(3): bytes that an ordinary user may still write to the file system of a folder.
+pub fn free_space(folder: BorrowedFd<'_>) -> Result<u64> {
+    // SAFETY: a zeroed statvfs is valid.
+    let mut raw: libc::statvfs64 = unsafe { std::mem::zeroed() };
+    // SAFETY: fstatvfs writes one statvfs.
+    retry("fstatvfs", || unsafe {
+        libc::fstatvfs64(folder.as_raw_fd(), &raw mut raw)
+    })?;
+    Ok(u64::from(raw.f_bavail).saturating_mul(u64::from(raw.f_frsize)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_spool_keeps_what_was_written_and_can_be_read_afresh() {
+        for file in [memory_file().unwrap(), temporary_file(c"/tmp").unwrap()] {
+            fd::write(file.as_fd(), b"0123456789").unwrap();
+            truncate(file.as_fd(), 5).unwrap();
+            let copy = reopen_for_reading(file.as_fd()).unwrap();
+            let mut buffer = [0; 16];
+            assert_eq!(fd::read(copy.as_fd(), &mut buffer).unwrap(), 5);
+            assert!(fd::write(copy.as_fd(), b"x").is_err());
+            assert_eq!(stat(file.as_fd()).unwrap().size, 5);
+            assert_eq!(offset(file.as_fd()).unwrap(), 10);
+        }
+    }
+
+    #[test]
+    fn nothing_outside_a_folder_is_opened_beneath_it() {
+        let tmp = open_at(None, c"/tmp", Open::Folder).unwrap();
+        for path in [c"../etc/passwd", c"/etc/passwd"] {
+            match open_beneath(tmp.as_fd(), path, Beneath::Handle) {
+                Err(e) => assert!(
+                    [Errno::XDEV, Errno::NOSYS, Errno::PERM].contains(&e.errno),
+                    "{e}"
+                ),
+                Ok(_) => panic!("{path:?} was opened"),
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Starting a handler: clone(CLONE_VM | CLONE_VFORK) and execve.
+//!
+//! Everything the child needs is prepared before the clone. Between clone and exec it shares the
+//! worker's memory, so it makes system calls and nothing else: no allocation, no log, no panic.
+
+use super::memory;
+use super::process::{DescriptorLimit, Pid};
+use super::{Errno, Error, Result, once, signal};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Pointers to the strings of an arena, closed by a null: what execve(2) wants. Reused.
+#[derive(Default)]
+pub struct Pointers(Vec<*const c_char>);
+
+/// A filled pointer vector that borrows the arena it points into.
+pub struct Strings<'a> {
+    first: *const *const c_char,
+    arena: PhantomData<&'a [u8]>,
+}
+
+impl Pointers {
+    /// Points at each string of `bytes` that begins at one of `offsets`. Every string must end in
+    /// NUL inside `bytes`; `None` if one cannot.
+    pub fn fill<'a>(&'a mut self, bytes: &'a [u8], offsets: &[usize]) -> Option<Strings<'a>> {
+        self.0.clear();
+        if !offsets.is_empty() && bytes.last() != Some(&0) {
+            return None;
+        }
+        for &offset in offsets {
+            // Inside the arena, whose last byte is NUL: so the string ends inside it too.
+            self.0
+                .push(bytes.get(offset..)?.first()? as *const u8 as *const c_char);
+        }
+        self.0.push(std::ptr::null());
+        Some(Strings {
+            first: self.0.as_ptr(),
+            arena: PhantomData,
+        })
+    }
+}
+
+/// Everything between clone and exec, decided beforehand.
+pub struct Plan<'a> {
+    /// What to execute; relative to `folder`.
+    pub program: &'a CStr,
+    /// Arguments, the name first.
+    pub argv: Strings<'a>,
+    /// Environment.
+    pub envp: Strings<'a>,
+    /// The handler's working directory, unless it is the worker's own.
+    pub folder: Option<BorrowedFd<'a>>,
+    /// Descriptors 0, 1 and 2 of the handler. Their own numbers are above 2.
+    pub standard: [BorrowedFd<'a>; 3],
+    /// RLIMIT_NOFILE for the handler, where it differs from the worker's.
+    pub descriptor_limit: Option<DescriptorLimit>,
+}
+
+/// The step between clone and exec that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// clone(2) itself: no process was made.
+    Clone,
+    /// setpgid, dup2, setrlimit or prctl.
+    Prepare,
+    /// fchdir into the handler's folder.
+    Folder,
+    /// execve.
+    Exec,
+}
+
+/// A launch that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Where.
+    pub step: Step,
+    /// Why.
+    pub error: Error,
+}
+
+/// What the child reads. Plain values only.
+struct Order {
+    program: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    folder: RawFd,
+    standard: [RawFd; 3],
+    limit: Option<libc::rlimit>,
+    /// Where the child says what went wrong: step, errno. Shared memory, because valgrind and
+    /// qemu-user run this clone as a plain fork.
+    report: &'static [AtomicU64; 2],
+}
+
+/// Worker: starts handlers, one at a time.
+pub struct Launcher {
+    /// The child's stack. execve needs little; libc's wrappers need a few hundred bytes.
+    stack: Vec<u128>,
+    report: &'static [AtomicU64; 2],
+}
+
+const STACK_BYTES: usize = 32 * 1024;
+
+impl Launcher {
+    /// mmap(2) of the report; the stack is ordinary memory.
+    pub fn new() -> Result<Self> {
+        let stack = vec![0; STACK_BYTES / size_of::<u128>()];
+        let report = memory::shared_words(2)?.first_chunk().ok_or(Error {
+            call: "mmap",
+            errno: Errno::NOMEM,
+        })?;
+        Ok(Self { stack, report })
+    }
+
+    /// Worker: clone and exec. On success the handler runs (or, where clone is a plain fork,
+    /// will say later that it does not: see `failure`).
+    pub fn launch(&mut self, plan: &Plan<'_>) -> std::result::Result<Pid, Failure> {
+        let failed = |error| Failure {
+            step: Step::Clone,
+            error,
+        };
+        let [step, _] = self.report;
+        step.store(0, Ordering::Relaxed);
+        let order = Order {
+            program: plan.program.as_ptr(),
+            argv: plan.argv.first,
+            envp: plan.envp.first,
+            folder: plan.folder.map_or(-1, |f| f.as_raw_fd()),
+            standard: plan.standard.map(|fd| fd.as_raw_fd()),
+            limit: plan.descriptor_limit.map(|l| libc::rlimit {
+                rlim_cur: l.soft,
+                rlim_max: l.hard,
+            }),
+            report: self.report,
+        };
+        let mask = signal::block_all().map_err(failed)?;
+        let result = clone(&mut self.stack, &order);
+        // The mask was valid a moment ago, and putting it back cannot fail otherwise.
+        let _ = signal::restore(&mask);
+        result.map_err(failed)
+    }
+
+    /// Why the last launch never became the handler; `None` if it did. Final once the child is
+    /// reaped; with a true vfork final as soon as `launch` returns.
+    pub fn failure(&self) -> Option<Failure> {
+        let [step, errno] = self.report;
+        let (step, call) = match step.load(Ordering::Acquire) {
+            0 => return None,
+            PREPARE => (Step::Prepare, "dup2"),
+            FOLDER => (Step::Folder, "fchdir"),
+            _ => (Step::Exec, "execve"),
+        };
+        let errno = Errno::from_raw(i32::try_from(errno.load(Ordering::Relaxed)).unwrap_or(0));
+        Some(Failure {
+            step,
+            error: Error { call, errno },
+        })
+    }
+}
+
+const PREPARE: u64 = 1;
+const FOLDER: u64 = 2;
+const EXEC: u64 = 3;
+
+#[cfg(target_os = "linux")]
+fn clone(stack: &mut [u128], order: &Order) -> Result<Pid> {
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let top = stack.as_mut_ptr_range().end.cast::<c_void>();
+    let order = std::ptr::from_ref(order).cast_mut().cast::<c_void>();
+    // SAFETY: the stack is this launcher's own and 16-byte aligned; CLONE_VFORK suspends this
+    // thread until the child has left the shared memory, so the order outlives its use.
+    let pid = once("clone", unsafe { libc::clone(child, top, flags, order) })?;
+    Pid::new(pid).ok_or(Error {
+        call: "clone",
+        errno: Errno::INVAL,
+    })
+}
+
+/// Elsewhere fork, at its price; the report tells why a child failed.
+#[cfg(not(target_os = "linux"))]
+fn clone(_stack: &mut [u128], order: &Order) -> Result<Pid> {
+    // SAFETY: one thread; the child only runs `child`, which never returns.
+    let pid = once("fork", unsafe { libc::fork() })?;
+    match Pid::new(pid) {
+        Some(pid) => Ok(pid),
+        None => {
+            child(std::ptr::from_ref(order).cast_mut().cast::<c_void>());
+            super::process::exit_now(127)
+        }
+    }
+}
+
+/// Between clone and exec: system calls only. Never returns to the caller's code.
+extern "C" fn child(order: *mut c_void) -> c_int {
+    // SAFETY: `clone` passes a live Order.
+    let order = unsafe { &*order.cast::<Order>() };
+    let step = prepare(order);
+    let [said, errno] = order.report;
+    errno.store(
+        u64::from(Errno::last().raw().unsigned_abs()),
+        Ordering::Relaxed,
+    );
+    said.store(step, Ordering::Release);
+    // SAFETY: ends the child without touching anything that it shares.
+    unsafe { libc::_exit(127) }
+}
+
+/// Between clone and exec: returns only with the step that failed; errno says why.
+fn prepare(order: &Order) -> u64 {
+    // SAFETY: takes integers. A group of its own, so that the whole group can be signalled.
+    if unsafe { libc::setpgid(0, 0) } < 0 {
+        return PREPARE;
+    }
+    for (standard, fd) in (0..).zip(order.standard) {
+        // SAFETY: takes integers. The copy survives exec; the original is close-on-exec.
+        if unsafe { libc::dup2(fd, standard) } < 0 {
+            return PREPARE;
+        }
+    }
+    if let Some(limit) = &order.limit {
+        // SAFETY: the limit is live.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) } < 0 {
+            return PREPARE;
+        }
+    }
+    // SAFETY: takes an integer.
+    if order.folder >= 0 && unsafe { libc::fchdir(order.folder) } < 0 {
+        return FOLDER;
+    }
+    #[cfg(target_os = "linux")]
+    // SAFETY: takes integers. Last, because a change of user clears it.
+    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } < 0 {
+        return PREPARE;
+    }
+    if signal::unblock_in_child() < 0 {
+        return PREPARE;
+    }
+    // SAFETY: program, argv and envp are NUL-terminated and live until the worker goes on.
+    unsafe { libc::execve(order.program, order.argv, order.envp) };
+    EXEC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fd::{self, AsFd};
+    use crate::sys::{file, process};
+
+    fn launch(program: &CStr) -> (Launcher, std::result::Result<Pid, Failure>, String) {
+        let (read_end, write_end) = fd::pipe().unwrap();
+        let null = file::open_at(None, c"/dev/null", file::Open::Read).unwrap();
+        let (mut argv, mut envp) = (Pointers::default(), Pointers::default());
+        let mut launcher = Launcher::new().unwrap();
+        let plan = Plan {
+            program,
+            argv: argv.fill(b"echo\0one two\0", &[0, 5]).unwrap(),
+            envp: envp.fill(b"A=b\0", &[0]).unwrap(),
+            folder: None,
+            standard: [null.as_fd(), write_end.as_fd(), null.as_fd()],
+            descriptor_limit: None,
+        };
+        let result = launcher.launch(&plan);
+        drop(write_end);
+        let mut text = [0; 64];
+        let n = fd::read(read_end.as_fd(), &mut text).unwrap();
+        (
+            launcher,
+            result,
+            String::from_utf8_lossy(&text[..n]).into_owned(),
+        )
+    }
+
+    #[test]
+    fn a_program_runs_with_its_arguments() {
+        let (launcher, pid, output) = launch(c"/bin/echo");
+        let reaped = process::wait_for(pid.unwrap()).unwrap().unwrap();
+        assert_eq!(output, "one two\n");
+        assert_eq!(reaped.ended, process::Ended::Exited(0));
+        assert_eq!(launcher.failure(), None);
+    }
+
+    #[test]
+    fn a_missing_program_is_reported_with_its_errno() {
+        let (launcher, pid, _) = launch(c"/no/such/program");
+        let reaped = process::wait_for(pid.unwrap()).unwrap().unwrap();
+        assert_eq!(reaped.ended, process::Ended::Exited(127));
+        let failure = launcher.failure().unwrap();
+        assert_eq!(
+            (failure.step, failure.error.errno),
+            (Step::Exec, Errno::NOENT)
+        );
+    }
+
+    #[test]
+    fn strings_that_do_not_end_inside_the_arena_are_refused() {
+        let mut pointers = Pointers::default();
+        assert!(pointers.fill(b"abc", &[0]).is_none());
+        assert!(pointers.fill(b"abc\0", &[4]).is_none());
+        assert!(pointers.fill(b"", &[]).is_some());
+    }
+}

@@ -1,0 +1,114 @@
+//! Every system call of the server, one function per call: `BorrowedFd` in, `OwnedFd` out.
+//!
+//! This is the only module that may say `unsafe` or name `libc`. It decides nothing: an expected
+//! errno is a value for the caller to match, EINTR is retried here (except where a signal is what
+//! the caller waits for), and every descriptor is born close-on-exec.
+
+#![allow(
+    clippy::unnecessary_cast,
+    clippy::useless_conversion,
+    clippy::unnecessary_fallible_conversions,
+    clippy::cast_possible_truncation,
+    reason = "the widths of C types differ between platforms"
+)]
+
+mod errno;
+pub mod fd;
+pub mod file;
+pub mod launch;
+pub mod memory;
+pub mod process;
+mod raw;
+pub mod readiness;
+pub mod signal;
+pub mod socket;
+pub mod time;
+
+pub use errno::Errno;
+use std::fmt;
+
+/// A system call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The call's name as in its man page.
+    pub call: &'static str,
+    /// Why.
+    pub errno: Errno,
+}
+
+/// What a call returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.call, self.errno)
+    }
+}
+
+impl Error {
+    /// The error that the last failed libc call left in `errno`.
+    fn last(call: &'static str) -> Self {
+        Self {
+            call,
+            errno: Errno::last(),
+        }
+    }
+
+    /// True where trying again later is the answer: the call would have had to wait.
+    pub fn is_would_block(self) -> bool {
+        self.errno == Errno::AGAIN || self.errno == Errno::WOULDBLOCK
+    }
+
+    /// True where the machine, not the caller, is short of something for the moment.
+    pub fn is_shortage(self) -> bool {
+        matches!(
+            self.errno,
+            Errno::AGAIN
+                | Errno::NOMEM
+                | Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOBUFS
+                | Errno::TXTBSY
+        )
+    }
+}
+
+/// The integers that system calls return.
+trait Returned: Copy {
+    fn is_failure(self) -> bool;
+}
+
+macro_rules! returned {
+    ($($t:ty),*) => {$(impl Returned for $t {
+        fn is_failure(self) -> bool {
+            self < 0
+        }
+    })*};
+}
+returned!(i32, i64, isize);
+
+/// Makes a call once; any signal that interrupts it is the caller's business.
+fn once<T: Returned>(call: &'static str, result: T) -> Result<T> {
+    if result.is_failure() {
+        Err(Error::last(call))
+    } else {
+        Ok(result)
+    }
+}
+
+/// Makes a call until no signal interrupts it: the one place that retries EINTR.
+fn retry<T: Returned>(call: &'static str, mut f: impl FnMut() -> T) -> Result<T> {
+    loop {
+        match once(call, f()) {
+            Err(Error {
+                errno: Errno::INTR, ..
+            }) => {}
+            other => return other,
+        }
+    }
+}
+
+/// A byte count that a successful call returned, never negative.
+fn count<T: TryInto<usize>>(n: T) -> usize {
+    n.try_into().unwrap_or(0)
+}

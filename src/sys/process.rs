@@ -1,0 +1,296 @@
+//! Processes: fork, wait, kill, limits, identity.
+
+use super::{Errno, Error, Result, once, retry};
+use std::time::Duration;
+
+/// A process id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pid(i32);
+
+impl Pid {
+    /// From a number read elsewhere (a pid file, SO_PEERCRED); `None` unless positive.
+    pub fn new(number: i32) -> Option<Self> {
+        (number > 0).then_some(Self(number))
+    }
+
+    /// The number.
+    pub fn raw(self) -> i32 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Pid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// getpid(2).
+pub fn pid() -> Pid {
+    // SAFETY: no arguments, cannot fail.
+    Pid(unsafe { libc::getpid() })
+}
+
+/// getppid(2).
+pub fn parent_pid() -> Pid {
+    // SAFETY: no arguments, cannot fail.
+    Pid(unsafe { libc::getppid() })
+}
+
+/// geteuid(2).
+pub fn effective_uid() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// fork(2): `None` in the child.
+pub fn fork() -> Result<Option<Pid>> {
+    // SAFETY: the server has one thread, so the child is a whole copy of it.
+    let pid = once("fork", unsafe { libc::fork() })?;
+    Ok(Pid::new(pid))
+}
+
+/// _exit(2): no destructors, no buffers flushed twice.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// exit(2) with this status.
+    Exited(i32),
+    /// A signal.
+    Killed(i32),
+}
+
+/// What a process used, from wait4(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time in user mode.
+    pub user: Duration,
+    /// CPU time in the kernel.
+    pub system: Duration,
+    /// Peak resident memory in KiB.
+    pub peak_kib: u64,
+}
+
+/// A child that has been reaped.
+#[derive(Clone, Copy, Debug)]
+pub struct Reaped {
+    /// Who.
+    pub pid: Pid,
+    /// How.
+    pub ended: Ended,
+    /// At what cost.
+    pub usage: Usage,
+}
+
+/// wait4(2) without waiting. `Ok(None)`: none has ended yet. ECHILD: there are no children.
+pub fn reap(whom: Option<Pid>) -> Result<Option<Reaped>> {
+    wait4(whom, libc::WNOHANG)
+}
+
+/// wait4(2) until it ends.
+pub fn wait_for(whom: Pid) -> Result<Option<Reaped>> {
+    wait4(Some(whom), 0)
+}
+
+fn wait4(whom: Option<Pid>, flags: i32) -> Result<Option<Reaped>> {
+    let mut status = 0;
+    // SAFETY: a zeroed rusage is valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let pid = retry("wait4", || {
+        // SAFETY: both pointers are to live locals.
+        unsafe {
+            libc::wait4(
+                whom.map_or(-1, Pid::raw),
+                &raw mut status,
+                flags,
+                &raw mut usage,
+            )
+        }
+    })?;
+    Ok(Pid::new(pid).map(|pid| Reaped {
+        pid,
+        ended: ended(status),
+        usage: usage_of(&usage),
+    }))
+}
+
+fn ended(status: i32) -> Ended {
+    if libc::WIFSIGNALED(status) {
+        Ended::Killed(libc::WTERMSIG(status))
+    } else {
+        Ended::Exited(libc::WEXITSTATUS(status))
+    }
+}
+
+/// The fields of rusage differ in width between C libraries.
+fn usage_of(raw: &libc::rusage) -> Usage {
+    let time = |t: libc::timeval| {
+        let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
+        let micros = u32::try_from(t.tv_usec).unwrap_or(0);
+        Duration::new(seconds, micros * 1_000)
+    };
+    Usage {
+        user: time(raw.ru_utime),
+        system: time(raw.ru_stime),
+        peak_kib: u64::try_from(raw.ru_maxrss).unwrap_or(0),
+    }
+}
+
+/// kill(2) of one process.
+pub fn kill(pid: Pid, signal: i32) -> Result<()> {
+    // SAFETY: takes two integers.
+    once("kill", unsafe { libc::kill(pid.raw(), signal) }).map(drop)
+}
+
+/// kill(2) of a process group, named by its leader.
+pub fn kill_group(leader: Pid, signal: i32) -> Result<()> {
+    // SAFETY: takes two integers.
+    once("kill", unsafe { libc::kill(-leader.raw(), signal) }).map(drop)
+}
+
+/// Whether a process with this id exists (kill(2) with signal 0; EPERM means that it does).
+pub fn is_alive(pid: Pid) -> bool {
+    match kill(pid, 0) {
+        Ok(()) => true,
+        Err(e) => e.errno == Errno::PERM,
+    }
+}
+
+/// setsid(2).
+pub fn new_session() -> Result<()> {
+    // SAFETY: no arguments.
+    once("setsid", unsafe { libc::setsid() }).map(drop)
+}
+
+/// umask(2).
+pub fn set_umask(mask: libc::mode_t) {
+    // SAFETY: takes an integer, cannot fail.
+    unsafe { libc::umask(mask) };
+}
+
+/// prctl(PR_SET_CHILD_SUBREAPER): orphaned descendants become this process's children.
+#[cfg(target_os = "linux")]
+pub fn become_subreaper() -> Result<()> {
+    // SAFETY: takes integers.
+    once("prctl", unsafe {
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    })
+    .map(drop)
+}
+
+/// Without a subreaper a descendant that leaves its process group is not found.
+#[cfg(not(target_os = "linux"))]
+pub fn become_subreaper() -> Result<()> {
+    Ok(())
+}
+
+/// prctl(PR_SET_PDEATHSIG): this process gets the signal when its parent dies.
+#[cfg(target_os = "linux")]
+pub fn die_with_parent(signal: i32) -> Result<()> {
+    // SAFETY: takes integers.
+    once("prctl", unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0)
+    })
+    .map(drop)
+}
+
+/// Elsewhere the end of the channel says that the parent is gone.
+#[cfg(not(target_os = "linux"))]
+pub fn die_with_parent(_: i32) -> Result<()> {
+    Ok(())
+}
+
+/// prctl(PR_SET_NAME): what ps(1) shows as the command's name, at most 15 bytes.
+pub fn set_name(name: &std::ffi::CStr) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the name is NUL-terminated; the kernel copies at most 16 bytes.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
+}
+
+/// RLIMIT_NOFILE as it was and as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescriptorLimit {
+    /// What the kernel enforces.
+    pub soft: libc::rlim_t,
+    /// How far it may be raised.
+    pub hard: libc::rlim_t,
+}
+
+impl DescriptorLimit {
+    /// The highest descriptor number that the limit allows, as far as an i32 goes.
+    pub fn highest_possible(&self) -> i32 {
+        i32::try_from(self.soft.min(1 << 20)).unwrap_or(1 << 20)
+    }
+}
+
+/// getrlimit(2) of RLIMIT_NOFILE.
+pub fn descriptor_limit() -> Result<DescriptorLimit> {
+    let mut raw = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: getrlimit writes one rlimit.
+    once("getrlimit", unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut raw)
+    })?;
+    Ok(DescriptorLimit {
+        soft: raw.rlim_cur,
+        hard: raw.rlim_max,
+    })
+}
+
+/// setrlimit(2) of RLIMIT_NOFILE.
+pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
+    let raw = libc::rlimit {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    };
+    // SAFETY: setrlimit reads one rlimit.
+    once("setrlimit", unsafe {
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raw)
+    })
+    .map(drop)
+}
+
+/// The home folder of this user in the password file (getpwuid_r(3)), for when HOME is not set.
+pub fn home_folder() -> Result<std::ffi::OsString> {
+    use std::os::unix::ffi::OsStringExt;
+    let mut text = [0u8; 2048];
+    // SAFETY: a zeroed passwd is valid (null pointers).
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    let uid = effective_uid();
+    // SAFETY: all pointers are to live locals; the buffer's length is its own.
+    let rc = unsafe {
+        libc::getpwuid_r(
+            uid,
+            &raw mut entry,
+            text.as_mut_ptr().cast(),
+            text.len(),
+            &raw mut found,
+        )
+    };
+    if found.is_null() || entry.pw_dir.is_null() {
+        let errno = if rc == 0 {
+            Errno::NOENT
+        } else {
+            Errno::from_raw(rc)
+        };
+        return Err(Error {
+            call: "getpwuid",
+            errno,
+        });
+    }
+    // SAFETY: getpwuid_r left a NUL-terminated string in the buffer.
+    let home = unsafe { std::ffi::CStr::from_ptr(entry.pw_dir) };
+    Ok(std::ffi::OsString::from_vec(home.to_bytes().to_vec()))
+}

@@ -1,0 +1,70 @@
+//! System calls that libc does not wrap (on every C library that is supported).
+//!
+//! The only user of the `sc` crate, which builds on three CPUs; elsewhere `libc::syscall` serves.
+//! Each function returns the kernel's own answer: a result, or a negated errno.
+
+#[cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
+))]
+macro_rules! raw {
+    ($name:ident, $libc:ident $(, $arg:expr)*) => {{
+        // SAFETY: the caller's arguments fit the call (each wrapper below says why).
+        let result = unsafe { sc::syscall!($name $(, $arg)*) };
+        result.cast_signed()
+    }};
+}
+
+#[cfg(all(
+    target_os = "linux",
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    ))
+))]
+macro_rules! raw {
+    ($name:ident, $libc:ident $(, $arg:expr)*) => {{
+        // SAFETY: the caller's arguments fit the call (each wrapper below says why).
+        let result = unsafe { libc::syscall(libc::$libc $(, $arg)*) };
+        if result < 0 {
+            -(std::io::Error::last_os_error().raw_os_error().unwrap_or(0) as isize)
+        } else {
+            result as isize
+        }
+    }};
+}
+
+/// `struct open_how` of openat2(2).
+#[cfg(target_os = "linux")]
+#[repr(C)]
+pub(super) struct OpenHow {
+    pub(super) flags: u64,
+    pub(super) mode: u64,
+    pub(super) resolve: u64,
+}
+
+/// openat2(2), Linux 5.6. `path` is NUL-terminated.
+#[cfg(target_os = "linux")]
+pub(super) fn openat2(dir: i32, path: &std::ffi::CStr, how: &OpenHow) -> isize {
+    // The pointers are to live values; the size is that of the struct.
+    raw!(
+        OPENAT2,
+        SYS_openat2,
+        dir,
+        path.as_ptr(),
+        std::ptr::from_ref(how),
+        size_of::<OpenHow>()
+    )
+}
+
+/// close_range(2), Linux 5.9 (glibc wraps it since 2.34 only, musl since 1.2.5 only).
+#[cfg(target_os = "linux")]
+pub(super) fn close_range(first: u32, last: u32) -> isize {
+    // The kernel checks the range; descriptors have no memory behind them.
+    raw!(CLOSE_RANGE, SYS_close_range, first, last, 0)
+}

@@ -1,0 +1,611 @@
+//! Sockets: listeners, clients (never blocking, never relying on O_NONBLOCK), and the Unix socket
+//! over which descriptors are passed.
+
+use super::{Errno, Error, Result, count, fd, once, retry};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// An address as the kernel knows it.
+struct RawAddress {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+impl RawAddress {
+    fn empty() -> Self {
+        // SAFETY: a zeroed sockaddr_storage is valid (AF_UNSPEC).
+        let storage = unsafe { std::mem::zeroed() };
+        Self {
+            storage,
+            len: libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>()).unwrap_or(0),
+        }
+    }
+
+    /// Puts one of the sockaddr family into the storage.
+    fn from<T>(family: T) -> Self {
+        const { assert!(size_of::<T>() <= size_of::<libc::sockaddr_storage>()) };
+        let mut address = Self::empty();
+        // SAFETY: the storage is large enough (checked above) and aligned for every sockaddr.
+        unsafe { (&raw mut address.storage).cast::<T>().write(family) };
+        address.len = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+        address
+    }
+
+    fn as_ptr(&self) -> *const libc::sockaddr {
+        (&raw const self.storage).cast()
+    }
+
+    /// The internet address, an IPv4-mapped one as IPv4; `None` for a Unix socket.
+    fn to_internet(&self) -> Option<SocketAddr> {
+        match i32::from(self.storage.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the family says which sockaddr the kernel wrote.
+                let raw = unsafe { (&raw const self.storage).cast::<libc::sockaddr_in>().read() };
+                let ip = Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr));
+                Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(raw.sin_port)))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: the family says which sockaddr the kernel wrote.
+                let raw = unsafe {
+                    (&raw const self.storage)
+                        .cast::<libc::sockaddr_in6>()
+                        .read()
+                };
+                let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
+                Some(SocketAddr::new(
+                    IpAddr::V6(ip).to_canonical(),
+                    u16::from_be(raw.sin6_port),
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn internet_address(address: SocketAddr) -> RawAddress {
+    match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: a zeroed sockaddr_in is valid.
+            let mut raw: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+            raw.sin_family = libc::AF_INET as libc::sa_family_t;
+            raw.sin_port = v4.port().to_be();
+            raw.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
+            RawAddress::from(raw)
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: a zeroed sockaddr_in6 is valid.
+            let mut raw: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            raw.sin6_port = v6.port().to_be();
+            raw.sin6_addr.s6_addr = v6.ip().octets();
+            raw.sin6_scope_id = v6.scope_id();
+            RawAddress::from(raw)
+        }
+    }
+}
+
+/// ENAMETOOLONG when the path does not fit (108 bytes on Linux with its NUL).
+fn unix_address(path: &Path) -> Result<RawAddress> {
+    use std::os::unix::ffi::OsStrExt;
+    // SAFETY: a zeroed sockaddr_un is valid.
+    let mut raw: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() >= raw.sun_path.len() {
+        return Err(Error {
+            call: "bind",
+            errno: Errno::NAMETOOLONG,
+        });
+    }
+    for (place, byte) in raw.sun_path.iter_mut().zip(bytes) {
+        *place = byte.cast_signed() as libc::c_char;
+    }
+    Ok(RawAddress::from(raw))
+}
+
+fn socket(family: i32, extra: i32) -> Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | extra;
+    // SAFETY: takes integers.
+    once("socket", unsafe { libc::socket(family, kind, 0) }).map(fd::own)
+}
+
+fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
+    // SAFETY: the value is one live int and the length says so.
+    once("setsockopt", unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            len,
+        )
+    })
+    .map(drop)
+}
+
+/// bind(2) and listen(2), non-blocking, with SO_REUSEADDR. An IPv6 wildcard takes IPv4 too when
+/// `dual` is set.
+pub fn listen(address: SocketAddr, dual: bool, backlog: i32) -> Result<OwnedFd> {
+    use std::os::fd::AsFd;
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let listener = socket(family, libc::SOCK_NONBLOCK)?;
+    set_option(listener.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if address.is_ipv6() {
+        set_option(
+            listener.as_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_V6ONLY,
+            i32::from(!dual),
+        )?;
+    }
+    bind_and_listen(&listener, &internet_address(address), backlog)?;
+    Ok(listener)
+}
+
+fn bind_and_listen(socket: &OwnedFd, address: &RawAddress, backlog: i32) -> Result<()> {
+    // SAFETY: the address is live for its length.
+    once("bind", unsafe {
+        libc::bind(socket.as_raw_fd(), address.as_ptr(), address.len)
+    })?;
+    // SAFETY: takes two integers.
+    once("listen", unsafe {
+        libc::listen(socket.as_raw_fd(), backlog)
+    })
+    .map(drop)
+}
+
+/// A non-blocking listening Unix domain socket. `private` makes its file 0600, from its first
+/// moment on (by the umask), else whoever may reach the folder may connect.
+pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> {
+    let address = unix_address(path)?;
+    let listener = socket(libc::AF_UNIX, libc::SOCK_NONBLOCK)?;
+    // SAFETY: takes an integer, cannot fail.
+    let before = unsafe { libc::umask(if private { 0o177 } else { 0o111 }) };
+    let bound = bind_and_listen(&listener, &address, backlog);
+    super::process::set_umask(before);
+    bound.map(|()| listener)
+}
+
+/// A connected Unix domain socket. It blocks.
+pub fn connect_unix(path: &Path) -> Result<OwnedFd> {
+    let address = unix_address(path).map_err(|e| Error {
+        call: "connect",
+        ..e
+    })?;
+    let socket = socket(libc::AF_UNIX, 0)?;
+    retry("connect", || {
+        // SAFETY: the address is live for its length.
+        unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr(), address.len) }
+    })?;
+    Ok(socket)
+}
+
+/// getsockname(2): where a socket is bound; `None` for a Unix socket.
+pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
+    let mut address = RawAddress::empty();
+    // SAFETY: storage and length are live and agree.
+    once("getsockname", unsafe {
+        libc::getsockname(
+            socket.as_raw_fd(),
+            (&raw mut address.storage).cast(),
+            &raw mut address.len,
+        )
+    })?;
+    Ok(address.to_internet())
+}
+
+/// accept4(2): the client, blocking and close-on-exec, and its address (`None` on a Unix socket).
+pub fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>)> {
+    let mut address = RawAddress::empty();
+    let accepted = retry("accept4", || {
+        // SAFETY: storage and length are live and agree.
+        unsafe {
+            libc::accept4(
+                listener.as_raw_fd(),
+                (&raw mut address.storage).cast(),
+                &raw mut address.len,
+                libc::SOCK_CLOEXEC,
+            )
+        }
+    })?;
+    Ok((fd::own(accepted), address.to_internet()))
+}
+
+/// recv(2) with MSG_PEEK: what has arrived stays in the socket. 0 is the peer's FIN.
+pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+    receive_with(socket, buffer, libc::MSG_PEEK)
+}
+
+/// recv(2), never blocking. 0 is the peer's FIN.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+    receive_with(socket, buffer, 0)
+}
+
+fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> Result<usize> {
+    let flags = flags | libc::MSG_DONTWAIT;
+    retry("recv", || {
+        // SAFETY: the buffer is writable for its own length.
+        unsafe {
+            libc::recv(
+                socket.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                flags,
+            )
+        }
+    })
+    .map(count)
+}
+
+/// recv(2) with MSG_TRUNC and no buffer: TCP drops up to `bytes` bytes in the kernel, none reaches
+/// user space (tcp(7)). 0 is the FIN. Unix sockets answer EFAULT: there read.
+pub fn discard(socket: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
+    let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+    retry("recv", || {
+        // SAFETY: TCP writes nothing when MSG_TRUNC is set; others fail with EFAULT on null.
+        unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), bytes, flags) }
+    })
+    .map(count)
+}
+
+/// send(2), never blocking, no SIGPIPE. With `more` the kernel may wait for what follows.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], more: bool) -> Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { MSG_MORE } else { 0 };
+    retry("send", || {
+        // SAFETY: the bytes are readable for their own length.
+        unsafe {
+            libc::send(
+                socket.as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                flags,
+            )
+        }
+    })
+    .map(count)
+}
+
+#[cfg(target_os = "linux")]
+const MSG_MORE: i32 = libc::MSG_MORE;
+#[cfg(not(target_os = "linux"))]
+const MSG_MORE: i32 = 0;
+
+/// sendmsg(2) of up to three pieces in one call, never blocking, no SIGPIPE.
+pub fn send_gathered(socket: BorrowedFd<'_>, pieces: &[std::io::IoSlice<'_>]) -> Result<usize> {
+    let mut message = empty_message();
+    message.msg_iov = pieces.as_ptr().cast_mut().cast();
+    {
+        message.msg_iovlen = pieces.len().try_into().unwrap_or(0);
+    }
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    retry("sendmsg", || {
+        // SAFETY: IoSlice has the layout of iovec, and the kernel only reads the pieces.
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) }
+    })
+    .map(count)
+}
+
+fn empty_message() -> libc::msghdr {
+    // SAFETY: a zeroed msghdr is valid; musl pads it differently, so it is never built by fields.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Which directions `shutdown` ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// We send no more: the peer sees FIN.
+    Write,
+    /// Neither.
+    Both,
+}
+
+/// shutdown(2): ends the connection itself, whoever else holds a copy of its descriptor.
+pub fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
+    let how = if direction == Direction::Write {
+        libc::SHUT_WR
+    } else {
+        libc::SHUT_RDWR
+    };
+    // SAFETY: takes two integers.
+    once("shutdown", unsafe {
+        libc::shutdown(socket.as_raw_fd(), how)
+    })
+    .map(drop)
+}
+
+/// SO_LINGER {1, 0}: the close of the last copy sends RST instead of FIN.
+pub fn reset_on_close(socket: BorrowedFd<'_>) -> Result<()> {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    let len = libc::socklen_t::try_from(size_of::<libc::linger>()).unwrap_or(0);
+    // SAFETY: the value is one live linger and the length says so.
+    once("setsockopt", unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            len,
+        )
+    })
+    .map(drop)
+}
+
+/// SO_RCVLOWAT: the socket counts as readable only from this many bytes on (in epoll since
+/// Linux 4.18). The kernel caps it at half the receive buffer.
+pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> Result<()> {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+}
+
+/// SO_RCVLOWAT as it stands.
+pub fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
+    let mut value: i32 = 0;
+    let mut len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
+    // SAFETY: value and length are live and agree.
+    once("getsockopt", unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    })?;
+    Ok(count(value))
+}
+
+/// TCP_NODELAY: what is written leaves at once.
+pub fn set_no_delay(socket: BorrowedFd<'_>) -> Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// Who is at the other end of a Unix domain socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process id; 0 where the system does not say.
+    pub pid: i32,
+    /// Its effective user id when it connected.
+    pub uid: u32,
+}
+
+/// SO_PEERCRED (getpeereid(3) elsewhere, which knows no pid).
+pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut raw = libc::ucred {
+            pid: 0,
+            uid: 0,
+            gid: 0,
+        };
+        let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+        // SAFETY: value and length are live and agree.
+        once("getsockopt", unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut raw).cast(),
+                &raw mut len,
+            )
+        })?;
+        Ok(Peer {
+            pid: raw.pid,
+            uid: raw.uid,
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let (mut uid, mut gid) = (0, 0);
+        // SAFETY: both pointers are to live locals.
+        once("getpeereid", unsafe {
+            libc::getpeereid(socket.as_raw_fd(), &raw mut uid, &raw mut gid)
+        })?;
+        Ok(Peer { pid: 0, uid })
+    }
+}
+
+/// Descriptors that one message may carry.
+pub const MAX_PASSED: usize = 2;
+
+/// Room for the control message of `MAX_PASSED` descriptors, aligned as cmsghdr must be.
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+const _: () = assert!(size_of::<libc::cmsghdr>() + MAX_PASSED * 4 + 8 <= 64);
+
+/// sendmsg(2) of one record with at most `MAX_PASSED` descriptors, never blocking, no SIGPIPE.
+pub fn send_record(
+    socket: BorrowedFd<'_>,
+    record: &[u8],
+    passed: &[BorrowedFd<'_>],
+) -> Result<usize> {
+    let mut control = Control([0; 64]);
+    let mut piece = libc::iovec {
+        iov_base: record.as_ptr().cast_mut().cast(),
+        iov_len: record.len(),
+    };
+    let mut message = empty_message();
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    if !passed.is_empty() {
+        let raw: [RawFd; MAX_PASSED] =
+            std::array::from_fn(|i| passed.get(i).map_or(-1, AsRawFd::as_raw_fd));
+        attach(
+            &mut message,
+            &mut control,
+            &raw,
+            passed.len().min(MAX_PASSED),
+        );
+    }
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    retry("sendmsg", || {
+        // SAFETY: every pointer in the message is to a live local of this frame.
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) }
+    })
+    .map(count)
+}
+
+fn attach(message: &mut libc::msghdr, control: &mut Control, fds: &[RawFd; MAX_PASSED], n: usize) {
+    let bytes = n * size_of::<RawFd>();
+    let payload = u32::try_from(bytes).unwrap_or(0);
+    message.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: CMSG_SPACE is arithmetic.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(payload) }.try_into().unwrap_or(0);
+    // SAFETY: the control buffer holds at least one header (asserted above).
+    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: CMSG_LEN is arithmetic.
+    let len = unsafe { libc::CMSG_LEN(payload) };
+    // SAFETY: the buffer is zeroed, so the header is a valid cmsghdr, and it is aligned.
+    let header_ref = unsafe { &mut *header };
+    header_ref.cmsg_level = libc::SOL_SOCKET;
+    header_ref.cmsg_type = libc::SCM_RIGHTS;
+    header_ref.cmsg_len = len.try_into().unwrap_or(0);
+    // SAFETY: the header is valid.
+    let place = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: the buffer has room for MAX_PASSED descriptors behind the header (asserted above).
+    unsafe { std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), place, bytes) };
+}
+
+/// What `receive_record` found.
+#[derive(Debug)]
+pub struct Record {
+    /// Bytes of the record; 0 means that the peer is gone.
+    pub len: usize,
+    /// The descriptors, close-on-exec, in order. Surplus ones have been closed.
+    pub passed: [Option<OwnedFd>; MAX_PASSED],
+}
+
+/// recvmsg(2) of one record. Every descriptor that comes is owned at once, so none can leak.
+/// MSG_CTRUNC (the descriptor table is full) is EMFILE: a message without its descriptor must
+/// never be taken for one that had none.
+pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8], wait: bool) -> Result<Record> {
+    let mut control = Control([0; 64]);
+    let mut piece = libc::iovec {
+        iov_base: record.as_mut_ptr().cast(),
+        iov_len: record.len(),
+    };
+    let mut message = empty_message();
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    {
+        message.msg_controllen = size_of::<Control>().try_into().unwrap_or(0);
+    }
+    let flags = CMSG_CLOEXEC | if wait { 0 } else { libc::MSG_DONTWAIT };
+    let len = retry("recvmsg", || {
+        // SAFETY: every pointer in the message is to a live local or to the caller's buffer.
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) }
+    })
+    .map(count)?;
+    let passed = take_passed(&message);
+    if message.msg_flags & libc::MSG_CTRUNC != 0 {
+        return Err(Error {
+            call: "recvmsg",
+            errno: Errno::MFILE,
+        });
+    }
+    Ok(Record { len, passed })
+}
+
+#[cfg(target_os = "linux")]
+const CMSG_CLOEXEC: i32 = libc::MSG_CMSG_CLOEXEC;
+#[cfg(not(target_os = "linux"))]
+const CMSG_CLOEXEC: i32 = 0;
+
+/// Owns every descriptor of a received message; keeps the first `MAX_PASSED`, closes the rest.
+fn take_passed(message: &libc::msghdr) -> [Option<OwnedFd>; MAX_PASSED] {
+    let mut passed = [const { None }; MAX_PASSED];
+    let mut places = passed.iter_mut();
+    // SAFETY: the kernel filled the control buffer that the message points to.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a header inside the buffer.
+    while let Some(h) = unsafe { header.as_ref() } {
+        if h.cmsg_level == libc::SOL_SOCKET && h.cmsg_type == libc::SCM_RIGHTS {
+            // SAFETY: CMSG_LEN is arithmetic.
+            let head = unsafe { libc::CMSG_LEN(0) } as usize;
+            let n = (h.cmsg_len as usize).saturating_sub(head) / size_of::<RawFd>();
+            // SAFETY: the header is valid.
+            let start = unsafe { libc::CMSG_DATA(header) }.cast::<RawFd>();
+            for i in 0..n {
+                // SAFETY: the kernel wrote `n` descriptors behind the header.
+                let place = unsafe { start.add(i) };
+                // SAFETY: one of those; the place need not be aligned.
+                let raw = unsafe { place.read_unaligned() };
+                // SAFETY: the kernel made this descriptor for this process and nobody else has it.
+                let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+                match places.next() {
+                    Some(place) => *place = Some(fd),
+                    None => drop(fd),
+                }
+            }
+        }
+        // SAFETY: message and header are those of the kernel's answer.
+        header = unsafe { libc::CMSG_NXTHDR(message, header) };
+    }
+    passed
+}
+
+/// socketpair(2), for tests and benches of the channel.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: socketpair writes two descriptors into an array of two.
+    once("socketpair", unsafe {
+        libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr())
+    })?;
+    let [a, b] = ends;
+    Ok((fd::own(a), fd::own(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_record_carries_its_descriptors() {
+        let (a, b) = pair().unwrap();
+        let (read_end, write_end) = fd::pipe().unwrap();
+        send_record(a.as_fd(), b"record", &[write_end.as_fd(), read_end.as_fd()]).unwrap();
+        let mut buffer = [0; 16];
+        let record = receive_record(b.as_fd(), &mut buffer, true).unwrap();
+        assert_eq!(&buffer[..record.len], b"record");
+        let [Some(got_write), Some(got_read)] = record.passed else {
+            panic!("descriptors lost")
+        };
+        fd::write(got_write.as_fd(), b"x").unwrap();
+        assert_eq!(fd::read(got_read.as_fd(), &mut buffer).unwrap(), 1);
+    }
+
+    #[test]
+    fn the_end_of_the_peer_is_an_empty_record() {
+        let (a, b) = pair().unwrap();
+        drop(a);
+        let record = receive_record(b.as_fd(), &mut [0; 4], true).unwrap();
+        assert_eq!(record.len, 0);
+    }
+
+    #[test]
+    fn discarding_on_a_unix_socket_is_refused() {
+        let (a, b) = pair().unwrap();
+        send(a.as_fd(), b"abc", false).unwrap();
+        assert!(discard(b.as_fd(), 3).is_err());
+        assert_eq!(receive(b.as_fd(), &mut [0; 8]).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_unix_path_that_is_too_long_is_refused_before_the_kernel_cuts_it() {
+        let path = "/tmp/".to_string() + &"x".repeat(200);
+        let error = listen_unix(Path::new(&path), true, 1).unwrap_err();
+        assert_eq!(error.errno, Errno::NAMETOOLONG);
+    }
+}
