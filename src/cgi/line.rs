@@ -252,3 +252,111 @@ impl Meaning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Row<T> = (&'static [u8], Result<T, BadOutput>);
+    type Reason = &'static [u8];
+
+    #[test]
+    fn a_status_is_three_digits_and_perhaps_a_reason() {
+        let rows: [Row<(u16, Reason)>; 15] = [
+            (b"200", Ok((200, b""))),
+            (b"200 ", Ok((200, b""))),
+            (b"404 Not Found", Ok((404, b"Not Found"))),
+            (b"404\tNot  Found", Ok((404, b"Not  Found"))),
+            (b"599 \xc3\xa4", Ok((599, b"\xc3\xa4"))),
+            (b"600", Err(BadOutput::Status)),
+            (b"099", Err(BadOutput::Status)),
+            (b"20", Err(BadOutput::Status)),
+            (b"2000", Err(BadOutput::Status)),
+            (b"200OK", Err(BadOutput::Status)),
+            (b"+20 OK", Err(BadOutput::Status)),
+            (b"", Err(BadOutput::Status)),
+            (b"OK", Err(BadOutput::Status)),
+            (b"100 Continue", Err(BadOutput::Interim)),
+            (b"101 Switching Protocols", Err(BadOutput::Interim)),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(parse_status(value), expected, "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_status_line_is_as_in_rfc_9112_4_but_may_lack_its_reason() {
+        let rows: [Row<(u8, u16, Reason)>; 10] = [
+            (b"HTTP/1.1 200 OK", Ok((1, 200, b"OK"))),
+            (b"HTTP/1.0 404", Ok((0, 404, b""))),
+            (b"HTTP/1.9 201 ", Ok((9, 201, b""))),
+            (b"HTTP/1.", Err(BadOutput::StatusLine)),
+            (b"HTTP/1.1", Err(BadOutput::StatusLine)),
+            (b"HTTP/1.1  200 OK", Err(BadOutput::Status)),
+            (b"HTTP/1.11 200 OK", Err(BadOutput::StatusLine)),
+            (b"HTTP/1.x 200 OK", Err(BadOutput::StatusLine)),
+            (b"HTTP/1.1 101 x", Err(BadOutput::Interim)),
+            (b"HTTP/1.1 200 O\rK", Err(BadOutput::Control)),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(parse_status_line(line), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_content_length_is_digits_only_as_in_rfc_9110_8_6() {
+        let rows: [(&[u8], Option<u64>); 10] = [
+            (b"0", Some(0)),
+            (b"007", Some(7)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", None),
+            (b"", None),
+            (b"-1", None),
+            (b"+1", None),
+            (b"1 ", None),
+            (b"5, 5", None),
+            (b"0x10", None),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(parse_length(value).ok(), expected);
+        }
+    }
+
+    #[test]
+    fn a_field_is_a_token_a_colon_and_a_value_without_controls() {
+        let rows: [Row<(usize, Range<usize>)>; 12] = [
+            (b"A:b", Ok((1, 2..3))),
+            (b"A: \t b \t", Ok((1, 5..6))),
+            (b"A:", Ok((1, 2..2))),
+            (b"A:  ", Ok((1, 4..4))),
+            (b"A: b\tc", Ok((1, 3..6))),
+            (b"A :b", Err(BadOutput::NotAField)),
+            (b":b", Err(BadOutput::NotAField)),
+            (b"A", Err(BadOutput::NotAField)),
+            (b" A: b", Err(BadOutput::Folded)),
+            (b"\tA: b", Err(BadOutput::Folded)),
+            (b"A: b\rC: d", Err(BadOutput::Control)),
+            (b"A: b\x7f", Err(BadOutput::Control)),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(split_field(line), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_line_for_the_log_is_short_and_without_its_end() {
+        assert_eq!(first_line(b"<html>\r\n<body>"), b"<html>");
+        assert_eq!(first_line(b"\nx"), b"");
+        assert_eq!(first_line(b""), b"");
+        assert_eq!(first_line(&[b'x'; 5000]).len(), 200);
+    }
+
+    #[test]
+    fn every_reason_is_one_line() {
+        for why in [BadOutput::at_end(b""), BadOutput::at_end(b"x")] {
+            assert!(!why.to_string().contains('\n'));
+        }
+        assert_eq!(BadOutput::at_end(b""), BadOutput::NoOutput);
+        assert_eq!(BadOutput::at_end(b"Stat"), BadOutput::Truncated);
+    }
+}

@@ -339,3 +339,380 @@ fn push_address(environment: &mut Environment, name: &[u8], ip: IpAddr) -> Resul
     entry.append_display(&ip);
     entry.end()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Pairs<'a> = [(&'a [u8], &'a [u8])];
+    /// Both ends, Host; REMOTE_ADDR, SERVER_NAME, SERVER_PORT.
+    type Ends = (
+        Option<&'static str>,
+        Option<&'static [u8]>,
+        &'static str,
+        &'static str,
+        &'static str,
+    );
+
+    fn request() -> Request<'static> {
+        Request {
+            method: b"GET",
+            protocol: b"HTTP/1.1",
+            target: b"/a%20b/c%2Fd?x=%41",
+            host: Some(b"example.org:8080"),
+            script_name: b"/a b",
+            path_info: b"/c/d",
+            query: b"x=%41",
+            body_length: None,
+            peer: Some("192.0.2.1:5000".parse().unwrap()),
+            local: Some("192.0.2.9:8080".parse().unwrap()),
+            scheme: Scheme::Http,
+            document_root: b"/srv/cgi/",
+            script_filename: b"/srv/cgi/a b",
+            search_path: b"/usr/bin:/bin",
+            queue_ms: 3,
+            deadline_ms: 60_000,
+            authorization: false,
+            nph: false,
+        }
+    }
+
+    fn written(request: &Request<'_>, fields: &Pairs<'_>, extra: &Pairs<'_>) -> Vec<String> {
+        let mut environment = Environment::new();
+        let (fields, extra) = (fields.iter().copied(), extra.iter().copied());
+        let mut meta = MetaVariables::new();
+        meta.write(&mut environment, request, fields, extra)
+            .unwrap();
+        let entries = environment.entries();
+        entries
+            .map(|entry| String::from_utf8_lossy(entry).into_owned())
+            .collect()
+    }
+
+    /// What the fields alone become.
+    fn from_fields(request: &Request<'_>, fields: &Pairs<'_>) -> Vec<String> {
+        let none = written(request, &[], &[]);
+        let all = written(request, fields, &[]);
+        assert_eq!(all[..none.len()], none[..]);
+        all[none.len()..].to_vec()
+    }
+
+    #[test]
+    fn a_get_has_exactly_these_meta_variables() {
+        let expected = [
+            "PATH=/usr/bin:/bin",
+            "GATEWAY_INTERFACE=CGI/1.1",
+            concat!("SERVER_SOFTWARE=Caffeine/", env!("CARGO_PKG_VERSION")),
+            "SERVER_PROTOCOL=HTTP/1.1",
+            "REQUEST_METHOD=GET",
+            "REQUEST_SCHEME=http",
+            "REDIRECT_STATUS=200",
+            "CAFFEINE_QUEUE_MS=3",
+            "CAFFEINE_DEADLINE_MS=60000",
+            "REQUEST_URI=/a%20b/c%2Fd?x=%41",
+            "SCRIPT_NAME=/a b",
+            "QUERY_STRING=x=%41",
+            "DOCUMENT_ROOT=/srv/cgi/",
+            "SCRIPT_FILENAME=/srv/cgi/a b",
+            "PATH_INFO=/c/d",
+            "PATH_TRANSLATED=/srv/cgi/c/d",
+            "REMOTE_ADDR=192.0.2.1",
+            "REMOTE_HOST=192.0.2.1",
+            "REMOTE_PORT=5000",
+            "SERVER_ADDR=192.0.2.9",
+            "SERVER_PORT=8080",
+            "SERVER_NAME=example.org",
+            "HTTP_HOST=example.org:8080",
+        ];
+        assert_eq!(written(&request(), &[], &[]), expected);
+    }
+
+    #[test]
+    fn what_is_absent_is_unset_but_the_query_is_always_set() {
+        let mut bare = request();
+        (bare.path_info, bare.query, bare.host) = (b"", b"", None);
+        let variables = written(&bare, &[], &[]);
+        let names: Vec<_> = variables.iter().filter_map(|v| v.split_once('=')).collect();
+        assert!(names.contains(&("QUERY_STRING", "")));
+        assert!(names.contains(&("SERVER_NAME", "192.0.2.9")));
+        for absent in [
+            "PATH_INFO",
+            "PATH_TRANSLATED",
+            "CONTENT_LENGTH",
+            "CONTENT_TYPE",
+        ] {
+            assert!(names.iter().all(|(name, _)| *name != absent), "{absent}");
+        }
+        for absent in [
+            "AUTH_TYPE",
+            "REMOTE_USER",
+            "REMOTE_IDENT",
+            "HTTPS",
+            "HTTP_HOST",
+        ] {
+            assert!(names.iter().all(|(name, _)| *name != absent), "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_body_has_its_decoded_length_as_in_rfc_3875_4_1_2() {
+        let mut post = request();
+        post.body_length = Some(12);
+        let fields: [(&[u8], &[u8]); 3] = [
+            (b"Transfer-Encoding", b"chunked"),
+            (b"Content-Length", b"999"),
+            (b"content-type", b"a/b"),
+        ];
+        let variables = written(&post, &fields, &[]);
+        assert!(variables.contains(&"CONTENT_LENGTH=12".into()));
+        assert!(variables.contains(&"CONTENT_TYPE=a/b".into()));
+        assert!(!variables.iter().any(|v| v.starts_with("HTTP_CONTENT")));
+    }
+
+    #[test]
+    fn addresses_show_as_rfc_3875_wants_them() {
+        let rows: [Ends; 9] = [
+            (
+                Some("[2001:db8::1]:80"),
+                None,
+                "2001:db8::1",
+                "[2001:db8::1]",
+                "80",
+            ),
+            (
+                Some("[::ffff:192.0.2.7]:80"),
+                None,
+                "192.0.2.7",
+                "192.0.2.7",
+                "80",
+            ),
+            (Some("192.0.2.7:81"), Some(b"h"), "192.0.2.7", "h", "81"),
+            (
+                Some("192.0.2.7:81"),
+                Some(b"[::1]:9"),
+                "192.0.2.7",
+                "[::1]",
+                "81",
+            ),
+            (
+                Some("192.0.2.7:81"),
+                Some(b""),
+                "192.0.2.7",
+                "192.0.2.7",
+                "81",
+            ),
+            (
+                Some("192.0.2.7:81"),
+                Some(b":80"),
+                "192.0.2.7",
+                "192.0.2.7",
+                "81",
+            ),
+            (None, None, "127.0.0.1", "127.0.0.1", "80"),
+            (None, Some(b"h:8443"), "127.0.0.1", "h", "8443"),
+            (None, Some(b"h:99999"), "127.0.0.1", "h", "80"),
+        ];
+        for (end, host, address, name, port) in rows {
+            let mut request = request();
+            request.host = host;
+            request.local = end.map(|end| end.parse().unwrap());
+            request.peer = request.local;
+            let variables = written(&request, &[], &[]);
+            for expected in [
+                format!("REMOTE_ADDR={address}"),
+                format!("REMOTE_HOST={address}"),
+                format!("SERVER_ADDR={address}"),
+                format!("SERVER_NAME={name}"),
+                format!("SERVER_PORT={port}"),
+            ] {
+                assert!(variables.contains(&expected), "{end:?} {host:?} {expected}");
+            }
+            let has_port = variables.iter().any(|v| v.starts_with("REMOTE_PORT="));
+            assert_eq!(has_port, end.is_some());
+        }
+    }
+
+    #[test]
+    fn a_trusted_tls_proxy_shows_as_https() {
+        let mut request = request();
+        (request.scheme, request.local) = (Scheme::Https, None);
+        request.host = Some(b"h");
+        let variables = written(&request, &[], &[]);
+        for expected in ["HTTPS=on", "REQUEST_SCHEME=https", "SERVER_PORT=443"] {
+            assert!(variables.contains(&expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn each_field_becomes_one_variable_or_none_as_in_rfc_3875_4_1_18() {
+        let rows: [(&Pairs<'_>, &[&str]); 6] = [
+            (
+                &[(b"Accept", b"a"), (b"X-Y", b"")],
+                &["HTTP_ACCEPT=a", "HTTP_X_Y="],
+            ),
+            (
+                &[(b"X-A", b"1"), (b"B", b"2"), (b"x-a", b"3"), (b"X-A", b"4")],
+                &["HTTP_X_A=1, 3, 4", "HTTP_B=2"],
+            ),
+            (
+                &[(b"Cookie", b"a=1"), (b"cookie", b"b=2")],
+                &["HTTP_COOKIE=a=1; b=2"],
+            ),
+            (
+                &[(b"Content-Type", b"a"), (b"content-TYPE", b"b")],
+                &["CONTENT_TYPE=a, b"],
+            ),
+            (
+                &[(b"Path", b"/evil"), (b"Https", b"on")],
+                &["HTTP_PATH=/evil", "HTTP_HTTPS=on"],
+            ),
+            (
+                &[(b"Connection", b"content-type"), (b"Content-Type", b"a/b")],
+                &["CONTENT_TYPE=a/b"],
+            ),
+        ];
+        for (fields, expected) in rows {
+            assert_eq!(from_fields(&request(), fields), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_handler_must_not_be_told_is_not_passed() {
+        const DROPPED: [&[u8]; 20] = [
+            // httpoxy; names that collide or that shells cannot use.
+            b"Proxy",
+            b"pROXY",
+            b"X_A",
+            b"Content_Length",
+            b"_",
+            b"X.A",
+            b"x()",
+            b"",
+            // Said by other variables.
+            b"Host",
+            b"Content-Length",
+            // Not configured.
+            b"Authorization",
+            b"Proxy-Authorization",
+            // RFC 9110 7.6.1: hop-by-hop, the last by nomination.
+            b"Connection",
+            b"Keep-Alive",
+            b"TE",
+            b"Trailer",
+            b"Transfer-Encoding",
+            b"Upgrade",
+            b"Expect",
+            b"x-HOP",
+        ];
+        for name in DROPPED {
+            let fields = [
+                (name, &b"1"[..]),
+                (b"Connection", b"close, X-Hop"),
+                (b"X-Stay", b"2"),
+            ];
+            assert_eq!(
+                from_fields(&request(), &fields),
+                ["HTTP_X_STAY=2"],
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn credentials_and_upgrades_reach_only_those_who_may_have_them() {
+        let fields: [(&[u8], &[u8]); 4] = [
+            (b"Authorization", b"Basic x"),
+            (b"Connection", b"Upgrade, X-Hop"),
+            (b"Upgrade", b"websocket"),
+            (b"X-Hop", b"1"),
+        ];
+        let mut request = request();
+        assert!(from_fields(&request, &fields).is_empty());
+        request.authorization = true;
+        assert_eq!(
+            from_fields(&request, &fields),
+            ["HTTP_AUTHORIZATION=Basic x"]
+        );
+        (request.authorization, request.nph) = (false, true);
+        let expected = ["HTTP_CONNECTION=Upgrade, X-Hop", "HTTP_UPGRADE=websocket"];
+        assert_eq!(from_fields(&request, &fields), expected);
+    }
+
+    #[test]
+    fn the_configuration_may_replace_every_variable_and_comes_last() {
+        let extra: [(&[u8], &[u8]); 3] = [(b"PATH", b"/opt"), (b"A", b"1"), (b"HTTP_X", b"2")];
+        let variables = written(&request(), &[(b"X", b"client")], &extra);
+        let end = &variables[variables.len() - 3..];
+        assert_eq!(end, ["PATH=/opt", "A=1", "HTTP_X=2"]);
+        let paths = variables.iter().filter(|v| v.starts_with("PATH="));
+        assert_eq!(paths.count(), 1);
+    }
+
+    #[test]
+    fn a_nul_anywhere_refuses_the_launch() {
+        let mut environment = Environment::new();
+        let mut meta = MetaVariables::new();
+        let mut write = |request: &Request<'_>, fields: &Pairs<'static>, extra: &Pairs<'static>| {
+            let (fields, extra) = (fields.iter().copied(), extra.iter().copied());
+            meta.write(&mut environment, request, fields, extra)
+        };
+        assert_eq!(
+            write(&request(), &[(b"X", b"a\0b")], &[]),
+            Err(Refused::Nul)
+        );
+        assert_eq!(
+            write(&request(), &[], &[(b"X", b"a\0b")]),
+            Err(Refused::Nul)
+        );
+        assert_eq!(write(&request(), &[], &[(b"X=", b"a")]), Err(Refused::Name));
+        let mut bad = request();
+        bad.path_info = b"/\0";
+        assert_eq!(write(&bad, &[], &[]), Err(Refused::Nul));
+        assert_eq!(write(&request(), &[], &[]), Ok(()));
+    }
+
+    #[test]
+    fn no_field_becomes_two_strings_or_another_name() {
+        const NAMES: [&[u8]; 8] = [
+            b"A",
+            b"a",
+            b"X-A",
+            b"x-a",
+            b"Cookie",
+            b"Content-Type",
+            b"Connection",
+            b"Te",
+        ];
+        for a in NAMES {
+            for b in NAMES {
+                for c in NAMES {
+                    let fields = [(a, &b"1"[..]), (b, b"x-a"), (c, b"3")];
+                    let variables = written(&request(), &fields, &[]);
+                    let mut names: Vec<_> =
+                        variables.iter().filter_map(|v| v.split_once('=')).collect();
+                    let all = names.len();
+                    names.sort_unstable();
+                    names.dedup_by_key(|(name, _)| *name);
+                    assert_eq!(names.len(), all, "{variables:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_thousand_fields_are_joined_to_as_few_bytes_as_they_need() {
+        let names: Vec<_> = (0..500).map(|n| format!("N{}", n % 250)).collect();
+        let fields = names
+            .iter()
+            .map(|name| (name.as_bytes(), &b"0123456789"[..]));
+        let fields = fields.clone().chain(fields);
+        let mut environment = Environment::new();
+        let mut meta = MetaVariables::new();
+        let none = std::iter::empty();
+        meta.write(&mut environment, &request(), fields, none)
+            .unwrap();
+        let joined = [&b"0123456789"[..]; 4].join(&b", "[..]);
+        assert_eq!(environment.get(b"HTTP_N249"), Some(&joined[..]));
+        assert!(environment.bytes().len() < 1000 + 250 * 60);
+    }
+}

@@ -376,3 +376,347 @@ fn note(
 fn is_local_path(location: &[u8]) -> bool {
     location.first() == Some(&b'/') && memchr(b'#', location).is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 1024;
+
+    /// What a head means, detached from the parser.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Told {
+        kind: Kind,
+        status: u16,
+        reason: String,
+        local: Option<String>,
+        length: Option<u64>,
+        chunked: bool,
+        head_length: usize,
+        fields: String,
+    }
+
+    fn text(bytes: &[u8]) -> String {
+        bytes.escape_ascii().to_string()
+    }
+
+    fn told(output: &Output<'_>) -> Told {
+        let field = |(name, value): (&[u8], &[u8])| format!("{}={}", text(name), text(value));
+        Told {
+            kind: output.kind,
+            status: output.status,
+            reason: output.reason.map(text).unwrap_or_default(),
+            local: output.local.map(text),
+            length: output.content_length,
+            chunked: output.chunked,
+            head_length: output.head_length,
+            fields: output.fields().map(field).collect::<Vec<_>>().join("|"),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Progress<Told>, BadOutput> {
+        let mut parser = OutputParser::new();
+        step(&mut parser, bytes, MAX)
+    }
+
+    fn step(
+        parser: &mut OutputParser,
+        bytes: &[u8],
+        max: usize,
+    ) -> Result<Progress<Told>, BadOutput> {
+        Ok(match parser.parse(bytes, max)? {
+            Progress::Partial => Progress::Partial,
+            Progress::Complete(output) => {
+                check_invariants(bytes, &output);
+                Progress::Complete(told(&output))
+            }
+        })
+    }
+
+    fn check_invariants(bytes: &[u8], output: &Output<'_>) {
+        let head = bytes[..output.head_length].as_ptr_range();
+        let inside = |part: &[u8]| {
+            let part = part.as_ptr_range();
+            head.start <= part.start && part.end <= head.end
+        };
+        assert!((200..=599).contains(&output.status));
+        assert_eq!(bytes[output.head_length - 1], b'\n');
+        for (name, value) in output.fields() {
+            assert!(inside(name) && inside(value));
+            assert!(!name.is_empty() && name.iter().all(|&b| names::is_token_byte(b)));
+            assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
+        }
+        for part in [output.reason, output.local, output.content_type] {
+            let part = part.unwrap_or(&bytes[..0]);
+            assert!(inside(part) && !part.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
+        }
+    }
+
+    fn complete(bytes: &[u8]) -> Told {
+        match parse(bytes) {
+            Ok(Progress::Complete(told)) => told,
+            other => panic!("{}: {other:?}", text(bytes)),
+        }
+    }
+
+    /// Heads without their bodies.
+    const GOOD: [&[u8]; 14] = [
+        b"Content-Type: text/plain\n\n",
+        b"Content-Type: text/plain\r\n\r\n",
+        b"Content-Type:text/html\r\nX-A: 1\n\r\n",
+        b"Status: 404 Not Found\nContent-Type: a/b\n\n",
+        b"Status: 204\n\n",
+        b"Location: /other?x=1\n\n",
+        b"Location: http://example.org/\n\n",
+        b"Status: 301 Moved\nLocation: /x\n\n",
+        b"Set-Cookie: a=1\nSet-Cookie: b=2\nContent-Length: 5\nContent-Type: a/b\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.0 302\nLocation: /x\n\n",
+        b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n",
+        b"HTTP-Like: a field\nStatus: 200\n\n",
+        b"Content-Type: a/b\nConnection: X-Hop, close\nX-Hop: 1\n\n",
+    ];
+
+    #[test]
+    fn every_prefix_of_a_good_head_is_partial_and_every_cut_tells_the_same() {
+        for head in GOOD {
+            let whole = complete(head);
+            assert_eq!(whole.head_length, head.len());
+            let mut bytewise = OutputParser::new();
+            for cut in 0..head.len() {
+                assert_eq!(parse(&head[..cut]), Ok(Progress::Partial), "{}", text(head));
+                let mut parser = OutputParser::new();
+                assert!(parser.parse(&head[..cut], MAX).is_ok());
+                let again = step(&mut parser, head, MAX);
+                assert_eq!(again, Ok(Progress::Complete(whole.clone())));
+                let partial = step(&mut bytewise, &head[..cut], MAX);
+                assert_eq!(partial, Ok(Progress::Partial));
+            }
+            let end = step(&mut bytewise, head, MAX);
+            assert_eq!(end, Ok(Progress::Complete(whole.clone())));
+            let with_body = [head, b"body: 1\n\n"].concat();
+            assert_eq!(complete(&with_body), whole);
+            assert_eq!(
+                step(&mut bytewise, &with_body, MAX),
+                Ok(Progress::Complete(whole))
+            );
+        }
+    }
+
+    #[test]
+    fn a_cgi_response_is_told_as_rfc_3875_6_says() {
+        let rows: [(&[u8], u16, &str, &str); 14] = [
+            (b"Content-Type: a/b\n\n", 200, "", "Content-Type=a/b"),
+            (b"Status: 404 Not Found\n\n", 404, "Not Found", ""),
+            (b"status:\t503\r\n\r\n", 503, "", ""),
+            (b"Status: 200 A\nStatus: 200 B\n\n", 200, "A", ""),
+            // 6.2.3: a client redirect is 302, and its Location goes on.
+            (b"Location: http://e/\n\n", 302, "", "Location=http://e/"),
+            (b"Location: x\n\n", 302, "", "Location=x"),
+            // 6.2.4: with Status, as given.
+            (b"Location: /x\nStatus: 307 T\n\n", 307, "T", "Location=/x"),
+            // No local redirect response: 6.2.2 allows nothing beside Location.
+            (b"Location: /x\nSet-Cookie: a\n\n", 302, "", "Location=/x|Set-Cookie=a"),
+            (b"Location: /x\nContent-Length: 0\n\n", 302, "", "Location=/x"),
+            (b"Location: /x#y\n\n", 302, "", "Location=/x#y"),
+            // The framing is Caffeine's.
+            (
+                b"Content-Type: a/b\nTransfer-Encoding: chunked\nConnection: close\nKeep-Alive: 1\n\n",
+                200,
+                "",
+                "Content-Type=a/b",
+            ),
+            (
+                b"Status: 200\nUpgrade: x\nTE: x\nTrailer: x\nProxy-Connection: x\nProxy-Authenticate: x\n\n",
+                200,
+                "",
+                "",
+            ),
+            (b"Status: 200\nDate: 1\nDate: 2\nServer: s\n\n", 200, "", "Date=1|Server=s"),
+            (
+                b"X-Hop: 1\nConnection: x-hop, Content-Type\nContent-Type: a/b\nx-HOP: 2\nX: 3\n\n",
+                200,
+                "",
+                "Content-Type=a/b|X=3",
+            ),
+        ];
+        for (bytes, status, reason, fields) in rows {
+            let told = complete(bytes);
+            let expected = (Kind::Cgi, status, reason, fields, false, None);
+            let seen = (told.kind, told.status, &*told.reason, &*told.fields);
+            let seen = (seen.0, seen.1, seen.2, seen.3, told.chunked, told.local);
+            assert_eq!(seen, expected, "{}", text(bytes));
+        }
+    }
+
+    #[test]
+    fn a_local_location_alone_is_an_internal_redirect() {
+        let rows: [(&[u8], &str); 4] = [
+            (b"Location: /x?y=1\n\n", "/x?y=1"),
+            (b"Location: /\r\n\r\n", "/"),
+            (b"Location: /x\nLocation: /x\n\n", "/x"),
+            (b"Location: /x\nConnection: close\n\n", "/x"),
+        ];
+        for (bytes, path) in rows {
+            let told = complete(bytes);
+            assert_eq!(told.local.as_deref(), Some(path));
+            assert_eq!(told.fields, "");
+        }
+        assert_eq!(complete(b"HTTP/1.1 302 F\nLocation: /x\n\n").local, None);
+    }
+
+    #[test]
+    fn a_full_response_keeps_its_status_and_loses_its_framing() {
+        let told = complete(
+            b"HTTP/1.1 201 Created\r\nStatus: 500\r\nTransfer-Encoding: Chunked\r\nServer: s\r\n\r\n",
+        );
+        assert_eq!((told.kind, told.status), (Kind::Full, 201));
+        assert_eq!((&*told.reason, &*told.fields), ("Created", "Server=s"));
+        assert!(told.chunked && told.length.is_none());
+        let bare = complete(b"HTTP/1.0 200\n\n");
+        assert_eq!(
+            (bare.kind, bare.status, &*bare.reason),
+            (Kind::Full, 200, "")
+        );
+        assert_eq!(complete(GOOD[9]).length, Some(3));
+    }
+
+    #[test]
+    fn output_that_is_no_response_is_told_by_its_reason() {
+        let rows: [(&[u8], BadOutput); 33] = [
+            (b"<", BadOutput::FirstLine),
+            (b"hello world", BadOutput::FirstLine),
+            (b"hello\n", BadOutput::FirstLine),
+            (b"Content-Type : a/b\n\n", BadOutput::FirstLine),
+            (b" Content-Type: a/b\n\n", BadOutput::FirstLine),
+            (b": x\n\n", BadOutput::FirstLine),
+            (b"\x7fELF", BadOutput::FirstLine),
+            (b"HTTP/2 200\n\n", BadOutput::Version),
+            (b"HTTP/\n", BadOutput::FirstLine),
+            (b"HTTP/1.1 OK\n\n", BadOutput::Status),
+            (b"HTTP/1.1\n\n", BadOutput::StatusLine),
+            (b"HTTP/1.1 100 Continue\n\n", BadOutput::Interim),
+            (b"\n", BadOutput::NoCgiField),
+            (b"\r\n", BadOutput::NoCgiField),
+            (b"X-A: 1\n\n", BadOutput::NoCgiField),
+            (b"Date: x\nContent-Length: 1\n\n", BadOutput::NoCgiField),
+            (b"Status: 200\nno field\n\n", BadOutput::NotAField),
+            (b"Status: 200\n folded\n\n", BadOutput::Folded),
+            (b"Status: 200\nX: a\rSet-Cookie: b\n\n", BadOutput::Control),
+            (b"Status: 200\nX: a\0\n\n", BadOutput::Control),
+            (b"Status: 200\nX: a\r\r\n\n", BadOutput::Control),
+            (b"Status: 99\n", BadOutput::Status),
+            (b"Status: 101 Switching\n", BadOutput::Interim),
+            (b"Status: 200\nStatus: 404\n", BadOutput::Repeated),
+            (b"Content-Type: a\nContent-Type: b\n", BadOutput::Repeated),
+            (b"Location: /a\nLocation: /b\n", BadOutput::Repeated),
+            (b"Location:\n", BadOutput::Location),
+            (b"Content-Length: x\n", BadOutput::ContentLength),
+            (
+                b"Content-Length: 1\nContent-Length: 2\n",
+                BadOutput::ContentLength,
+            ),
+            (
+                b"HTTP/1.1 200\nTransfer-Encoding: gzip\n",
+                BadOutput::TransferEncoding,
+            ),
+            (
+                b"HTTP/1.0 200\nTransfer-Encoding: chunked\n",
+                BadOutput::TransferEncoding,
+            ),
+            (
+                b"HTTP/1.1 200\nTransfer-Encoding: chunked\nTransfer-Encoding: chunked\n",
+                BadOutput::TransferEncoding,
+            ),
+            (
+                b"HTTP/1.1 200\nTransfer-Encoding: chunked\nContent-Length: 1\n\n",
+                BadOutput::LengthAndCoding,
+            ),
+        ];
+        for (bytes, why) in rows {
+            assert_eq!(parse(bytes), Err(why), "{}", text(bytes));
+            assert_eq!(bytewise(bytes, MAX), Err(why), "{}", text(bytes));
+        }
+    }
+
+    fn bytewise(bytes: &[u8], max: usize) -> Result<Progress<Told>, BadOutput> {
+        let mut parser = OutputParser::new();
+        for cut in 0..bytes.len() {
+            if let Progress::Complete(told) = step(&mut parser, &bytes[..cut], max)? {
+                return Ok(Progress::Complete(told));
+            }
+        }
+        step(&mut parser, bytes, max)
+    }
+
+    #[test]
+    fn a_head_may_be_as_long_as_the_limit_and_no_longer() {
+        let head = b"Content-Type: a/b\n\n";
+        for max in 0..head.len() {
+            let mut parser = OutputParser::new();
+            assert_eq!(step(&mut parser, head, max), Err(BadOutput::TooLong));
+            assert_eq!(bytewise(head, max), Err(BadOutput::TooLong));
+        }
+        assert!(bytewise(head, head.len()).is_ok());
+        let endless = [b'x'; MAX];
+        assert_eq!(parse(&endless[1..]), Ok(Progress::Partial));
+        assert_eq!(parse(&endless), Err(BadOutput::TooLong));
+    }
+
+    #[test]
+    fn a_reset_parser_knows_nothing_of_the_last_handler() {
+        let mut parser = OutputParser::new();
+        let pairs = GOOD.iter().flat_map(|a| GOOD.iter().map(move |b| (a, b)));
+        for (first, second) in pairs {
+            for output in [&first[..first.len() / 2], first, second] {
+                let got = step(&mut parser, output, MAX);
+                assert_eq!(got, parse(output));
+                parser.reset();
+            }
+        }
+    }
+
+    #[test]
+    fn sequences_of_nasty_words_keep_the_invariants_in_every_cut() {
+        const WORDS: [&[u8]; 30] = [
+            b"",
+            b"\n",
+            b"\r\n",
+            b"\r",
+            b"\0",
+            b" ",
+            b"\t",
+            b":",
+            b"HTTP/1.",
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.0 200\n",
+            b"HTTP/2",
+            b"Status: 200\n",
+            b"Status: 404 \r\n",
+            b"Status:",
+            b"200",
+            b"Location: /a\n",
+            b"Location: /a\n\n",
+            b"Location:",
+            b"Content-Type: a/b\r\n",
+            b"Content-Length: 3\n",
+            b"Content-Length: 99999999999999999999\n",
+            b"Transfer-Encoding: chunked\n",
+            b"Connection: x, status, date\n",
+            b"X: y\n",
+            b"X: \xff\n",
+            b"\n\n",
+            b"Set-Cookie: a\n",
+            b"Date: d\n\n",
+            b"x\x7f: y\n\r\n",
+        ];
+        for a in WORDS {
+            for b in WORDS {
+                for c in WORDS {
+                    let input = [a, b, c].concat();
+                    assert_eq!(parse(&input), bytewise(&input, MAX), "{}", text(&input));
+                }
+            }
+        }
+    }
+}
