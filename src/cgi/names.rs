@@ -1,0 +1,129 @@
+//! Field names: which are tokens, which are equal, which a Connection field nominates.
+//!
+//! It keeps no names, only their hashes, so that a list of thousands of nominations costs a
+//! sort and not a product. It decides nothing about single fields: `meta` does for requests
+//! and `output` for responses. Runs in the worker.
+
+use memchr::memchr;
+
+/// Whether `byte` may stand in a token (RFC 9110 5.6.2).
+pub(super) const fn is_token_byte(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9')
+        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+')
+        || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+}
+
+/// Whether `name` is one of `list`, which is in lower case.
+pub(super) fn is_one_of(name: &[u8], list: &[&[u8]]) -> bool {
+    list.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+/// `value` without the spaces and tabs around it.
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// The same for names that differ in case only, never 0. FNV-1a, 64 bits: unkeyed, so nothing
+/// that matters may rest on two hashes being equal.
+pub(super) fn hash(name: &[u8]) -> u64 {
+    let fold = |hash: u64, byte: &u8| {
+        (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
+    };
+    name.iter().fold(0xcbf2_9ce4_8422_2325, fold) | 1
+}
+
+/// The names that Connection fields list, which are therefore hop-by-hop (RFC 9110 7.6.1).
+///
+/// A name whose hash collides with a listed one counts as listed. Whoever could bring that
+/// about could as well have listed the name itself.
+#[derive(Debug, Default)]
+pub(super) struct Nominated {
+    hashes: Vec<u64>,
+}
+
+impl Nominated {
+    pub(super) const fn new() -> Self {
+        Self { hashes: Vec::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.hashes.clear();
+    }
+
+    /// Adds the options of one Connection field; [`seal`](Self::seal) comes after the last.
+    pub(super) fn add(&mut self, mut value: &[u8]) {
+        while !value.is_empty() {
+            let comma = memchr(b',', value).unwrap_or(value.len());
+            let (option, rest) = value.split_at(comma);
+            let option = trim(option);
+            if !option.is_empty() {
+                self.hashes.push(hash(option));
+            }
+            value = rest.get(1..).unwrap_or_default();
+        }
+    }
+
+    pub(super) fn seal(&mut self) {
+        self.hashes.sort_unstable();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    /// Whether a name with this hash was listed.
+    pub(super) fn has(&self, hash: u64) -> bool {
+        self.hashes.binary_search(&hash).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_bytes_are_those_of_rfc_9110_5_6_2() {
+        let token = b"!#$%&'*+-.^_`|~0123456789";
+        for byte in 0..=255u8 {
+            let expected = byte.is_ascii_alphabetic() || token.contains(&byte);
+            assert_eq!(is_token_byte(byte), expected, "{byte}");
+        }
+    }
+
+    #[test]
+    fn hashes_ignore_case_and_are_never_zero() {
+        assert_eq!(hash(b"X-Request-Id"), hash(b"x-rEQUEST-iD"));
+        assert_ne!(hash(b"X-A"), hash(b"X-B"));
+        assert_ne!(hash(b""), 0);
+    }
+
+    #[test]
+    fn connection_options_are_split_at_commas_and_trimmed() {
+        let rows: [(&[u8], &[&[u8]]); 6] = [
+            (b"close", &[b"close"]),
+            (b"keep-alive, X-Hop", &[b"KEEP-ALIVE", b"x-hop"]),
+            (b" ,, a ,\tb,", &[b"a", b"b"]),
+            (b"", &[]),
+            (b",", &[]),
+            (b"a b", &[b"a b"]),
+        ];
+        for (value, names) in rows {
+            let mut nominated = Nominated::new();
+            nominated.add(value);
+            nominated.seal();
+            assert_eq!(nominated.hashes.len(), names.len(), "{value:?}");
+            assert!(names.iter().all(|name| nominated.has(hash(name))));
+            assert!(!nominated.has(hash(b"other")));
+        }
+    }
+
+    #[test]
+    fn trimming_takes_spaces_and_tabs_only() {
+        assert_eq!(trim(b" \t a b\t "), b"a b");
+        assert_eq!(trim(b"\r\n"), b"\r\n");
+        assert_eq!(trim(b" \t "), b"");
+    }
+}

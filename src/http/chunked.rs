@@ -1,0 +1,367 @@
+//! The chunked transfer coding of a request body (RFC 9112 section 7.1), decoded without copying.
+//!
+//! Takes the body in any pieces and gives the same result; refuses to read one byte behind the
+//! trailer section, and drops extensions and trailer fields after checking them.
+
+use super::class::{QUOTED, TOKEN, VALUE, is_in};
+use super::{Malformed, hex_value};
+
+/// Bytes of chunk extensions in one body. Nobody sends any; unlimited, each byte of body could come
+/// with megabytes of them (RFC 9112 section 7.1.1 asks for a limit on the total).
+pub const MAX_EXTENSION_BYTES: u32 = 4 * 1024;
+/// Bytes of the trailer section, its final empty line not counted.
+pub const MAX_TRAILER_BYTES: u32 = 8 * 1024;
+/// Bytes of a decoder's stored state.
+pub const CHUNKED_BYTES: usize = 19;
+
+/// First byte of a stored state; the last digit counts the layouts.
+const LAYOUT: u8 = 0xc1;
+/// Sixteen digits are 64 bits, so a size cannot overflow.
+const MAX_DIGITS: u8 = 16;
+
+/// What one call of [`Chunked::decode`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// Bytes of the input that are dealt with, `data` included.
+    pub consumed: usize,
+    /// Bytes of the body, a slice of the input; may be empty.
+    pub data: &'a [u8],
+    /// Whether the body ended, with the last consumed byte.
+    pub done: bool,
+}
+
+/// What the next byte must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    /// A digit of the size; after the first also its end.
+    Size,
+    /// Bad whitespace was there, so the `;` of an extension.
+    ExtensionMark,
+    /// The name of an extension, or whitespace before it.
+    ExtensionNameStart,
+    /// More of the name, `=`, `;`, or the line's end.
+    ExtensionName,
+    /// `=` or `;`, after whitespace.
+    ExtensionNameEnd,
+    /// A token or `"`, or whitespace before it.
+    ExtensionValueStart,
+    /// More of the token, `;`, or the line's end.
+    ExtensionValue,
+    /// Inside a quoted-string.
+    ExtensionQuoted,
+    /// The byte behind a backslash.
+    ExtensionQuotedPair,
+    /// `;` or the line's end, after the closing quote.
+    ExtensionQuotedEnd,
+    /// The LF of the size line.
+    SizeLf,
+    /// `remaining` bytes of data.
+    Data,
+    /// The CR behind the data.
+    DataCr,
+    /// The LF behind the data.
+    DataLf,
+    /// A trailer field's name or the CR of the final empty line.
+    TrailerStart,
+    /// More of the name, or the colon.
+    TrailerName,
+    /// More of the value, or its line's CR.
+    TrailerValue,
+    /// The LF of a trailer field.
+    TrailerLf,
+    /// The LF of the final empty line.
+    FinalLf,
+    /// Nothing: the body has ended.
+    Done,
+    /// Nothing: an error was reported.
+    Broken,
+}
+
+const STORABLE: [State; 20] = [
+    State::Size,
+    State::ExtensionMark,
+    State::ExtensionNameStart,
+    State::ExtensionName,
+    State::ExtensionNameEnd,
+    State::ExtensionValueStart,
+    State::ExtensionValue,
+    State::ExtensionQuoted,
+    State::ExtensionQuotedPair,
+    State::ExtensionQuotedEnd,
+    State::SizeLf,
+    State::Data,
+    State::DataCr,
+    State::DataLf,
+    State::TrailerStart,
+    State::TrailerName,
+    State::TrailerValue,
+    State::TrailerLf,
+    State::FinalLf,
+    State::Done,
+];
+
+/// A decoder between two pieces of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunked {
+    state: State,
+    /// Digits of the size so far, 1 to 16 until its line ends; 0 elsewhere.
+    digits: u8,
+    /// Until the size line's end the size so far, then what is left of the data.
+    remaining: u64,
+    extension_bytes: u32,
+    trailer_bytes: u32,
+}
+
+impl Default for Chunked {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Chunked {
+    /// At the start of a body.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: State::Size,
+            digits: 0,
+            remaining: 0,
+            extension_bytes: 0,
+            trailer_bytes: 0,
+        }
+    }
+
+    /// Decodes up to the end of the next piece of data. Call it again with what was not consumed,
+    /// until `done` or until `consumed` is the whole input; more input may then come in any pieces.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] of the chunk and trailer kinds; every later call fails too.
+    pub fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Step<'a>, Malformed> {
+        let mut consumed = 0;
+        for &byte in input {
+            match self.state {
+                State::Data => return Ok(self.take_data(input, consumed)),
+                State::Done => break,
+                _ => self.advance(byte)?,
+            }
+            consumed += 1;
+        }
+        match self.state {
+            State::Broken => Err(Malformed::ChunkSize),
+            state => Ok(Step {
+                consumed,
+                data: &[],
+                done: state == State::Done,
+            }),
+        }
+    }
+
+    /// Whether the body has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// The least number of bytes that must still come before the body can end; 0 once it has.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        // CRLF behind the data, then "0", CRLF, CRLF.
+        match self.state {
+            State::Done | State::Broken => 0,
+            State::Data => self.remaining.saturating_add(7),
+            State::DataCr => 7,
+            State::DataLf => 6,
+            State::TrailerLf => 3,
+            State::TrailerStart => 2,
+            _ => 1,
+        }
+    }
+
+    fn take_data<'a>(&mut self, input: &'a [u8], consumed: usize) -> Step<'a> {
+        let rest = input.get(consumed..).unwrap_or_default();
+        let wanted = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+        let data = rest.get(..wanted).unwrap_or(rest);
+        self.remaining -= data.len() as u64;
+        if self.remaining == 0 {
+            self.state = State::DataCr;
+        }
+        Step {
+            consumed: consumed + data.len(),
+            data,
+            done: false,
+        }
+    }
+
+    fn advance(&mut self, byte: u8) -> Result<(), Malformed> {
+        let next = match self.state {
+            State::Size => self.advance_size(byte),
+            State::SizeLf => self.end_size(byte),
+            State::DataCr | State::DataLf => self.advance_data_end(byte),
+            State::TrailerStart
+            | State::TrailerName
+            | State::TrailerValue
+            | State::TrailerLf
+            | State::FinalLf => self.advance_trailer(byte),
+            State::Data | State::Done | State::Broken => Err(Malformed::ChunkSize),
+            _ => self.advance_extension(byte),
+        };
+        self.state = *next.as_ref().unwrap_or(&State::Broken);
+        next.map(|_| ())
+    }
+
+    /// `1*HEXDIG`; no sign, no prefix, no whitespace before it.
+    fn advance_size(&mut self, byte: u8) -> Result<State, Malformed> {
+        if let Some(digit) = hex_value(byte) {
+            if self.digits == MAX_DIGITS {
+                return Err(Malformed::ChunkSize);
+            }
+            self.digits += 1;
+            self.remaining = self.remaining << 4 | u64::from(digit);
+            return Ok(State::Size);
+        }
+        if self.digits == 0 {
+            return Err(Malformed::ChunkSize);
+        }
+        match byte {
+            b'\r' => Ok(State::SizeLf),
+            b';' | b' ' | b'\t' => self.advance_extension(byte),
+            _ => Err(Malformed::ChunkSize),
+        }
+    }
+
+    /// `*( BWS ";" BWS name [ BWS "=" BWS value ] )` (RFC 9112 section 7.1.1). Whitespace is allowed
+    /// only where that grammar has it, so not at the line's end.
+    fn advance_extension(&mut self, byte: u8) -> Result<State, Malformed> {
+        use State::*;
+        self.extension_bytes += 1;
+        if self.extension_bytes > MAX_EXTENSION_BYTES {
+            return Err(Malformed::ChunkExtensionTooLong);
+        }
+        let token = is_in(byte, TOKEN);
+        Ok(match (self.state, byte) {
+            (ExtensionQuoted, b'"') => ExtensionQuotedEnd,
+            (ExtensionQuoted, b'\\') => ExtensionQuotedPair,
+            (ExtensionQuoted, _) if is_in(byte, QUOTED) => ExtensionQuoted,
+            (ExtensionQuotedPair, _) if is_in(byte, VALUE) => ExtensionQuoted,
+            (ExtensionNameStart, b' ' | b'\t') => ExtensionNameStart,
+            (ExtensionNameStart | ExtensionName, _) if token => ExtensionName,
+            (ExtensionName | ExtensionNameEnd, b'=') => ExtensionValueStart,
+            (ExtensionName | ExtensionNameEnd, b' ' | b'\t') => ExtensionNameEnd,
+            (ExtensionValueStart, b' ' | b'\t') => ExtensionValueStart,
+            (ExtensionValueStart, b'"') => ExtensionQuoted,
+            (ExtensionValueStart | ExtensionValue, _) if token => ExtensionValue,
+            (Size | ExtensionMark | ExtensionValue | ExtensionQuotedEnd, b' ' | b'\t') => {
+                ExtensionMark
+            }
+            (
+                Size | ExtensionMark | ExtensionName | ExtensionNameEnd | ExtensionValue
+                | ExtensionQuotedEnd,
+                b';',
+            ) => ExtensionNameStart,
+            (ExtensionName | ExtensionValue | ExtensionQuotedEnd, b'\r') => SizeLf,
+            _ => return Err(Malformed::ChunkExtension),
+        })
+    }
+
+    fn end_size(&mut self, byte: u8) -> Result<State, Malformed> {
+        if byte != b'\n' {
+            return Err(Malformed::BareCr);
+        }
+        self.digits = 0;
+        Ok(match self.remaining {
+            0 => State::TrailerStart,
+            _ => State::Data,
+        })
+    }
+
+    fn advance_data_end(&mut self, byte: u8) -> Result<State, Malformed> {
+        match (self.state, byte) {
+            (State::DataCr, b'\r') => Ok(State::DataLf),
+            (State::DataLf, b'\n') => Ok(State::Size),
+            _ => Err(Malformed::ChunkEnd),
+        }
+    }
+
+    /// Field lines as in the head, then an empty line (RFC 9112 section 7.1.2). They are dropped:
+    /// CGI has no place for them, and merging them into the head is forbidden (section 7.1.2).
+    fn advance_trailer(&mut self, byte: u8) -> Result<State, Malformed> {
+        use State::*;
+        if self.state == FinalLf {
+            return if byte == b'\n' {
+                Ok(Done)
+            } else {
+                Err(Malformed::BareCr)
+            };
+        }
+        if (self.state, byte) == (TrailerStart, b'\r') {
+            return Ok(FinalLf);
+        }
+        self.trailer_bytes += 1;
+        if self.trailer_bytes > MAX_TRAILER_BYTES {
+            return Err(Malformed::TrailerTooLong);
+        }
+        Ok(match (self.state, byte) {
+            (TrailerStart | TrailerName, _) if is_in(byte, TOKEN) => TrailerName,
+            (TrailerName, b':') => TrailerValue,
+            (TrailerValue, _) if is_in(byte, VALUE) => TrailerValue,
+            (TrailerValue, b'\r') => TrailerLf,
+            (TrailerLf, b'\n') => TrailerStart,
+            (TrailerLf, _) => return Err(Malformed::BareCr),
+            _ => return Err(Malformed::TrailerSyntax),
+        })
+    }
+
+    /// The state for storage: layout, state, digits, then little-endian remaining, extension and
+    /// trailer bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; CHUNKED_BYTES] {
+        let mut bytes = [0; CHUNKED_BYTES];
+        let parts = [LAYOUT, self.state as u8, self.digits]
+            .into_iter()
+            .chain(self.remaining.to_le_bytes())
+            .chain(self.extension_bytes.to_le_bytes())
+            .chain(self.trailer_bytes.to_le_bytes());
+        for (place, part) in bytes.iter_mut().zip(parts) {
+            *place = part;
+        }
+        bytes
+    }
+
+    /// The decoder stored in `bytes`; `None` unless a decoder that has not failed could have been.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; CHUNKED_BYTES]) -> Option<Self> {
+        let (&[layout, state, digits], rest) = bytes.split_first_chunk()?;
+        let (remaining, rest) = rest.split_first_chunk()?;
+        let (extension_bytes, rest) = rest.split_first_chunk()?;
+        let (trailer_bytes, _) = rest.split_first_chunk()?;
+        let stored = Self {
+            state: *STORABLE.get(usize::from(state))?,
+            digits,
+            remaining: u64::from_le_bytes(*remaining),
+            extension_bytes: u32::from_le_bytes(*extension_bytes),
+            trailer_bytes: u32::from_le_bytes(*trailer_bytes),
+        };
+        (layout == LAYOUT && stored.is_consistent()).then_some(stored)
+    }
+
+    fn is_consistent(&self) -> bool {
+        let in_size_line = (self.state as u8) <= State::SizeLf as u8;
+        let in_trailer = (self.state as u8) >= State::TrailerStart as u8;
+        let fits_digits = match self.digits {
+            MAX_DIGITS => true,
+            digits @ 0..MAX_DIGITS => self.remaining >> (4 * digits) == 0,
+            _ => false,
+        };
+        self.extension_bytes <= MAX_EXTENSION_BYTES
+            && self.trailer_bytes <= MAX_TRAILER_BYTES
+            && (in_trailer || self.trailer_bytes == 0)
+            && match self.state {
+                State::Size => fits_digits,
+                State::Data => self.digits == 0 && self.remaining > 0,
+                _ if in_size_line => self.digits > 0 && fits_digits,
+                _ => self.digits == 0 && self.remaining == 0,
+            }
+    }
+}

@@ -1,0 +1,188 @@
+//! Which bytes may stand where: the character classes of RFC 9110 and RFC 3986.
+//!
+//! One table and one word-wise scan; refuses to know about lines, fields or messages.
+
+/// `tchar` (RFC 9110 section 5.6.2).
+pub(super) const TOKEN: u8 = 1;
+/// Bytes of a request target: VCHAR without `#`, since a fragment is never sent (RFC 9112 section 3.2).
+///
+/// RFC 3986 also excludes `"<>\^{|}` and the backtick, but browsers send them in queries; they
+/// separate nothing in HTTP, so refusing them would protect nobody.
+pub(super) const TARGET: u8 = 2;
+/// `unreserved` and `sub-delims`: a reg-name without its escapes (RFC 3986 section 3.2.2).
+pub(super) const REG_NAME: u8 = 4;
+/// VCHAR, SP, HTAB and obs-text: a field value (RFC 9110 section 5.5).
+pub(super) const VALUE: u8 = 8;
+/// `qdtext`: inside a quoted-string, without `"` and `\` (RFC 9110 section 5.6.4).
+pub(super) const QUOTED: u8 = 16;
+
+static CLASSES: [u8; 256] = class_table();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler only")]
+const fn class_table() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] = classes_of(byte);
+        if byte == u8::MAX {
+            return table;
+        }
+        byte += 1;
+    }
+}
+
+const fn classes_of(byte: u8) -> u8 {
+    let mut classes = 0;
+    let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    if byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+    {
+        classes |= TOKEN;
+    }
+    if byte.is_ascii_graphic() && byte != b'#' {
+        classes |= TARGET;
+    }
+    if unreserved || matches!(byte, b'!' | b'$' | b'&'..=b',' | b';' | b'=') {
+        classes |= REG_NAME;
+    }
+    if matches!(byte, b'\t' | b' '..=b'~' | 0x80..) {
+        classes |= VALUE;
+        if !matches!(byte, b'"' | b'\\') {
+            classes |= QUOTED;
+        }
+    }
+    classes
+}
+
+/// Whether `byte` belongs to one of `classes`.
+#[inline]
+pub(super) fn is_in(byte: u8, classes: u8) -> bool {
+    // The index is a u8, so the bounds check and the fallback vanish.
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(0) & classes != 0
+}
+
+/// Index of the first byte at or after `from` outside `classes`; the length if there is none.
+#[inline]
+pub(super) fn end_of_run(bytes: &[u8], from: usize, classes: u8) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    match rest.iter().position(|&byte| !is_in(byte, classes)) {
+        Some(run) => from + run,
+        None => bytes.len(),
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Index of the first control byte (0-31 or 127) at or after `from`; the length if there is none.
+///
+/// Eight bytes at a time: field values are most of a head, and a table costs five instructions a byte.
+#[inline]
+pub(super) fn find_control(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*word);
+        // Per byte below 128: the high bit of b - 32 is set for b < 32, that of b + 1 for 127. A
+        // borrow reaches later bytes only, so the first hit is exact.
+        let hits =
+            (word.wrapping_sub(ONES * 0x20) | (word & !HIGH).wrapping_add(ONES)) & !word & HIGH;
+        if hits != 0 {
+            return at + (hits.trailing_zeros() >> 3) as usize;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    match rest.iter().position(u8::is_ascii_control) {
+        Some(run) => at + run,
+        None => bytes.len(),
+    }
+}
+
+/// Whether `bytes` is a token (RFC 9110 section 5.6.2): not empty, only `tchar`.
+#[must_use]
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && end_of_run(bytes, 0, TOKEN) == bytes.len()
+}
+
+/// Whether `bytes` may stand as a field value (RFC 9110 section 5.5): no control byte but HTAB.
+#[must_use]
+pub fn is_field_value(bytes: &[u8]) -> bool {
+    end_of_run(bytes, 0, VALUE) == bytes.len()
+}
+
+/// `bytes` without optional whitespace (SP, HTAB; RFC 9110 section 5.6.3) around it.
+#[must_use]
+pub fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Value of one hexadecimal digit, 0 to 15; `None` for anything else.
+#[must_use]
+pub fn hex_value(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_the_77_characters_of_rfc_9110_5_6_2() {
+        let listed = b"!#$%&'*+-.^_`|~";
+        for byte in 0..=u8::MAX {
+            let expected = byte.is_ascii_alphanumeric() || listed.contains(&byte);
+            assert_eq!(is_in(byte, TOKEN), expected, "{byte:#04x}");
+        }
+    }
+
+    #[test]
+    fn reg_names_are_unreserved_and_sub_delims_of_rfc_3986() {
+        let listed = b"-._~!$&'()*+,;=";
+        for byte in 0..=u8::MAX {
+            let expected = byte.is_ascii_alphanumeric() || listed.contains(&byte);
+            assert_eq!(is_in(byte, REG_NAME), expected, "{byte:#04x}");
+        }
+    }
+
+    #[test]
+    fn values_exclude_control_bytes_but_tab() {
+        for byte in 0..=u8::MAX {
+            let expected = byte == b'\t' || !byte.is_ascii_control();
+            assert_eq!(is_in(byte, VALUE), expected, "{byte:#04x}");
+        }
+    }
+
+    #[test]
+    fn the_word_scan_agrees_with_the_byte_scan() {
+        for byte in 0..=u8::MAX {
+            for neighbour in [b' ', b'~', b'a', 0x80, 0xff] {
+                for at in 0..20 {
+                    let mut bytes = [neighbour; 20];
+                    bytes[at] = byte;
+                    let expected = bytes.iter().position(u8::is_ascii_control).unwrap_or(20);
+                    assert_eq!(find_control(&bytes, 0), expected, "{byte:#04x} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn trimming_takes_spaces_and_tabs_off_both_ends_only() {
+        for (bytes, expected) in [
+            (&b" \t a b\t "[..], &b"a b"[..]),
+            (b"", b""),
+            (b" \t", b""),
+            (b"\x0ba", b"\x0ba"),
+        ] {
+            assert_eq!(trim(bytes), expected);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The Date field's value (RFC 9110 section 5.6.7) of a point in time.
+//!
+//! Pure arithmetic; refuses to read a clock or to parse a date.
+
+const DAY_NAMES: &[u8; 21] = b"ThuFriSatSunMonTueWed";
+const MONTH_NAMES: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+/// 9999-12-31 23:59:59, the last second that four digits of a year can say.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// `seconds` since 1970-01-01 00:00:00 UTC as IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
+///
+/// Times after the year 9999 are given as its last second.
+#[must_use]
+pub fn imf_fixdate(seconds: u64) -> [u8; 29] {
+    let seconds = seconds.min(LAST_SECOND);
+    let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil_from_days(days);
+    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    // 1970-01-01 was a Thursday.
+    put_name(&mut text, 0, DAY_NAMES, days % 7);
+    put_digits(&mut text, 5, day);
+    put_name(&mut text, 8, MONTH_NAMES, month - 1);
+    put_digits(&mut text, 12, year / 100);
+    put_digits(&mut text, 14, year % 100);
+    put_digits(&mut text, 17, second_of_day / 3600);
+    put_digits(&mut text, 20, second_of_day / 60 % 60);
+    put_digits(&mut text, 23, second_of_day % 60);
+    text
+}
+
+/// Year, month (1-12) and day (1-31) of a number of days since 1970-01-01.
+///
+/// Howard Hinnant's `civil_from_days` for non-negative days: years start in March, so that the leap
+/// day is a year's last and (5m + 2) / 153 gives the month.
+fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
+fn put_name(text: &mut [u8; 29], at: usize, names: &[u8], index: u64) {
+    let name = names.iter().skip(3 * usize::try_from(index).unwrap_or(0));
+    for (place, letter) in text.iter_mut().skip(at).take(3).zip(name) {
+        *place = *letter;
+    }
+}
+
+fn put_digits(text: &mut [u8; 29], at: usize, value: u64) {
+    for (place, digit) in text.iter_mut().skip(at).zip([value / 10, value % 10]) {
+        *place = b'0' + u8::try_from(digit % 10).unwrap_or(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_instants_have_their_known_dates() {
+        for (seconds, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"), // RFC 9110 5.6.7
+            (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (951_868_800, "Wed, 01 Mar 2000 00:00:00 GMT"),
+            (1_000_000_000, "Sun, 09 Sep 2001 01:46:40 GMT"),
+            (2_147_483_647, "Tue, 19 Jan 2038 03:14:07 GMT"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+            (LAST_SECOND, "Fri, 31 Dec 9999 23:59:59 GMT"),
+            (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&imf_fixdate(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn every_day_until_2400_follows_the_one_before_it() {
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for days in 0..157_000 {
+            assert_eq!(civil_from_days(days), (year, month, day));
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let last = match month {
+                2 if leap => 29,
+                2 => 28,
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            day += 1;
+            if day > last {
+                (day, month) = (1, month + 1);
+            }
+            if month > 12 {
+                (month, year) = (1, year + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The fields of a head: where each name and value stands.
+//!
+//! Spans into the caller's buffer, found again by name; refuses to interpret, join or copy a value.
+
+/// Where one field stands in the head. Offsets are below `max-head`, which is clamped to 32 bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) name: u32,
+    pub(super) name_end: u32,
+    pub(super) value: u32,
+    pub(super) value_end: u32,
+}
+
+/// Reusable room for the spans of one head; grows to the most fields seen and stays there.
+#[derive(Debug, Default)]
+pub struct FieldStore {
+    pub(super) spans: Vec<Span>,
+}
+
+impl FieldStore {
+    /// An empty store; the first head allocates.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The fields of one head in their order of arrival; borrows the head's bytes and the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    bytes: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(bytes: &'a [u8], spans: &'a [Span]) -> Self {
+        Self { bytes, spans }
+    }
+
+    /// Number of fields.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is no field.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// `(name, value)` of each field; names as sent, values without whitespace around them.
+    #[must_use]
+    pub fn iter(&self) -> FieldsIter<'a> {
+        FieldsIter {
+            bytes: self.bytes,
+            spans: self.spans.iter(),
+        }
+    }
+
+    /// Value of the first field called `name`, in any case (RFC 9110 section 5.1).
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// Values of every field called `name`, in any case, in order.
+    #[must_use]
+    pub fn all<'n>(&self, name: &'n [u8]) -> All<'a, 'n> {
+        All {
+            fields: self.iter(),
+            name,
+        }
+    }
+}
+
+impl<'a> IntoIterator for Fields<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+    type IntoIter = FieldsIter<'a>;
+
+    fn into_iter(self) -> FieldsIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator of [`Fields::iter`].
+#[derive(Clone, Debug)]
+pub struct FieldsIter<'a> {
+    bytes: &'a [u8],
+    spans: std::slice::Iter<'a, Span>,
+}
+
+impl<'a> Iterator for FieldsIter<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let span = self.spans.next()?;
+        let slice = |from: u32, to: u32| self.bytes.get(from as usize..to as usize);
+        Some((
+            slice(span.name, span.name_end)?,
+            slice(span.value, span.value_end)?,
+        ))
+    }
+}
+
+/// Iterator of [`Fields::all`].
+#[derive(Clone, Debug)]
+pub struct All<'a, 'n> {
+    fields: FieldsIter<'a>,
+    name: &'n [u8],
+}
+
+impl<'a> Iterator for All<'a, '_> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let name = self.name;
+        self.fields
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+}

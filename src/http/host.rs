@@ -1,0 +1,130 @@
+//! The authority: host and port, as in Host and in absolute-form targets.
+//!
+//! Checks syntax (RFC 3986 section 3.2); refuses to resolve, normalise or compare names.
+
+use super::class::{REG_NAME, end_of_run, hex_value};
+use std::net::Ipv6Addr;
+
+/// Whether `bytes` is `host [ ":" port ]`: a reg-name, an IPv4 address or `[IPv6]`, and a port of
+/// 0 to 65535 or none. An empty host is no authority of an http URI (RFC 9110 section 4.2.1), user
+/// information is refused (section 4.2.4). Future IP literals (`[v1.x]`) are refused: none exists.
+#[must_use]
+pub fn is_authority(bytes: &[u8]) -> bool {
+    let Some(end) = host_end(bytes) else {
+        return false;
+    };
+    match bytes.get(end..).unwrap_or_default() {
+        [] => end > 0,
+        [b':', port @ ..] => end > 0 && is_port(port),
+        _ => false,
+    }
+}
+
+/// Host and port of a checked authority; the brackets of an IPv6 address stay with the host.
+#[must_use]
+pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memrchr(b':', authority).and_then(|at| authority.split_at_checked(at)) {
+        Some((host, [_, port @ ..])) if !port.contains(&b']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+/// Where the host ends; `None` if it is not one.
+fn host_end(bytes: &[u8]) -> Option<usize> {
+    if bytes.first() == Some(&b'[') {
+        let close = memchr::memchr(b']', bytes)?;
+        let address = std::str::from_utf8(bytes.get(1..close)?).ok()?;
+        return address.parse::<Ipv6Addr>().is_ok().then_some(close + 1);
+    }
+    let mut at = end_of_run(bytes, 0, REG_NAME);
+    while let Some([b'%', high, low, ..]) = bytes.get(at..) {
+        // A name with an encoded control byte would be a header injection for a careless handler.
+        let value = hex_value(*high)? << 4 | hex_value(*low)?;
+        if value.is_ascii_control() {
+            return None;
+        }
+        at = end_of_run(bytes, at + 3, REG_NAME);
+    }
+    Some(at)
+}
+
+/// `port = *DIGIT` (RFC 3986 section 3.2.3), so empty is valid; above 65535 is no port of TCP.
+fn is_port(digits: &[u8]) -> bool {
+    let mut port = 0_u32;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return false;
+        }
+        port = port * 10 + u32::from(digit - b'0');
+        if port > u32::from(u16::MAX) {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_follow_rfc_3986_3_2() {
+        for (authority, valid) in [
+            (&b"example.org"[..], true),
+            (b"example.org:8080", true),
+            (b"example.org:", true), // port = *DIGIT
+            (b"127.0.0.1:80", true),
+            (b"[::1]", true),
+            (b"[::1]:8080", true),
+            (b"[::ffff:127.0.0.1]:1", true),
+            (b"a_b-c~.local", true),
+            (b"ex%41mple", true),
+            (b"h:65535", true),
+            (b"h:00080", true),
+            (b"h:65536", false),
+            (b"h:99999999999999999999", false),
+            (b"h:+1", false),
+            (b"h:80:80", false),
+            (b"", false),
+            (b":80", false),
+            (b"user@host", false),
+            (b"a/b", false),
+            (b"a b", false),
+            (b"a%4", false),
+            (b"a%zz", false),
+            (b"a%0d", false),
+            (b"[::1", false),
+            (b"[::1]x", false),
+            (b"[]", false),
+            (b"[::g]", false),
+            (b"[fe80::1%25eth0]", false),
+            (b"[v1.a]", false),
+            (b"::1", false),
+            (b"h\xc3\xa9", false),
+            (b"a,b", true), // sub-delims
+            (b"a?b", false),
+            (b"a\\b", false),
+        ] {
+            assert_eq!(
+                is_authority(authority),
+                valid,
+                "{:?}",
+                authority.escape_ascii().to_string()
+            );
+        }
+    }
+
+    #[test]
+    fn the_port_is_split_off_outside_brackets_only() {
+        for (authority, host, port) in [
+            (&b"h"[..], &b"h"[..], None),
+            (b"h:80", b"h", Some(&b"80"[..])),
+            (b"h:", b"h", Some(b"")),
+            (b"[::1]", b"[::1]", None),
+            (b"[::1]:80", b"[::1]", Some(b"80")),
+            (b"", b"", None),
+        ] {
+            assert_eq!(split_port(authority), (host, port));
+        }
+    }
+}
