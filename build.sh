@@ -57,7 +57,7 @@ read_arguments() {
     '') misused "PREFIX is empty." ;;
     -*) misused "'$1' is no option of build.sh." ;;
     /*) prefix=$1 ;;
-    . | .. | */*) prefix=$(pwd)/$1 ;;
+    . | .. | */*) prefix=$(pwd)/${1#./} ;;
     *) misused "'$1' is neither an option nor a path; for a folder of that name here say './$1'." ;;
     esac
     prefix=${prefix%/}
@@ -91,7 +91,7 @@ find_cargo() {
         die "cargo is not installed. Get Rust $wanted or newer with $(how_to_get_rust)"
     rustc=${RUSTC:-rustc}
     cargo_version=$(cargo --version 2>&1) ||
-        die "$(command -v cargo) does not run: $(say "$cargo_version" | head -n 1). With rustup, 'rustup default stable' may help, or CARGO_HOME and RUSTUP_HOME must say where it lives."
+        die "$(command -v cargo) does not run (it says: $(say "$cargo_version" | head -n 1)). With rustup, 'rustup default stable' may help, or CARGO_HOME and RUSTUP_HOME must say where it lives."
     rustc_facts=$("$rustc" -vV 2>/dev/null) ||
         die "'$rustc' does not run, though cargo does. Get Rust $wanted or newer with $(how_to_get_rust)"
     version=$(say "$rustc_facts" | sed -n 's/^release: //p')
