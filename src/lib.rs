@@ -26,8 +26,10 @@ pub mod cli;
 pub mod http;
 pub mod limits;
 pub mod log;
+pub mod route;
 pub mod scoreboard;
 pub mod settings;
 
 #[allow(unsafe_code, reason = "the one layer that makes system calls")]
 pub mod sys;
+pub mod worker;

@@ -33,6 +33,11 @@ impl Stat {
         self.mode & libc::S_IFMT as u32 == libc::S_IFSOCK as u32
     }
 
+    /// A symbolic link.
+    pub fn is_link(&self) -> bool {
+        self.mode & libc::S_IFMT as u32 == libc::S_IFLNK as u32
+    }
+
     /// Anybody may execute it.
     pub fn has_execute_bit(&self) -> bool {
         self.mode & 0o111 != 0

@@ -294,3 +294,38 @@ pub fn home_folder() -> Result<std::ffi::OsString> {
     let home = unsafe { std::ffi::CStr::from_ptr(entry.pw_dir) };
     Ok(std::ffi::OsString::from_vec(home.to_bytes().to_vec()))
 }
+
+/// The children of this process, as far as /proc shows them: the kernel's own list, else (without
+/// CONFIG_PROC_CHILDREN) every process whose parent this one is.
+pub fn children() -> Result<Vec<Pid>> {
+    let me = pid();
+    if let Ok(list) = std::fs::read_to_string(format!("/proc/self/task/{me}/children")) {
+        return Ok(list
+            .split_ascii_whitespace()
+            .filter_map(|p| Pid::new(p.parse().ok()?))
+            .collect());
+    }
+    let no_proc = Error {
+        call: "opendir",
+        errno: Errno::NOENT,
+    };
+    let entries = std::fs::read_dir("/proc").map_err(|_| no_proc)?;
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(pids
+        .filter(|&pid| parent_of(pid) == Some(me.raw()))
+        .filter_map(Pid::new)
+        .collect())
+}
+
+/// The parent's id stands behind the command's name, which is in brackets and may hold anything.
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?
+        .1
+        .split_ascii_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
+}

@@ -1,4 +1,4 @@
-//! Sockets: listeners, clients (never blocking, never relying on O_NONBLOCK), and the Unix socket
+//! Sockets: listeners, clients (never blocking), and the Unix socket
 //! over which descriptors are passed.
 
 use super::{Errno, Error, Result, count, fd, once, retry};
@@ -200,7 +200,8 @@ pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
     Ok(address.to_internet())
 }
 
-/// accept4(2): the client, blocking and close-on-exec, and its address (`None` on a Unix socket).
+/// accept4(2): the client, non-blocking and close-on-exec, and its address (`None` on a Unix
+/// socket). Only sendfile(2) relies on O_NONBLOCK; every other call says MSG_DONTWAIT.
 pub fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>)> {
     let mut address = RawAddress::empty();
     let accepted = retry("accept4", || {
@@ -210,7 +211,7 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>)>
                 listener.as_raw_fd(),
                 (&raw mut address.storage).cast(),
                 &raw mut address.len,
-                libc::SOCK_CLOEXEC,
+                libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
             )
         }
     })?;

@@ -1,0 +1,377 @@
+//! From a decoded path to the handler that answers it (DESIGN section 4): the longest prefix that
+//! names an executable regular file below the root. Never leaves the root, never follows a link
+//! out of it, never finds a hidden name. Runs in the worker.
+
+use crate::http::DecodedPath;
+use crate::sys::fd::AsFd;
+use crate::sys::file::{self, Beneath, Open, Stat};
+use crate::sys::{self, Errno};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// What a path leads to.
+#[derive(Debug)]
+pub enum Route {
+    /// A handler.
+    Handler(Handler),
+    /// A regular file that nobody may execute.
+    NotExecutable,
+    /// Nothing.
+    NotFound,
+    /// The root itself, where there is no index.
+    EmptyRoot,
+    /// The file system would not say; worth a line in the log.
+    Failed(sys::Error),
+}
+
+/// A handler, with its folder pinned: nothing above it can be swapped any more.
+#[derive(Debug)]
+pub struct Handler {
+    /// Its folder; `None`: the root.
+    pub folder: Option<OwnedFd>,
+    /// What to execute in that folder: `./name`.
+    pub program: CString,
+    /// `SCRIPT_NAME`: decoded, starts with a slash.
+    pub script_name: Vec<u8>,
+    /// Where PATH_INFO begins in the decoded path.
+    pub path_info_at: usize,
+}
+
+impl Handler {
+    /// The file's own name.
+    pub fn name(&self) -> &[u8] {
+        self.program
+            .to_bytes()
+            .strip_prefix(b"./")
+            .unwrap_or_default()
+    }
+
+    /// Its output goes to the client as it is (RFC 3875 section 5).
+    pub fn is_nph(&self) -> bool {
+        self.name().starts_with(b"nph-")
+    }
+
+    /// Identifies the handler in the scoreboard; never 0.
+    pub fn hash(&self) -> u64 {
+        // FNV-1a: short names, no need for more.
+        let start = 0xcbf2_9ce4_8422_2325_u64;
+        let hash = self.script_name.iter().fold(start, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        hash.max(1)
+    }
+}
+
+/// Looks handlers up below one folder.
+pub struct Router<'a> {
+    root: BorrowedFd<'a>,
+    index: CString,
+    follow_symlinks: bool,
+    /// A name directly in the root that is never found: the configuration file.
+    hidden: Option<Vec<u8>>,
+}
+
+/// One step of a walk down the path.
+enum Found {
+    Folder(OwnedFd),
+    File(Stat),
+    Nothing,
+}
+
+impl<'a> Router<'a> {
+    /// A router below `root`. `hidden` is a name in the root itself that must never be served.
+    pub fn new(
+        root: BorrowedFd<'a>,
+        index: &OsStr,
+        follow_symlinks: bool,
+        hidden: Option<Vec<u8>>,
+    ) -> Self {
+        let index = CString::new(index.as_bytes()).unwrap_or_default();
+        Self {
+            root,
+            index,
+            follow_symlinks,
+            hidden,
+        }
+    }
+
+    /// Resolves a path. One stat(2) for a handler that lies directly in the root.
+    pub fn resolve(&self, path: &DecodedPath) -> Route {
+        match self.walk(path) {
+            Ok(route) => route,
+            Err(e) if is_absence(e.errno) => Route::NotFound,
+            Err(e) => Route::Failed(e),
+        }
+    }
+
+    fn walk(&self, path: &DecodedPath) -> sys::Result<Route> {
+        let mut folder: Option<OwnedFd> = None;
+        for (depth, segment) in path.segments().enumerate() {
+            let is_hidden_here = depth == 0 && self.hidden.as_deref() == Some(segment);
+            if is_hidden(segment) || is_hidden_here {
+                return Ok(Route::NotFound);
+            }
+            let Ok(name) = CString::new(segment) else {
+                return Ok(Route::NotFound);
+            };
+            let below = path
+                .bytes()
+                .get(1..path.offset_after(depth + 1))
+                .unwrap_or_default();
+            match self.step(folder.as_ref(), &name, below)? {
+                Found::Folder(next) => folder = Some(next),
+                Found::File(stat) if stat.has_execute_bit() => {
+                    return Ok(handler(folder, &name, path, depth + 1));
+                }
+                Found::File(_) => return Ok(Route::NotExecutable),
+                Found::Nothing => return Ok(Route::NotFound),
+            }
+        }
+        self.index_of(folder, path)
+    }
+
+    /// A folder runs its index.
+    fn index_of(&self, folder: Option<OwnedFd>, path: &DecodedPath) -> sys::Result<Route> {
+        let is_root = folder.is_none();
+        let mut below = path.bytes().get(1..).unwrap_or_default().to_vec();
+        if !below.is_empty() && !below.ends_with(b"/") {
+            below.push(b'/');
+        }
+        below.extend_from_slice(self.index.as_bytes());
+        let found = match self.step(folder.as_ref(), &self.index, &below) {
+            Err(e) if e.errno == Errno::NOENT => Found::Nothing,
+            found => found?,
+        };
+        Ok(match found {
+            Found::File(stat) if stat.has_execute_bit() => {
+                below.insert(0, b'/');
+                Route::Handler(Handler {
+                    folder,
+                    program: program(&self.index),
+                    script_name: below,
+                    path_info_at: path.bytes().len(),
+                })
+            }
+            Found::File(_) => Route::NotExecutable,
+            _ if is_root => Route::EmptyRoot,
+            _ => Route::NotFound,
+        })
+    }
+
+    /// One name in one folder. `below` is the whole path up to this name, from the root: a link is
+    /// resolved from there, so that it may lead anywhere inside the root and nowhere else.
+    fn step(&self, folder: Option<&OwnedFd>, name: &CStr, below: &[u8]) -> sys::Result<Found> {
+        let here = folder.map_or(self.root, |f| f.as_fd());
+        let stat = file::stat_at(here, name, self.follow_symlinks)?;
+        if stat.is_directory() {
+            let how = if self.follow_symlinks {
+                Open::Folder
+            } else {
+                Open::FolderNoFollow
+            };
+            return file::open_at(Some(here), name, how).map(Found::Folder);
+        }
+        if stat.is_file() {
+            return Ok(Found::File(stat));
+        }
+        if !stat.is_link() {
+            return Ok(Found::Nothing);
+        }
+        let Ok(below) = CString::new(below) else {
+            return Ok(Found::Nothing);
+        };
+        let target = match file::open_beneath(self.root, &below, Beneath::Handle) {
+            Ok(target) => target,
+            // Without openat2 there is no safe way to follow it; with it, it leads outside.
+            Err(e) if matches!(e.errno, Errno::NOSYS | Errno::PERM | Errno::XDEV) => {
+                return Ok(Found::Nothing);
+            }
+            Err(e) => return Err(e),
+        };
+        let stat = file::stat(target.as_fd())?;
+        if stat.is_directory() {
+            return file::open_beneath(self.root, &below, Beneath::Folder).map(Found::Folder);
+        }
+        Ok(if stat.is_file() {
+            Found::File(stat)
+        } else {
+            Found::Nothing
+        })
+    }
+}
+
+fn handler(folder: Option<OwnedFd>, name: &CStr, path: &DecodedPath, depth: usize) -> Route {
+    let path_info_at = path.offset_after(depth);
+    Route::Handler(Handler {
+        folder,
+        program: program(name),
+        script_name: path
+            .bytes()
+            .get(..path_info_at)
+            .unwrap_or_default()
+            .to_vec(),
+        path_info_at,
+    })
+}
+
+fn program(name: &CStr) -> CString {
+    let bytes = [b"./", name.to_bytes()].concat();
+    CString::new(bytes).unwrap_or_default()
+}
+
+/// These errors only say that there is nothing to be found.
+fn is_absence(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::NAMETOOLONG
+            | Errno::ACCES
+            | Errno::XDEV
+    )
+}
+
+/// Names that are never found: hidden files, editors' backups, and what names no file: an empty
+/// segment, or one with an encoded slash in it.
+fn is_hidden(segment: &[u8]) -> bool {
+    segment.is_empty()
+        || segment.starts_with(b".")
+        || segment.ends_with(b"~")
+        || segment.ends_with(b".bak")
+        || segment.ends_with(b".orig")
+        || memchr::memchr(b'/', segment).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::{Path, PathBuf};
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("caffeine-route-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(path.join("root/sub/deep")).unwrap();
+            let folder = Self(path);
+            for (file, mode) in [
+                ("root/hello", 0o755),
+                ("root/plain", 0o644),
+                ("root/.secret", 0o755),
+                ("root/old~", 0o755),
+                ("root/old.bak", 0o755),
+                ("root/caffeine.conf", 0o755),
+                ("root/sub/index", 0o755),
+                ("root/sub/deep/run", 0o755),
+                ("root/sub/nph-raw", 0o755),
+                ("outside", 0o755),
+            ] {
+                let file = folder.0.join(file);
+                fs::write(&file, "#!/bin/sh\n").unwrap();
+                fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            symlink("hello", folder.0.join("root/link")).unwrap();
+            symlink("sub/deep", folder.0.join("root/linked")).unwrap();
+            symlink("../outside", folder.0.join("root/escape")).unwrap();
+            symlink("..", folder.0.join("root/up")).unwrap();
+            symlink("/etc", folder.0.join("root/etc")).unwrap();
+            symlink("loop", folder.0.join("root/loop")).unwrap();
+            folder
+        }
+
+        fn resolve(&self, path: &str, follow: bool) -> String {
+            let root = CString::new(self.0.join("root").as_os_str().as_bytes()).unwrap();
+            let root = file::open_at(None, &root, Open::Folder).unwrap();
+            let hidden = Some(b"caffeine.conf".to_vec());
+            let router = Router::new(root.as_fd(), OsStr::new("index"), follow, hidden);
+            let mut decoded = DecodedPath::new();
+            decoded.decode(path.as_bytes()).unwrap();
+            match router.resolve(&decoded) {
+                Route::Handler(h) => {
+                    let info = &decoded.bytes()[h.path_info_at..];
+                    let nph = if h.is_nph() { " nph" } else { "" };
+                    format!(
+                        "{}|{}{nph}",
+                        String::from_utf8_lossy(&h.script_name),
+                        String::from_utf8_lossy(info)
+                    )
+                }
+                Route::NotExecutable => "403".into(),
+                Route::NotFound => "404".into(),
+                Route::EmptyRoot => "welcome".into(),
+                Route::Failed(e) => e.to_string(),
+            }
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(Path::new(&self.0));
+        }
+    }
+
+    #[test]
+    fn a_path_runs_the_longest_prefix_that_names_a_handler() {
+        let folder = Folder::new("prefix");
+        for (path, expected) in [
+            ("/hello", "/hello|"),
+            ("/hello/", "/hello|/"),
+            ("/hello/a//b/", "/hello|/a//b/"),
+            ("/hello%2Fa", "404"),
+            ("/sub", "/sub/index|"),
+            ("/sub/", "/sub/index|"),
+            ("/sub/index/x", "/sub/index|/x"),
+            ("/sub/nothing", "404"),
+            ("/sub/deep/run/x", "/sub/deep/run|/x"),
+            ("/sub/deep", "404"),
+            ("/sub/nph-raw", "/sub/nph-raw| nph"),
+            ("/sub/../hello", "/hello|"),
+            ("//hello", "404"),
+            ("/", "welcome"),
+            ("/plain", "403"),
+            ("/plain/x", "403"),
+            ("/Hello", "404"),
+        ] {
+            assert_eq!(folder.resolve(path, false), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn hidden_names_and_the_configuration_are_never_found() {
+        let folder = Folder::new("hidden");
+        for path in [
+            "/.secret",
+            "/%2esecret",
+            "/old~",
+            "/old.bak",
+            "/caffeine.conf",
+            "/sub/.x",
+        ] {
+            assert_eq!(folder.resolve(path, false), "404", "{path}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_root_only() {
+        let folder = Folder::new("links");
+        for (path, expected) in [
+            ("/link", "/link|"),
+            ("/linked/run", "/linked/run|"),
+            ("/escape", "404"),
+            ("/up/outside", "404"),
+            ("/etc/passwd", "404"),
+            ("/loop", "404"),
+        ] {
+            assert_eq!(folder.resolve(path, false), expected, "{path}");
+        }
+        assert_eq!(folder.resolve("/escape", true), "/escape|");
+        assert_eq!(folder.resolve("/up/outside", true), "/up/outside|");
+        assert_eq!(folder.resolve("/etc/passwd", true), "403");
+    }
+}

@@ -1,0 +1,134 @@
+//! The server's own short responses: errors (DESIGN section 6), the welcome page, OPTIONS *. They
+//! never echo a client's byte.
+
+use super::{Client, DateCache, Outcome};
+use crate::channel::Verdict;
+use crate::http::{self, ErrorResponse, Framing, ResponseHead, Version};
+use crate::sys::socket;
+
+/// The page of an empty root.
+const WELCOME: &str = include_str!("welcome.html");
+
+/// How a response of ours has to look for this client.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    pub(super) version: Version,
+    /// HEAD: everything but the body.
+    pub(super) is_head: bool,
+    /// The connection ends after it.
+    pub(super) close: bool,
+    /// Something of the request is still unread, or still on its way: the client must get a
+    /// chance to read the answer before it meets a reset.
+    pub(super) linger: bool,
+}
+
+impl Manner {
+    /// For a request that could not be understood.
+    pub(super) fn of_nobody() -> Self {
+        Self {
+            version: Version::Http11,
+            is_head: false,
+            close: true,
+            linger: true,
+        }
+    }
+}
+
+/// Writes short responses.
+pub(super) struct Answerer {
+    pub(super) date: DateCache,
+    bytes: Vec<u8>,
+}
+
+impl Answerer {
+    pub(super) fn new() -> Self {
+        Self {
+            date: DateCache::default(),
+            bytes: Vec::with_capacity(1024),
+        }
+    }
+
+    /// An error. Returns the verdict and the bytes sent.
+    pub(super) fn error(&mut self, client: &Client, manner: Manner, status: u16) -> (Outcome, u64) {
+        self.error_with(client, manner, status, None)
+    }
+
+    /// An error that says when to try again.
+    pub(super) fn error_with(
+        &mut self,
+        client: &Client,
+        manner: Manner,
+        status: u16,
+        retry_after: Option<u32>,
+    ) -> (Outcome, u64) {
+        self.bytes.clear();
+        let error = ErrorResponse {
+            status,
+            date: &self.date.now(),
+            version: manner.version,
+            close: manner.close,
+            retry_after,
+            head_only: manner.is_head,
+        };
+        http::error_response(&mut self.bytes, &error);
+        self.send(client, manner)
+    }
+
+    /// What an empty root shows.
+    pub(super) fn welcome(&mut self, client: &Client, manner: Manner) -> (Outcome, u64) {
+        self.begin(manner, 200, Framing::Length(WELCOME.len() as u64));
+        http::push_field(
+            &mut self.bytes,
+            b"Content-Type",
+            b"text/html; charset=utf-8",
+        );
+        http::push_field(&mut self.bytes, b"Cache-Control", b"no-store");
+        http::finish(&mut self.bytes);
+        if !manner.is_head {
+            self.bytes.extend_from_slice(WELCOME.as_bytes());
+        }
+        self.send(client, manner)
+    }
+
+    /// OPTIONS * (RFC 9110 section 9.3.7): about the server as a whole.
+    pub(super) fn options(&mut self, client: &Client, manner: Manner) -> (Outcome, u64) {
+        self.begin(manner, 204, Framing::None);
+        http::push_field(
+            &mut self.bytes,
+            b"Allow",
+            b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+        );
+        http::finish(&mut self.bytes);
+        self.send(client, manner)
+    }
+
+    fn begin(&mut self, manner: Manner, status: u16, framing: Framing) {
+        self.bytes.clear();
+        let head = ResponseHead {
+            status,
+            reason: None,
+            date: &self.date.now(),
+            version: manner.version,
+            close: manner.close,
+            framing,
+        };
+        http::begin(&mut self.bytes, &head);
+    }
+
+    /// A client that cannot take a few hundred bytes at once has a full send buffer or is gone:
+    /// it gets no more.
+    fn send(&self, client: &Client, manner: Manner) -> (Outcome, u64) {
+        let sent = socket::send(client.socket(), &self.bytes, false).unwrap_or(0);
+        let verdict = match (sent == self.bytes.len(), manner.close, manner.linger) {
+            (false, _, _) => Verdict::Close,
+            (true, true, true) => {
+                // The FIN that tells the client that nothing more comes; the parent discards.
+                let _ = socket::shutdown(client.socket(), socket::Direction::Write);
+                Verdict::Linger
+            }
+            (true, true, false) => Verdict::Close,
+            (true, false, _) => Verdict::Keep,
+        };
+        (Outcome::of(verdict), sent as u64)
+    }
+}

@@ -1,0 +1,294 @@
+//! One call of a handler: its body, its launch, its relay, and what the client gets in the end.
+
+use super::body::{Progress, Read, Reading};
+use super::desk::{Begun, Desk};
+use super::ending::{self, Fate, Finished};
+use super::exchange::Request;
+use super::outlet::{self, Outlet};
+use super::plan::{self, Body, Job, NotLaunched};
+use super::relay::{Relay, Scene};
+use super::response::Response;
+use super::spool::Spool;
+use super::{Client, Outcome, tree};
+use crate::channel::Verdict;
+use crate::http::{BodyLength, Version};
+use crate::log::Escaped;
+use crate::route::{Handler, Route};
+use crate::scoreboard::Phase;
+use crate::settings::HandlerSettings;
+use crate::sys::{socket, time};
+use std::os::fd::OwnedFd;
+
+/// Internal redirects (RFC 3875 section 6.2.2) of one request.
+const MAX_REDIRECTS: usize = 10;
+
+/// Which handler is called, and how.
+pub(super) struct Call<'c> {
+    pub(super) handler: Handler,
+    pub(super) settings: &'c HandlerSettings,
+    pub(super) method: &'c [u8],
+    pub(super) target: &'c [u8],
+    pub(super) query: &'c [u8],
+    pub(super) body_length: Option<u64>,
+}
+
+/// What one call came to.
+enum Called {
+    Done(Outcome),
+    /// The handler names another path to answer in its place.
+    Redirect(Vec<u8>),
+}
+
+impl<'a> Desk<'a> {
+    /// Reads the body of a request whose handler is known. `Err` is an outcome without a call.
+    pub(super) fn read_body(
+        &mut self,
+        request: &Request<'_>,
+        handler: &Handler,
+        begun: Begun<'a>,
+    ) -> Result<(Progress, Option<Spool<'a>>), Outcome> {
+        let head = request.head;
+        let settings = self.settings_of(handler);
+        let max_body = settings
+            .max_body
+            .unwrap_or(self.birth.settings.limits.max_body);
+        if matches!(head.body, BodyLength::Length(n) if n > max_body) {
+            return Err(self.fail(request, request.broken(), 413));
+        }
+        let entry = self.birth.entry();
+        entry.set_handler(handler.hash());
+        if self.is_at_concurrency_limit(settings, handler) && begun.is_none() {
+            return Err(Outcome::of(Verdict::Retry));
+        }
+        let consumed = match begun {
+            None => {
+                entry.enter(Phase::Reading, time::now());
+                request.input.consume(request.client, head.length)
+            }
+            Some(_) => Ok(()),
+        };
+        if consumed.is_err() {
+            return Err(Outcome::of(Verdict::Close));
+        }
+        let fresh = || (Progress::new(head.body, head.expect_continue), None);
+        let (mut progress, spool) = begun.map_or_else(fresh, |(p, spool)| (p, Some(spool)));
+        if head.body == BodyLength::None {
+            return Ok((progress, None));
+        }
+        let bytes = request.input.bytes().get(..head.length).unwrap_or_default();
+        let job = Reading {
+            client: request.client,
+            keeper: self.keeper,
+            head: bytes,
+            max_body,
+        };
+        match self.reader.read(&job, &mut progress, spool) {
+            Read::Complete(spool) => Ok((progress, spool)),
+            Read::Parked(spool) => Err(Outcome::with(Verdict::Body, spool)),
+            Read::ClientGone => Err(Outcome::of(Verdict::Close)),
+            Read::TooLarge => Err(self.fail(request, request.broken(), 413)),
+            Read::Malformed(m) => Err(self.fail(request, request.broken(), m.status())),
+            Read::Unable(e) => {
+                self.birth
+                    .log
+                    .error(format_args!("unable to keep a request's body: {e}"));
+                Err(self.fail(request, request.broken(), 507))
+            }
+        }
+    }
+
+    fn is_at_concurrency_limit(&self, settings: &HandlerSettings, handler: &Handler) -> bool {
+        let limit = settings
+            .max_concurrent
+            .or(self.birth.settings.limits.max_concurrent);
+        limit.is_some_and(|limit| self.birth.scoreboard.concurrent(handler.hash()) >= limit)
+    }
+
+    /// Calls the handler, and those that it redirects to.
+    pub(super) fn run(
+        &mut self,
+        request: &Request<'_>,
+        call: Call<'_>,
+        spool: Option<Spool<'a>>,
+    ) -> Outcome {
+        let mut target = match self.call(request, &call, spool) {
+            Called::Done(outcome) => return outcome,
+            Called::Redirect(target) => target,
+        };
+        for _ in 0..MAX_REDIRECTS {
+            self.reader.reset();
+            let (path, query) = match memchr::memchr(b'?', &target) {
+                Some(at) => target.split_at_checked(at).unwrap_or((&target, b"")),
+                None => (&*target, &b""[..]),
+            };
+            if self.path.decode(path).is_err() {
+                return self.fail(request, request.manner, 502);
+            }
+            let Route::Handler(handler) = self.router.resolve(&self.path) else {
+                return self.fail(request, request.manner, 404);
+            };
+            let settings = self.settings_of(&handler);
+            let query = query.strip_prefix(b"?").unwrap_or(query);
+            let method = b"GET";
+            let call = Call {
+                handler,
+                settings,
+                method,
+                target: &target,
+                query,
+                body_length: None,
+            };
+            match self.call(request, &call, None) {
+                Called::Done(outcome) => return outcome,
+                Called::Redirect(next) => target = next,
+            }
+        }
+        let name = Escaped(&call.handler.script_name);
+        self.birth.log.warn(format_args!(
+            "{name}: more than {MAX_REDIRECTS} internal redirects"
+        ));
+        self.fail(request, request.manner, 502)
+    }
+
+    /// Launches one handler and relays its output.
+    fn call(&mut self, request: &Request<'_>, call: &Call<'_>, spool: Option<Spool<'a>>) -> Called {
+        let limits = &self.birth.settings.limits;
+        let timeout = call
+            .settings
+            .handler_timeout
+            .unwrap_or(limits.handler_timeout);
+        let entry = self.birth.entry();
+        let started = time::now();
+        entry.set_handler(call.handler.hash());
+        entry.set_deadline(started.after(timeout));
+        entry.enter(Phase::Launched, started);
+        let job = Job {
+            client: request.client,
+            head: request.head,
+            path: &self.path,
+            handler: &call.handler,
+            settings: call.settings,
+            method: call.method,
+            target: call.target,
+            query: call.query,
+            body_length: call.body_length,
+            timeout,
+        };
+        let body = Body {
+            reader: &mut self.reader,
+            spool,
+            keeper: self.keeper,
+        };
+        let running = match self.planner.launch(self.birth, &job, body) {
+            Ok(running) => running,
+            Err(why) => return Called::Done(self.fail_launch(request, &call.handler, &why)),
+        };
+        entry.set_handler_pid(running.pid.raw());
+        self.receipt.pid = Some(running.pid);
+        self.receipt.handler.clear();
+        self.receipt
+            .handler
+            .extend_from_slice(&call.handler.script_name);
+        let finished = {
+            let scene = Scene {
+                birth: self.birth,
+                client: request.client,
+                channel: request.channel,
+                name: &call.handler.script_name,
+                settings: call.settings,
+                can_probe: request.head.version == Version::Http11,
+                deadline: started.after(timeout),
+            };
+            let response = Response::new(&mut self.buffers, request.manner);
+            let outlet = Outlet::new(request.client, self.keeper, limits.max_spool);
+            let mut relay = Relay::new(scene, running, response, outlet, &mut self.relay_buffer);
+            let end = relay.run(&mut self.receipt);
+            ending::finish(relay, end, self.planner.failure())
+        };
+        entry.set_handler_pid(0);
+        self.clean_up(call);
+        if let Some(reaped) = finished.reaped {
+            self.receipt.ended = Some(reaped.ended);
+            self.receipt.usage = reaped.usage;
+        }
+        self.conclude_call(request, call, finished)
+    }
+
+    /// Nothing of a request outlives it, unless its handler may detach.
+    fn clean_up(&mut self, call: &Call<'_>) {
+        if call.settings.detach {
+            self.must_retire |= tree::has_survivors();
+        } else {
+            tree::sweep(self.birth.log, &call.handler.script_name);
+        }
+    }
+
+    /// What the client gets, and what becomes of its connection.
+    fn conclude_call(
+        &mut self,
+        request: &Request<'_>,
+        call: &Call<'_>,
+        finished: Finished,
+    ) -> Called {
+        let client = request.client;
+        let outcome = match finished.fate {
+            Fate::Complete if call.handler.is_nph() => {
+                // The handler's own bytes: only the end of the connection says that they are over.
+                let _ = socket::shutdown(client.socket(), socket::Direction::Write);
+                Outcome::of(Verdict::Close)
+            }
+            Fate::Redirect(target) => return Called::Redirect(target),
+            Fate::NotLaunched(why) => {
+                return Called::Done(self.fail_launch(request, &call.handler, &why));
+            }
+            Fate::Replace(status) => {
+                return Called::Done(self.fail(request, request.manner, status));
+            }
+            Fate::Complete => match (finished.spool, finished.must_close) {
+                (Some(spool), true) => Outcome::with(Verdict::DrainClose, spool),
+                (Some(spool), false) => Outcome::with(Verdict::DrainKeep, spool),
+                (None, true) => outlet::close(client),
+                (None, false) => Outcome::of(Verdict::Keep),
+            },
+            Fate::Cut => {
+                self.receipt.is_cut = true;
+                cut(client, finished.spool, finished.is_close_delimited)
+            }
+            Fate::Drop => {
+                self.receipt.is_client_gone = true;
+                Outcome::of(Verdict::Close)
+            }
+        };
+        self.conclude(request, finished.status, finished.written);
+        Called::Done(outcome)
+    }
+
+    /// A launch that failed: 503 if it may pass, else 500; the log says why and what to do.
+    fn fail_launch(
+        &mut self,
+        request: &Request<'_>,
+        handler: &Handler,
+        why: &NotLaunched,
+    ) -> Outcome {
+        let (name, advice) = (Escaped(&handler.script_name), plan::advice(why));
+        self.birth
+            .log
+            .error(format_args!("unable to launch {name}: {why}{advice}"));
+        self.fail(request, request.manner, plan::status_of(why))
+    }
+}
+
+/// Ends a connection so that the client can tell that its response is not whole: without the final
+/// chunk or the declared length a FIN says so, else only RST does.
+fn cut(client: &Client, spool: Option<OwnedFd>, is_close_delimited: bool) -> Outcome {
+    match spool {
+        Some(spool) if !is_close_delimited => Outcome::with(Verdict::DrainClose, spool),
+        _ => {
+            if is_close_delimited {
+                // Without it the parent's close sends FIN, which is the best that is left.
+                let _ = socket::reset_on_close(client.socket());
+            }
+            Outcome::of(Verdict::Close)
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What every request of a worker needs, and the answers that need no handler.
+
+use super::answer::{Answerer, Manner};
+use super::body::{BodyReader, Progress};
+use super::call::Call;
+use super::exchange::Request;
+use super::plan::Planner;
+use super::receipt::Receipt;
+use super::response::Buffers;
+use super::spool::{Spool, SpoolKeeper};
+use super::{Client, Outcome};
+use crate::birth::Birth;
+use crate::http::{self, BodyLength, DecodedPath, Form, Malformed};
+use crate::log::Escaped;
+use crate::route::{Handler, Route, Router};
+use crate::scoreboard::Phase;
+use crate::settings::HandlerSettings;
+use crate::sys::{self, time};
+use std::os::unix::ffi::OsStrExt;
+
+/// Where spools that do not fit in memory are made.
+const SPOOL_FOLDER: &std::ffi::CStr = c"/tmp";
+/// Bytes of a handler's output that are moved at a time.
+const RELAY_BYTES: usize = 64 * 1024;
+
+/// Everything but the request itself.
+pub(super) struct Desk<'a> {
+    pub(super) birth: &'a Birth<'a>,
+    pub(super) keeper: SpoolKeeper<'a>,
+    pub(super) router: Router<'a>,
+    pub(super) path: DecodedPath,
+    pub(super) reader: BodyReader,
+    pub(super) planner: Planner,
+    pub(super) answerer: Answerer,
+    pub(super) buffers: Buffers,
+    pub(super) relay_buffer: Box<[u8]>,
+    pub(super) receipt: Receipt,
+    /// Settings of handlers without a section.
+    pub(super) plain: &'a HandlerSettings,
+    pub(super) must_retire: bool,
+}
+
+/// A body that an earlier worker began to read.
+pub(super) type Begun<'a> = Option<(Progress, Spool<'a>)>;
+
+/// The configuration file, if it lies in the root itself.
+fn hidden_name(birth: &Birth<'_>) -> Option<Vec<u8>> {
+    let config = birth.settings.config.as_ref()?;
+    let folder = std::fs::canonicalize(config.parent()?).ok()?;
+    let root = std::fs::canonicalize(&birth.settings.path).ok()?;
+    (folder == root).then(|| config.file_name().map(|name| name.as_bytes().to_vec()))?
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn new(birth: &'a Birth<'a>) -> sys::Result<Self> {
+        let settings = birth.settings;
+        let keeper = SpoolKeeper {
+            scoreboard: birth.scoreboard,
+            entry: birth.entry(),
+            folder: SPOOL_FOLDER,
+            max_total: settings.limits.max_spool_total.unwrap_or(u64::MAX),
+        };
+        let (index, follow) = (&settings.index, settings.follow_symlinks);
+        Ok(Self {
+            birth,
+            keeper,
+            router: Router::new(birth.root, index, follow, hidden_name(birth)),
+            path: DecodedPath::new(),
+            reader: BodyReader::new(),
+            planner: Planner::new(birth)?,
+            answerer: Answerer::new(),
+            buffers: Buffers::default(),
+            relay_buffer: vec![0; RELAY_BYTES].into_boxed_slice(),
+            receipt: Receipt::default(),
+            // Lives as long as the process, like the settings it stands in for.
+            plain: Box::leak(Box::new(HandlerSettings::new(b""))),
+            must_retire: false,
+        })
+    }
+
+    pub(super) fn start_request(&mut self) {
+        self.receipt.reset();
+        self.reader.reset();
+        self.birth.entry().set_handler(0);
+    }
+
+    /// A head against the rules (DESIGN section 6).
+    pub(super) fn refuse(&mut self, client: &Client, malformed: Malformed) -> Outcome {
+        self.birth.entry().enter(Phase::Answering, time::now());
+        let (outcome, sent) = self
+            .answerer
+            .error(client, Manner::of_nobody(), malformed.status());
+        self.receipt.status = malformed.status();
+        self.receipt.bytes_out = sent;
+        self.birth
+            .log
+            .debug(format_args!("refused: {}", malformed.reason()));
+        self.receipt.write(self.birth.log, client, b"");
+        outcome
+    }
+
+    /// An error answer to an understood request.
+    pub(super) fn fail(&mut self, request: &Request<'_>, manner: Manner, status: u16) -> Outcome {
+        self.birth.entry().enter(Phase::Answering, time::now());
+        let retry_after = (status == 503).then_some(1);
+        let (outcome, sent) = self
+            .answerer
+            .error_with(request.client, manner, status, retry_after);
+        self.conclude(request, status, sent);
+        outcome
+    }
+
+    /// Writes the receipt.
+    pub(super) fn conclude(&mut self, request: &Request<'_>, status: u16, sent: u64) {
+        self.receipt.status = status;
+        self.receipt.bytes_out += sent;
+        self.birth.entry().count_request();
+        self.receipt
+            .write(self.birth.log, request.client, request.line());
+    }
+
+    /// Answers a request whose head is complete.
+    pub(super) fn answer(&mut self, request: Request<'_>, begun: Begun<'a>) -> Outcome {
+        let head = request.head;
+        let Ok(target) = http::split(head.method, head.target) else {
+            return self.fail(&request, request.broken(), 400);
+        };
+        if matches!(head.method, b"TRACE" | b"CONNECT") {
+            return self.fail(&request, request.broken(), 501);
+        }
+        if target.form == Form::Asterisk {
+            let (outcome, sent) = self.answerer.options(request.client, request.drop_body());
+            self.conclude(&request, 204, sent);
+            return outcome;
+        }
+        if let Err(malformed) = self.path.decode(target.path) {
+            return self.fail(&request, request.broken(), malformed.status());
+        }
+        let handler = match self.router.resolve(&self.path) {
+            Route::Handler(handler) => handler,
+            other => return self.answer_without_handler(&request, &other),
+        };
+        let settings = self.settings_of(&handler);
+        match self.read_body(&request, &handler, begun) {
+            Ok((progress, spool)) => {
+                let call = Call {
+                    handler,
+                    settings,
+                    method: head.method,
+                    target: head.target,
+                    query: target.query.unwrap_or_default(),
+                    body_length: (head.body != BodyLength::None).then_some(progress.total),
+                };
+                self.receipt.bytes_in = progress.total;
+                self.run(&request, call, spool)
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn answer_without_handler(&mut self, request: &Request<'_>, route: &Route) -> Outcome {
+        let manner = request.drop_body();
+        if let Route::EmptyRoot = route
+            && matches!(request.head.method, b"GET" | b"HEAD")
+            && self.has_no_handlers()
+        {
+            let (outcome, sent) = self.answerer.welcome(request.client, manner);
+            self.conclude(request, 200, sent);
+            return outcome;
+        }
+        if let Route::Failed(e) = route {
+            let path = Escaped(self.path.bytes());
+            self.birth
+                .log
+                .error(format_args!("unable to look up {path}: {e}"));
+            let status = if e.is_shortage() { 503 } else { 500 };
+            return self.fail(request, manner, status);
+        }
+        let status = if matches!(route, Route::NotExecutable) {
+            403
+        } else {
+            404
+        };
+        self.fail(request, manner, status)
+    }
+
+    /// Whether the root holds nothing but the configuration: then it is a new installation.
+    fn has_no_handlers(&self) -> bool {
+        let Ok(entries) = std::fs::read_dir(&self.birth.settings.path) else {
+            return false;
+        };
+        let hidden = hidden_name(self.birth);
+        !entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            !name.as_bytes().starts_with(b".") && Some(name.as_bytes()) != hidden.as_deref()
+        })
+    }
+
+    pub(super) fn settings_of(&self, handler: &Handler) -> &'a HandlerSettings {
+        let own = self
+            .birth
+            .settings
+            .handlers
+            .iter()
+            .find(|h| h.name == handler.script_name);
+        own.unwrap_or(self.plain)
+    }
+}

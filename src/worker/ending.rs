@@ -1,0 +1,193 @@
+//! How a response ends: what the handler's exit, its output and the client say together. An
+//! incomplete response must never look like a complete one.
+
+use super::plan::NotLaunched;
+use super::relay::{End, Relay};
+use super::response::{Failed, Wrong};
+use crate::cgi;
+use crate::log::Escaped;
+use crate::sys::process::{Ended, Reaped};
+use std::os::fd::OwnedFd;
+
+/// What becomes of a response whose relay has ended.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// It is good.
+    Complete,
+    /// Another path answers in its place.
+    Redirect(Vec<u8>),
+    /// The handler never ran.
+    NotLaunched(NotLaunched),
+    /// Nothing was sent: this status instead.
+    Replace(u16),
+    /// Something was sent: the client must be able to tell that the rest is missing.
+    Cut,
+    /// Nobody is there to be told.
+    Drop,
+}
+
+/// A relay that is over.
+pub(super) struct Finished {
+    pub(super) fate: Fate,
+    pub(super) reaped: Option<Reaped>,
+    pub(super) status: u16,
+    /// Bytes that went to the client or its spool.
+    pub(super) written: u64,
+    /// What the client has not taken yet.
+    pub(super) spool: Option<OwnedFd>,
+    pub(super) must_close: bool,
+    pub(super) is_close_delimited: bool,
+}
+
+/// Judges what the handler did, ends the response accordingly, and logs what was wrong.
+pub(super) fn finish(mut relay: Relay<'_, '_>, end: End, failure: Option<NotLaunched>) -> Finished {
+    let is_nph = relay.is_nph();
+    let wrong = if is_nph {
+        None
+    } else {
+        relay.response.judge().err()
+    };
+    let is_failed = relay.has_failed();
+    let mut fate = match failure {
+        Some(why) => Fate::NotLaunched(why),
+        None => fate_of(end, is_failed, wrong, relay.response.is_unsent() && !is_nph),
+    };
+    log_ending(&relay, end, wrong, &fate);
+    if matches!(fate, Fate::Complete) && !is_nph {
+        fate = match relay.response.take_redirect() {
+            Some(target) => Fate::Redirect(target),
+            None => complete(&mut relay),
+        };
+    }
+    Finished {
+        fate,
+        reaped: relay.reaped,
+        status: relay.response.status,
+        written: relay.outlet.written,
+        must_close: relay.response.must_close(),
+        is_close_delimited: relay.response.is_close_delimited() || is_nph,
+        spool: relay.outlet.into_spool(),
+    }
+}
+
+fn complete(relay: &mut Relay<'_, '_>) -> Fate {
+    match relay.response.complete(&mut relay.outlet) {
+        Ok(()) => Fate::Complete,
+        Err(Failed::Blocked(super::outlet::Blocked::Gone)) => Fate::Drop,
+        Err(_) => Fate::Cut,
+    }
+}
+
+/// Decides the end of a response.
+fn fate_of(end: End, is_failed: bool, wrong: Option<Wrong>, is_unsent: bool) -> Fate {
+    let bad = |status| {
+        if is_unsent {
+            Fate::Replace(status)
+        } else {
+            Fate::Cut
+        }
+    };
+    match end {
+        End::ClientGone | End::ParentGone => Fate::Drop,
+        End::ClientStuck => Fate::Cut,
+        End::TimedOut => bad(504),
+        End::NoSpool => bad(507),
+        End::Broken(_) => bad(500),
+        End::Bad(_) => bad(502),
+        End::Complete if is_failed || wrong.is_some() => bad(502),
+        End::Complete => Fate::Complete,
+    }
+}
+
+/// Says once why a response is not what its handler meant it to be.
+fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate) {
+    let log = relay.log();
+    let name = Escaped(relay.name());
+    let bad = match (end, wrong) {
+        (End::Bad(bad), _) | (End::Complete, Some(Wrong::Bad(bad))) => Some(bad),
+        _ => None,
+    };
+    let status = match relay.reaped.map(|reaped| reaped.ended) {
+        Some(Ended::Killed(signal)) => format_args!("killed by signal {signal}").to_string(),
+        Some(Ended::Exited(status)) => format_args!("exit status {status}").to_string(),
+        None => String::from("not reaped"),
+    };
+    match (end, fate) {
+        (_, Fate::NotLaunched(_)) => {}
+        (_, Fate::Replace(_) | Fate::Cut) if bad.is_some() => {
+            let first = Escaped(cgi::first_line(relay.response.raw()));
+            let why = bad.map(|bad| bad.to_string()).unwrap_or_default();
+            log.warn(format_args!(
+                "{name}: not a response: {why} (\"{first}\"), {status}"
+            ));
+        }
+        (End::TimedOut, _) => {
+            log.warn(format_args!("{name}: over its time limit, ended; {status}"))
+        }
+        (End::NoSpool, _) => log.error(format_args!("{name}: no room to spool its response")),
+        (End::ClientStuck, _) => {
+            log.info(format_args!("{name}: the client took nothing for too long"))
+        }
+        (End::Broken(e), _) => log.error(format_args!("{name}: unable to relay: {e}")),
+        (End::Complete, Fate::Replace(_) | Fate::Cut) => {
+            log.warn(format_args!("{name}: its response is incomplete; {status}"));
+        }
+        _ => log_oddities(relay),
+    }
+}
+
+/// A good response with something to say about it.
+fn log_oddities(relay: &Relay<'_, '_>) {
+    let name = Escaped(relay.name());
+    if relay.response.is_overlong {
+        relay.log().warn(format_args!(
+            "{name}: printed more than its Content-Length, cut there"
+        ));
+    }
+    if let Some(Ended::Exited(status)) = relay.reaped.map(|reaped| reaped.ended)
+        && status != 0
+    {
+        relay.log().warn(format_args!(
+            "{name}: exit status {status} after its response"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgi::BadOutput;
+
+    #[test]
+    fn what_was_not_sent_is_replaced_and_what_was_sent_is_cut() {
+        let short = Some(Wrong::Short);
+        for (end, is_failed, wrong, unsent, sent) in [
+            (End::Complete, false, None, "Complete", "Complete"),
+            (End::Complete, true, None, "Replace(502)", "Cut"),
+            (End::Complete, false, short, "Replace(502)", "Cut"),
+            (
+                End::Bad(BadOutput::FirstLine),
+                false,
+                None,
+                "Replace(502)",
+                "Cut",
+            ),
+            (End::TimedOut, true, short, "Replace(504)", "Cut"),
+            (End::NoSpool, true, short, "Replace(507)", "Cut"),
+            (End::ClientGone, true, short, "Drop", "Drop"),
+            (End::ClientStuck, true, short, "Cut", "Cut"),
+            (End::ParentGone, true, short, "Drop", "Drop"),
+        ] {
+            assert_eq!(
+                format!("{:?}", fate_of(end, is_failed, wrong, true)),
+                unsent,
+                "{end:?}"
+            );
+            assert_eq!(
+                format!("{:?}", fate_of(end, is_failed, wrong, false)),
+                sent,
+                "{end:?}"
+            );
+        }
+    }
+}

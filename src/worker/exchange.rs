@@ -1,0 +1,227 @@
+//! One exchange: from what has arrived of a request to the verdict on its connection.
+
+use super::answer::Manner;
+use super::desk::Desk;
+use super::input::{Arrived, Input};
+use super::{Client, Outcome, body, outlet};
+use crate::birth::Birth;
+use crate::channel::{Stage, Verdict};
+use crate::http::{self, BodyLength, FieldStore, Head, HeadLimits};
+use crate::scoreboard::{Entry, Phase};
+use crate::sys::{self, Errno, socket, time};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// Serves clients one after the other; its memory is reused.
+pub(super) struct Exchange<'a> {
+    input: Input,
+    fields: FieldStore,
+    limits: HeadLimits,
+    desk: Desk<'a>,
+}
+
+/// One request with its client, as far as it has been understood.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'r> {
+    pub(super) client: &'r Client,
+    pub(super) channel: BorrowedFd<'r>,
+    pub(super) input: &'r Input,
+    pub(super) head: &'r Head<'r>,
+    pub(super) manner: Manner,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(birth: &'a Birth<'a>) -> sys::Result<Self> {
+        let limits = &birth.settings.limits;
+        Ok(Self {
+            input: Input::new(limits.max_head),
+            fields: FieldStore::new(),
+            limits: HeadLimits {
+                max_head: limits.max_head,
+                max_fields: limits.max_fields,
+                max_target: limits.max_target,
+            },
+            desk: Desk::new(birth)?,
+        })
+    }
+
+    /// The worker's slot.
+    pub(super) fn entry(&self) -> Entry<'a> {
+        self.desk.birth.entry()
+    }
+
+    /// A detached process is left: it passes to the parent with this worker's end.
+    pub(super) fn must_retire(&self) -> bool {
+        self.desk.must_retire
+    }
+
+    /// Serves a client until the next step depends on it.
+    pub(super) fn serve(
+        &mut self,
+        client: &Client,
+        channel: BorrowedFd<'_>,
+        spool: Option<OwnedFd>,
+    ) -> Outcome {
+        let result = match (client.serve.stage, spool) {
+            (Stage::DrainKeep, spool) => outlet::resume(client, spool, true),
+            (Stage::DrainClose, spool) => outlet::resume(client, spool, false),
+            (Stage::Body | Stage::Retry, Some(spool)) => self.resume_body(client, channel, spool),
+            (_, spool) => self.begin(client, channel, spool),
+        };
+        if client.serve.stage != Stage::Head {
+            let held = time::now().since(client.received);
+            self.entry()
+                .note_hold(u64::try_from(held.as_micros()).unwrap_or(u64::MAX));
+        }
+        result.unwrap_or_else(|e| {
+            let id = client.serve.connection;
+            self.desk
+                .birth
+                .log
+                .error(format_args!("unable to serve connection {id}: {e}"));
+            Outcome::of(Verdict::Close)
+        })
+    }
+
+    fn begin(
+        &mut self,
+        client: &Client,
+        channel: BorrowedFd<'_>,
+        spool: Option<OwnedFd>,
+    ) -> sys::Result<Outcome> {
+        self.desk.start_request();
+        let arrived = self.input.look(client, spool.as_ref())?;
+        if arrived == Arrived::End {
+            return Ok(Outcome::of(Verdict::Close));
+        }
+        let Self {
+            input,
+            fields,
+            limits,
+            desk,
+        } = self;
+        match http::parse(input.bytes(), fields, limits) {
+            Ok(http::Progress::Complete(head)) => {
+                if client.serve.is_head_resumed && !client.is_unix() {
+                    socket::set_receive_low_water(client.socket(), 1)?;
+                }
+                let request = Request::new(client, channel, input, &head);
+                Ok(desk.answer(request, None))
+            }
+            Ok(http::Progress::Partial) => self.park_head(client, arrived, spool.is_some()),
+            Err(malformed) => Ok(desk.refuse(client, malformed)),
+        }
+    }
+
+    /// Waits for the rest of a head, in the kernel if that works, else with what is here in a spool.
+    fn park_head(
+        &mut self,
+        client: &Client,
+        arrived: Arrived,
+        has_spool: bool,
+    ) -> sys::Result<Outcome> {
+        if arrived == Arrived::News && !has_spool && self.input.wait_for_more(client) {
+            return Ok(Outcome::of(Verdict::Head));
+        }
+        self.entry().enter(Phase::Reading, time::now());
+        if self.input.take_all(client)? == Arrived::End {
+            return Ok(Outcome::of(Verdict::Close));
+        }
+        if self.input.taken() == 0 {
+            return Ok(Outcome::of(Verdict::Head));
+        }
+        if !client.is_unix() {
+            socket::set_receive_low_water(client.socket(), 1)?;
+        }
+        let spool = self.input.to_spool(self.desk.keeper)?;
+        Ok(Outcome::with(Verdict::Head, spool))
+    }
+
+    /// Goes on with a body where an earlier worker stopped.
+    fn resume_body(
+        &mut self,
+        client: &Client,
+        channel: BorrowedFd<'_>,
+        spool: OwnedFd,
+    ) -> sys::Result<Outcome> {
+        self.desk.start_request();
+        self.entry().enter(Phase::Reading, client.received);
+        let broken = sys::Error {
+            call: "pread",
+            errno: Errno::PROTO,
+        };
+        let resumed = body::resume(self.desk.keeper, spool)?;
+        if !self.input.load(&resumed.head) {
+            return Err(broken);
+        }
+        let Self {
+            input,
+            fields,
+            limits,
+            desk,
+        } = self;
+        match http::parse(input.bytes(), fields, limits) {
+            Ok(http::Progress::Complete(head)) => {
+                let request = Request::new(client, channel, input, &head);
+                Ok(desk.answer(request, Some((resumed.progress, resumed.spool))))
+            }
+            _ => Err(broken),
+        }
+    }
+}
+
+impl<'r> Request<'r> {
+    fn new(
+        client: &'r Client,
+        channel: BorrowedFd<'r>,
+        input: &'r Input,
+        head: &'r Head<'r>,
+    ) -> Self {
+        let manner = Manner {
+            version: head.version,
+            is_head: head.method == b"HEAD",
+            close: !head.keep_alive || client.serve.is_last,
+            linger: false,
+        };
+        Self {
+            client,
+            channel,
+            input,
+            head,
+            manner,
+        }
+    }
+
+    /// How to answer before the body was read: it is dropped if all of it is here, else the
+    /// connection cannot be used any more.
+    pub(super) fn drop_body(&self) -> Manner {
+        let here = self.input.bytes().len();
+        let whole = match self.head.body {
+            BodyLength::None => Some(self.head.length),
+            BodyLength::Length(n) => usize::try_from(n)
+                .ok()
+                .and_then(|n| self.head.length.checked_add(n)),
+            BodyLength::Chunked => None,
+        };
+        match whole.filter(|&whole| whole <= here) {
+            Some(whole) if self.input.consume(self.client, whole).is_ok() => self.manner,
+            _ => self.broken(),
+        }
+    }
+
+    /// What follows can no longer be read as a request.
+    pub(super) fn broken(&self) -> Manner {
+        Manner {
+            close: true,
+            linger: true,
+            ..self.manner
+        }
+    }
+
+    /// The request line, for the log.
+    pub(super) fn line(&self) -> &'r [u8] {
+        let bytes = self.input.bytes();
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        let end = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
+        bytes.get(..end).unwrap_or_default()
+    }
+}

@@ -1,0 +1,175 @@
+//! The worker: serves one client at a time at full speed and gives it back as soon as the next
+//! step depends on the client. It never waits for a client; only a handler can hold it.
+//!
+//! | file | does |
+//! |---|---|
+//! | `input` | what has arrived of a head |
+//! | `exchange` | what has arrived of a request, up to the verdict on its connection |
+//! | `desk` | what every request needs, and answers without a handler |
+//! | `call` | one call of a handler: body, launch, relay |
+//! | `ending` | how a response ends |
+//! | `body` | the request's body: in memory, or in a spool |
+//! | `plan` | environment, arguments and descriptors of a launch |
+//! | `relay` | moves the handler's output to the client |
+//! | `response` | turns the handler's output into an HTTP response |
+//! | `outlet` | what the client takes now, and the spool for the rest |
+//! | `tree` | ends a handler and everything it started |
+//! | `spool` | a file that holds what the client has not sent or taken yet |
+//! | `answer` | the server's own short responses |
+//! | `receipt` | the line in the log |
+
+mod answer;
+mod body;
+mod call;
+mod desk;
+mod ending;
+mod exchange;
+mod input;
+mod outlet;
+mod plan;
+mod receipt;
+mod relay;
+mod response;
+mod spool;
+mod tree;
+
+use crate::birth::Birth;
+use crate::channel::{self, Order, Received, Serve, Verdict};
+use crate::http::imf_fixdate;
+use crate::scoreboard::Phase;
+use crate::sys::fd::AsFd;
+use crate::sys::time::{self, Moment};
+use crate::sys::{self, process, signal, socket};
+use exchange::Exchange;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// What the worker says when it is done with a client, and the spool that goes with it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    verdict: Verdict,
+    spool: Option<OwnedFd>,
+}
+
+impl Outcome {
+    fn of(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            spool: None,
+        }
+    }
+
+    fn with(verdict: Verdict, spool: OwnedFd) -> Self {
+        Self {
+            verdict,
+            spool: Some(spool),
+        }
+    }
+}
+
+/// A client that is being served.
+pub(crate) struct Client {
+    fd: OwnedFd,
+    serve: Serve,
+    /// When this worker got it.
+    received: Moment,
+}
+
+impl Client {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Unix domain sockets cannot discard, and ignore SO_RCVLOWAT.
+    fn is_unix(&self) -> bool {
+        self.serve.peer.is_none()
+    }
+}
+
+/// Date of responses, made anew once a second.
+#[derive(Default)]
+pub(crate) struct DateCache {
+    second: u64,
+    text: Option<[u8; 29]>,
+}
+
+impl DateCache {
+    fn now(&mut self) -> [u8; 29] {
+        let second = u64::try_from(time::unix_ms() / 1000).unwrap_or(0);
+        match self.text {
+            Some(text) if second == self.second => text,
+            _ => {
+                let text = imf_fixdate(second);
+                (self.second, self.text) = (second, Some(text));
+                text
+            }
+        }
+    }
+}
+
+/// Worker: serves until the parent says otherwise or is gone. The result is the exit status.
+pub fn run(birth: &Birth<'_>) -> i32 {
+    match serve_until_retired(birth) {
+        Ok(()) => 0,
+        Err(e) => {
+            birth.log.error(format_args!("unable to work: {e}"));
+            1
+        }
+    }
+}
+
+fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
+    signal::to_interrupts()?;
+    process::become_subreaper()?;
+    process::set_umask(0o022);
+    crate::sys::file::change_folder(birth.root)?;
+    let channel = socket::connect_unix(&birth.settings.socket)?;
+    let mut exchange = Exchange::new(birth)?;
+    channel::send_verdict(channel.as_fd(), Verdict::Ready, None)?;
+    while let Some(received) = channel::receive_order(channel.as_fd())? {
+        match received {
+            Received {
+                order: Order::Retire,
+                ..
+            } => return Ok(()),
+            Received {
+                order: Order::ReopenLog,
+                ..
+            } => birth.log.reopen(),
+            Received {
+                order: Order::Serve(serve),
+                client,
+                spool,
+            } => {
+                let Some(fd) = client else { return Ok(()) };
+                let outcome = serve_one(&mut exchange, channel.as_fd(), fd, serve, spool);
+                channel::send_verdict(channel.as_fd(), outcome.verdict, outcome.spool.as_ref())?;
+                if exchange.must_retire() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn serve_one(
+    exchange: &mut Exchange<'_>,
+    channel: BorrowedFd<'_>,
+    fd: OwnedFd,
+    serve: Serve,
+    spool: Option<OwnedFd>,
+) -> Outcome {
+    let client = Client {
+        fd,
+        serve,
+        received: time::now(),
+    };
+    let entry = exchange.entry();
+    entry.set_connection(serve.connection);
+    entry.enter(Phase::Looking, client.received);
+    let outcome = exchange.serve(&client, channel, spool);
+    entry.set_spooled(0);
+    entry.set_deadline(Moment::default());
+    entry.enter(Phase::Idle, time::now());
+    outcome
+}

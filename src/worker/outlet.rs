@@ -1,0 +1,162 @@
+//! Towards the client: what it takes now goes out, the rest waits in a spool, from which sendfile
+//! goes on, in this worker or in a later one (the file's own offset says where).
+
+use super::spool::{Spool, SpoolKeeper};
+use super::{Client, Outcome};
+use crate::channel::Verdict;
+use crate::sys::{self, Errno, Error, fd::AsFd, file, socket};
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+
+/// Bytes sent from a spool in one dispatch: a client that drinks fast must not keep a worker to
+/// itself while others wait.
+const SHARE: u64 = 8 * 1024 * 1024;
+
+/// The way to one client.
+pub(super) struct Outlet<'a> {
+    client: &'a Client,
+    keeper: SpoolKeeper<'a>,
+    spool: Option<Spool<'a>>,
+    max_spool: u64,
+    /// Bytes given to the client or its spool.
+    pub(super) written: u64,
+}
+
+/// Why nothing more can be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Blocked {
+    /// The client is gone.
+    Gone,
+    /// There is no room for what it has not taken.
+    Unable(sys::Error),
+}
+
+impl From<sys::Error> for Blocked {
+    fn from(e: sys::Error) -> Self {
+        match e.errno {
+            Errno::PIPE | Errno::CONNRESET | Errno::TIMEDOUT | Errno::NOTCONN => Self::Gone,
+            _ => Self::Unable(e),
+        }
+    }
+}
+
+impl<'a> Outlet<'a> {
+    pub(super) fn new(client: &'a Client, keeper: SpoolKeeper<'a>, max_spool: u64) -> Self {
+        Self {
+            client,
+            keeper,
+            spool: None,
+            max_spool,
+            written: 0,
+        }
+    }
+
+    /// The client has not taken everything yet.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.spool.is_some()
+    }
+
+    /// The spool is full: the handler has to wait for the client.
+    pub(super) fn is_full(&self) -> bool {
+        self.spool
+            .as_ref()
+            .is_some_and(|spool| spool.len() >= self.max_spool)
+    }
+
+    /// Writes the pieces in order, in one call if the client takes them.
+    pub(super) fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), Blocked> {
+        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        self.written += total as u64;
+        let mut skip = 0;
+        if self.spool.is_none() {
+            skip = match socket::send_gathered(self.client.socket(), pieces) {
+                Ok(n) => n,
+                Err(e) if e.is_would_block() => 0,
+                Err(e) => return Err(e.into()),
+            };
+        }
+        for piece in pieces {
+            let part = piece.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(piece.len());
+            if !part.is_empty() {
+                self.put_away(part)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_away(&mut self, part: &[u8]) -> Result<(), Blocked> {
+        if self.spool.is_none() {
+            self.spool = Some(Spool::new(self.keeper, 0).map_err(Blocked::Unable)?);
+        }
+        match &mut self.spool {
+            Some(spool) => spool.append(part).map_err(Blocked::Unable),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends from the spool as much as the client takes now. True if any byte went.
+    pub(super) fn drain(&mut self) -> Result<bool, Blocked> {
+        let Some(spool) = &mut self.spool else {
+            return Ok(false);
+        };
+        match send_on(self.client, spool.fd(), u64::MAX)? {
+            Sent::All => self.spool = None,
+            Sent::Some(0) => return Ok(false),
+            Sent::Some(_) => {}
+        }
+        Ok(true)
+    }
+
+    /// The spool, if the client has not taken everything.
+    pub(super) fn into_spool(self) -> Option<OwnedFd> {
+        self.spool.map(Spool::into_fd)
+    }
+}
+
+enum Sent {
+    All,
+    Some(u64),
+}
+
+/// sendfile until the end of the spool, the client's pleasure, or the bound.
+fn send_on(client: &Client, spool: &OwnedFd, bound: u64) -> Result<Sent, Blocked> {
+    const PIECE: usize = 1024 * 1024;
+    let mut sent = 0;
+    while sent < bound {
+        match file::send_file(client.socket(), spool.as_fd(), PIECE) {
+            Ok(0) => return Ok(Sent::All),
+            Ok(n) => sent += n as u64,
+            Err(e) if e.is_would_block() => return Ok(Sent::Some(sent)),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(Sent::Some(sent))
+}
+
+/// Goes on with a response whose handler is long gone.
+pub(super) fn resume(client: &Client, spool: Option<OwnedFd>, keep: bool) -> sys::Result<Outcome> {
+    let spool = spool.ok_or(Error {
+        call: "recvmsg",
+        errno: Errno::PROTO,
+    })?;
+    match send_on(client, &spool, SHARE) {
+        Ok(Sent::All) if keep => Ok(Outcome::of(Verdict::Keep)),
+        Ok(Sent::All) => Ok(close(client)),
+        Ok(Sent::Some(_)) if keep => Ok(Outcome::with(Verdict::DrainKeep, spool)),
+        Ok(Sent::Some(_)) => Ok(Outcome::with(Verdict::DrainClose, spool)),
+        Err(Blocked::Gone) => Ok(Outcome::of(Verdict::Close)),
+        Err(Blocked::Unable(e)) => Err(e),
+    }
+}
+
+/// Ends a connection after a complete response. Closing with unread bytes would send RST, and the
+/// client might lose the end of the response: then FIN first, and the parent discards the rest.
+pub(super) fn close(client: &Client) -> Outcome {
+    let has_unread = crate::sys::fd::bytes_readable(client.socket()).unwrap_or(0) > 0;
+    if !has_unread {
+        return Outcome::of(Verdict::Close);
+    }
+    let _ = socket::shutdown(client.socket(), socket::Direction::Write);
+    Outcome::of(Verdict::Linger)
+}

@@ -1,0 +1,323 @@
+//! The launch plan: everything between clone and exec is decided here, before the clone.
+
+use super::Client;
+use super::body::BodyReader;
+use super::spool::{Spool, SpoolKeeper};
+use crate::birth::Birth;
+use crate::cgi::{Environment, MetaVariables, Request, Scheme};
+use crate::http::{DecodedPath, Head, Version};
+use crate::route::Handler;
+use crate::settings::{HandlerSettings, Stdin};
+use crate::sys::file::{self, Open};
+use crate::sys::launch::{Failure, Launcher, Plan, Pointers, Step};
+use crate::sys::process::Pid;
+use crate::sys::{self, Errno, Error, fd, fd::AsFd, socket};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// `PATH` of a handler, unless the configuration sets another.
+const SEARCH_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// One request, as its handler is to see it.
+pub(super) struct Job<'r> {
+    pub(super) client: &'r Client,
+    pub(super) head: &'r Head<'r>,
+    pub(super) path: &'r DecodedPath,
+    pub(super) handler: &'r Handler,
+    pub(super) settings: &'r HandlerSettings,
+    /// The method to tell: an internal redirect is a GET.
+    pub(super) method: &'r [u8],
+    /// The target to tell, raw.
+    pub(super) target: &'r [u8],
+    pub(super) query: &'r [u8],
+    pub(super) body_length: Option<u64>,
+    pub(super) timeout: Duration,
+}
+
+/// A complete body: in a spool, else in the reader's memory.
+pub(super) struct Body<'b, 'a> {
+    pub(super) reader: &'b mut BodyReader,
+    pub(super) spool: Option<Spool<'a>>,
+    pub(super) keeper: SpoolKeeper<'a>,
+}
+
+/// A handler that runs.
+pub(super) struct Running {
+    pub(super) pid: Pid,
+    /// Its output; `None` for nph, whose output is the client.
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: OwnedFd,
+    /// What is still to be written to its stdin.
+    pub(super) feed: Option<Feed>,
+}
+
+/// A body that is fed while the handler runs (`stdin = pipe`).
+pub(super) struct Feed {
+    pub(super) pipe: OwnedFd,
+    pub(super) source: OwnedFd,
+}
+
+/// A launch that did not happen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NotLaunched {
+    /// Nothing was started.
+    Unprepared(Error),
+    /// clone or what follows it.
+    Failed(Failure),
+    /// A field or path contains what no environment can hold.
+    Unspeakable,
+}
+
+impl std::fmt::Display for NotLaunched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unprepared(e) => e.fmt(f),
+            Self::Failed(failure) => failure.error.fmt(f),
+            Self::Unspeakable => f.write_str("the request holds a NUL byte"),
+        }
+    }
+}
+
+impl From<Error> for NotLaunched {
+    fn from(e: Error) -> Self {
+        Self::Unprepared(e)
+    }
+}
+
+/// The status for a launch that failed (DESIGN section 6).
+pub(super) fn status_of(why: &NotLaunched) -> u16 {
+    match why {
+        NotLaunched::Unprepared(e) if e.is_shortage() => 503,
+        NotLaunched::Failed(f) if f.error.is_shortage() => 503,
+        NotLaunched::Failed(Failure {
+            step: Step::Exec,
+            error,
+        }) if error.errno == Errno::ACCES => 403,
+        NotLaunched::Unprepared(e) if matches!(e.errno, Errno::NOSPC | Errno::DQUOT) => 507,
+        NotLaunched::Unspeakable => 400,
+        _ => 500,
+    }
+}
+
+/// What an errno of execve means for somebody who wrote a handler.
+pub(super) fn advice(why: &NotLaunched) -> &'static str {
+    let NotLaunched::Failed(Failure {
+        step: Step::Exec,
+        error,
+    }) = why
+    else {
+        return "";
+    };
+    match error.errno {
+        Errno::NOENT => "; the interpreter of its #! line, or its dynamic loader, is missing",
+        Errno::NOEXEC => "; it has no #! line, or was built for another machine",
+        Errno::ACCES => "; the server's user may not execute it, or its interpreter",
+        Errno::TXTBSY => "; somebody is writing to it",
+        Errno::TOOBIG => "; the request's fields do not fit into an environment",
+        _ => "",
+    }
+}
+
+/// Makes launch plans; its memory is reused from request to request.
+pub(super) struct Planner {
+    launcher: Launcher,
+    environment: Environment,
+    meta: MetaVariables,
+    envp: Pointers,
+    argv: Pointers,
+    words: Vec<u8>,
+    file_name: Vec<u8>,
+    /// Lives as long as the worker.
+    null: &'static OwnedFd,
+    document_root: Vec<u8>,
+}
+
+impl Planner {
+    pub(super) fn new(birth: &Birth<'_>) -> sys::Result<Self> {
+        let path = &birth.settings.path;
+        // The path as a program would write it; a root that has just been moved keeps its name.
+        let root = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        Ok(Self {
+            launcher: Launcher::new()?,
+            environment: Environment::new(),
+            meta: MetaVariables::new(),
+            envp: Pointers::default(),
+            argv: Pointers::default(),
+            words: Vec::new(),
+            file_name: Vec::new(),
+            null: Box::leak(Box::new(file::open_at(None, c"/dev/null", Open::Read)?)),
+            document_root: root.as_os_str().as_bytes().to_vec(),
+        })
+    }
+
+    /// Why the last launch never became the handler, once it is reaped.
+    pub(super) fn failure(&self) -> Option<NotLaunched> {
+        self.launcher.failure().map(NotLaunched::Failed)
+    }
+
+    /// Starts the handler of a job.
+    pub(super) fn launch(
+        &mut self,
+        birth: &Birth<'_>,
+        job: &Job<'_>,
+        body: Body<'_, '_>,
+    ) -> Result<Running, NotLaunched> {
+        self.write_environment(birth, job)?;
+        let (stdin, feed) = open_stdin(job, body)?;
+        let (stderr, stderr_end) = fd::pipe()?;
+        let (stdout, stdout_end) = if job.handler.is_nph() {
+            fd::set_nonblocking(job.client.socket(), false)?;
+            (None, None)
+        } else {
+            let (read_end, write_end) = fd::pipe()?;
+            (Some(read_end), Some(write_end))
+        };
+        let null = self.null;
+        let standard = [
+            stdin.as_ref().map_or(null.as_fd(), |f| f.as_fd()),
+            stdout_end
+                .as_ref()
+                .map_or(job.client.socket(), |f| f.as_fd()),
+            stderr_end.as_fd(),
+        ];
+        let pid = self.start(birth, job, standard)?;
+        Ok(Running {
+            pid,
+            stdout,
+            stderr,
+            feed,
+        })
+    }
+
+    fn start(
+        &mut self,
+        birth: &Birth<'_>,
+        job: &Job<'_>,
+        standard: [BorrowedFd<'_>; 3],
+    ) -> Result<Pid, NotLaunched> {
+        self.words.clear();
+        self.words
+            .extend_from_slice(job.handler.program.as_bytes_with_nul());
+        let argv = self.argv.fill(&self.words, &[0]);
+        let envp = self
+            .envp
+            .fill(self.environment.bytes(), self.environment.offsets());
+        let (Some(argv), Some(envp)) = (argv, envp) else {
+            return Err(NotLaunched::Unspeakable);
+        };
+        let plan = Plan {
+            program: &job.handler.program,
+            argv,
+            envp,
+            folder: job.handler.folder.as_ref().map(|f| f.as_fd()),
+            standard,
+            descriptor_limit: birth.handler_descriptor_limit,
+        };
+        let pid = self.launcher.launch(&plan).map_err(NotLaunched::Failed)?;
+        Ok(pid)
+    }
+
+    fn write_environment(&mut self, birth: &Birth<'_>, job: &Job<'_>) -> Result<(), NotLaunched> {
+        self.file_name.clear();
+        self.file_name.extend_from_slice(&self.document_root);
+        self.file_name.extend_from_slice(&job.handler.script_name);
+        let bound = birth
+            .listeners
+            .get(usize::from(job.client.serve.listener))
+            .copied()
+            .flatten();
+        // A wildcard listener does not say which of the machine's addresses the client used.
+        let local = match bound {
+            Some(address) if !address.ip().is_unspecified() => Some(address),
+            Some(_) => socket::local_address(job.client.socket()).ok().flatten(),
+            None => None,
+        };
+        let request = Request {
+            method: job.method,
+            protocol: match job.head.version {
+                Version::Http10 => b"HTTP/1.0",
+                Version::Http11 => b"HTTP/1.1",
+            },
+            target: job.target,
+            host: job.head.host,
+            script_name: &job.handler.script_name,
+            path_info: job
+                .path
+                .bytes()
+                .get(job.handler.path_info_at..)
+                .unwrap_or_default(),
+            query: job.query,
+            body_length: job.body_length,
+            peer: job.client.serve.peer,
+            local,
+            scheme: Scheme::Http,
+            document_root: &self.document_root,
+            script_filename: &self.file_name,
+            search_path: SEARCH_PATH,
+            queue_ms: u64::from(job.client.serve.queued_ms),
+            deadline_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
+            authorization: job.settings.authorization,
+            nph: job.handler.is_nph(),
+        };
+        let extra = birth.settings.env.iter().chain(&job.settings.env);
+        let extra = extra.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        self.meta
+            .write(
+                &mut self.environment,
+                &request,
+                job.head.fields.iter(),
+                extra,
+            )
+            .map_err(|_| NotLaunched::Unspeakable)
+    }
+}
+
+/// The handler's stdin: nothing, a pipe that already holds the body, or the body's file. So
+/// CONTENT_LENGTH is always right, and stdin and stdout cannot deadlock.
+fn open_stdin(
+    job: &Job<'_>,
+    body: Body<'_, '_>,
+) -> Result<(Option<OwnedFd>, Option<Feed>), NotLaunched> {
+    if body.spool.is_none() && body.reader.memory().is_empty() {
+        return Ok((None, None));
+    }
+    if body.spool.is_none()
+        && let Some(pipe) = filled_pipe(body.reader.memory())?
+    {
+        return Ok((Some(pipe), None));
+    }
+    let spool = body.reader.to_spool(body.keeper, body.spool, 0)?;
+    let file = match file::reopen_for_reading(spool.fd().as_fd()) {
+        Ok(file) => file,
+        // Without /proc: the same description, from its start.
+        Err(_) => {
+            let file = spool.into_fd();
+            file::seek(file.as_fd(), 0)?;
+            file
+        }
+    };
+    if job.settings.stdin == Stdin::Auto {
+        return Ok((Some(file), None));
+    }
+    let (read_end, write_end) = fd::pipe()?;
+    fd::set_nonblocking(write_end.as_fd(), true)?;
+    Ok((
+        Some(read_end),
+        Some(Feed {
+            pipe: write_end,
+            source: file,
+        }),
+    ))
+}
+
+/// A pipe with the whole body in it, if it fits. How much fits must be asked: a user with many
+/// pipes gets small ones (pipe(7)).
+fn filled_pipe(body: &[u8]) -> sys::Result<Option<OwnedFd>> {
+    let (read_end, write_end) = fd::pipe()?;
+    if body.len() > fd::pipe_size(write_end.as_fd())? {
+        return Ok(None);
+    }
+    let written = fd::write(write_end.as_fd(), body)?;
+    Ok((written == body.len()).then_some(read_end))
+}

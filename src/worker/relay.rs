@@ -1,0 +1,489 @@
+//! Moves a running handler's output to the client, its stderr to the log, and its body to it. Waits
+//! for bytes, for the handler's end and for the client's in one ppoll. A handler holds the worker;
+//! a client does so only when its spool is full.
+
+use super::outlet::{Blocked, Outlet};
+use super::plan::{Feed, Running};
+use super::receipt::Receipt;
+use super::response::{Failed, Response};
+use super::{Client, tree};
+use crate::birth::Birth;
+use crate::log::{Escaped, Log};
+use crate::scoreboard::Phase;
+use crate::settings::{HalfClose, HandlerSettings};
+use crate::sys::fd::AsFd;
+use crate::sys::process::{self, Ended, Pid, Reaped};
+use crate::sys::time::{self, Moment};
+use crate::sys::{self, Errno, fd, file, signal, socket};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// How long the first bytes of a body are held back for its end: a handler that prints once and
+/// exits then leaves in one write. A stream is late by this much, once.
+const PAUSE: Duration = Duration::from_millis(1);
+/// After the handler's exit, while a process of its own group still holds stdout.
+const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
+/// Bytes of stderr that reach the log, for one request.
+const MAX_STDERR: usize = 64 * 1024;
+/// The longest line of stderr that is kept together.
+const MAX_STDERR_LINE: usize = 1024;
+
+/// Why a relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The handler's output is over.
+    Complete,
+    /// The output is no response.
+    Bad(crate::cgi::BadOutput),
+    /// The handler ran out of time.
+    TimedOut,
+    /// The client left.
+    ClientGone,
+    /// The client took nothing for too long.
+    ClientStuck,
+    /// There is no room for what the client did not take.
+    NoSpool,
+    /// The parent is gone.
+    ParentGone,
+    /// The worker cannot go on.
+    Broken(sys::Error),
+}
+
+/// What the relay works with.
+pub(super) struct Scene<'r> {
+    pub(super) birth: &'r Birth<'r>,
+    pub(super) client: &'r Client,
+    pub(super) channel: BorrowedFd<'r>,
+    pub(super) name: &'r [u8],
+    pub(super) settings: &'r HandlerSettings,
+    /// The client may be asked with 100 (Continue) whether it is still there.
+    pub(super) can_probe: bool,
+    pub(super) deadline: Moment,
+}
+
+/// A relay in progress.
+pub(super) struct Relay<'r, 'b> {
+    scene: Scene<'r>,
+    pid: Pid,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    feed: Option<Feed>,
+    pub(super) response: Response<'b>,
+    pub(super) outlet: Outlet<'r>,
+    buffer: &'b mut [u8],
+    stderr_line: Vec<u8>,
+    stderr_bytes: usize,
+    /// How the handler ended.
+    pub(super) reaped: Option<Reaped>,
+    /// When output last came, or the handler ended.
+    quiet_since: Moment,
+    client_progress: Moment,
+    has_client_fin: bool,
+    is_nph: bool,
+    now: Moment,
+}
+
+/// Places in the poll set.
+const STDOUT: usize = 0;
+const STDERR: usize = 1;
+const CLIENT: usize = 2;
+const CHANNEL: usize = 3;
+const FEED: usize = 4;
+
+impl<'r, 'b> Relay<'r, 'b> {
+    pub(super) fn new(
+        scene: Scene<'r>,
+        running: Running,
+        response: Response<'b>,
+        outlet: Outlet<'r>,
+        buffer: &'b mut [u8],
+    ) -> Self {
+        let now = time::now();
+        Self {
+            scene,
+            pid: running.pid,
+            is_nph: running.stdout.is_none(),
+            stdout: running.stdout,
+            stderr: Some(running.stderr),
+            feed: running.feed,
+            response,
+            outlet,
+            buffer,
+            stderr_line: Vec::new(),
+            stderr_bytes: 0,
+            reaped: None,
+            quiet_since: now,
+            client_progress: now,
+            has_client_fin: false,
+            now,
+        }
+    }
+
+    /// The handler's output goes to the client without us.
+    pub(super) fn is_nph(&self) -> bool {
+        self.is_nph
+    }
+
+    /// The handler's name.
+    pub(super) fn name(&self) -> &'r [u8] {
+        self.scene.name
+    }
+
+    /// The log.
+    pub(super) fn log(&self) -> &'r Log {
+        self.scene.birth.log
+    }
+
+    /// The way it ended makes its output worthless.
+    pub(super) fn has_failed(&self) -> bool {
+        match self.reaped.map(|reaped| reaped.ended) {
+            Some(Ended::Exited(status)) => self.scene.settings.strict_exit && status != 0,
+            Some(Ended::Killed(_)) | None => true,
+        }
+    }
+
+    /// Relays until the end; then the handler is reaped and its stderr is in the log.
+    pub(super) fn run(&mut self, receipt: &mut Receipt) -> End {
+        let end = loop {
+            match self.turn() {
+                Ok(None) => {}
+                Ok(Some(end)) => break end,
+                Err(e) => break End::Broken(e),
+            }
+            if receipt.first_byte.is_none() && self.outlet.written > 0 {
+                receipt.first_byte = Some(self.now);
+            }
+        };
+        if self.reaped.is_none() {
+            let grace = match end {
+                End::ParentGone => Duration::ZERO,
+                _ => self.scene.birth.settings.limits.kill_grace,
+            };
+            self.reaped = tree::end_handler(self.pid, grace);
+        }
+        self.read_stderr();
+        self.log_stderr_line();
+        end
+    }
+
+    /// One wait and what it brought.
+    fn turn(&mut self) -> sys::Result<Option<End>> {
+        if let Some(end) = self.check_end() {
+            return Ok(Some(end));
+        }
+        let mut set = self.poll_set();
+        let woke = signal::wait(&mut set, Some(self.next_deadline().since(self.now)))?;
+        self.now = time::now();
+        if !woke {
+            self.reap();
+            return Ok(None);
+        }
+        let [stdout, stderr, client, channel, feed] = set.map(|entry| entry.revents);
+        if channel != 0 {
+            return Ok(Some(End::ParentGone));
+        }
+        if let Some(end) = self.hear_client(client) {
+            return Ok(Some(end));
+        }
+        if stderr != 0 {
+            self.read_stderr();
+        }
+        if feed != 0 {
+            self.write_feed();
+        }
+        let end = match stdout {
+            0 => None,
+            _ => self.read_stdout()?,
+        };
+        Ok(end.or_else(|| self.flush_after_pause()))
+    }
+
+    /// Whether everything is over, or has taken too long.
+    fn check_end(&mut self) -> Option<End> {
+        if self.now >= self.scene.deadline {
+            return Some(End::TimedOut);
+        }
+        if self.outlet.is_full() && self.now >= self.client_deadline() {
+            return Some(End::ClientStuck);
+        }
+        let is_silent = self.stdout.is_none();
+        if self.reaped.is_none() && is_silent && !self.is_nph {
+            // The usual end: EOF comes a moment before the exit that it belongs to.
+            self.reap();
+        }
+        if self.reaped.is_some() {
+            let is_enough = is_silent || self.response.is_declared_complete();
+            return (is_enough || self.now >= self.after_exit_deadline()).then_some(End::Complete);
+        }
+        if is_silent
+            && !self.is_nph
+            && !self.response.is_complete()
+            && self.now >= self.after_eof_deadline()
+        {
+            // Its output is over and it does something else: the client need not wait for that.
+            return self.finish_response();
+        }
+        None
+    }
+
+    /// The response is complete, though the handler still runs: it may, until its deadline.
+    fn finish_response(&mut self) -> Option<End> {
+        if self.response.judge().is_err() {
+            return None; // Judged again, and answered, at its exit.
+        }
+        self.response.complete(&mut self.outlet).err().map(end_of)
+    }
+
+    fn reap(&mut self) {
+        if self.reaped.is_none()
+            && let Ok(Some(reaped)) = process::reap(Some(self.pid))
+        {
+            self.reaped = Some(reaped);
+            self.quiet_since = self.now;
+        }
+    }
+
+    fn after_eof_deadline(&self) -> Moment {
+        self.quiet_since
+            .after(self.scene.birth.settings.limits.after_exit)
+    }
+
+    /// Silence after the exit that ends the response, though somebody still holds stdout.
+    fn after_exit_deadline(&self) -> Moment {
+        let after_exit = self.scene.birth.settings.limits.after_exit;
+        let holds_stdout = process::kill_group(self.pid, 0).is_ok();
+        self.quiet_since.after(if holds_stdout {
+            GROUP_AFTER_EXIT.max(after_exit)
+        } else {
+            after_exit
+        })
+    }
+
+    fn client_deadline(&self) -> Moment {
+        self.client_progress
+            .after(self.scene.birth.settings.limits.progress_timeout)
+    }
+
+    /// The next moment at which something is due without an event.
+    fn next_deadline(&self) -> Moment {
+        let mut next = self.scene.deadline;
+        if self.response.is_holding() {
+            next = next.min(self.now.after(PAUSE));
+        }
+        if self.outlet.is_full() {
+            next = next.min(self.client_deadline());
+        }
+        if self.reaped.is_some() {
+            next = next.min(self.after_exit_deadline());
+        } else if self.stdout.is_none() && !self.is_nph && !self.response.is_complete() {
+            next = next.min(self.after_eof_deadline());
+        }
+        next
+    }
+
+    fn poll_set(&self) -> [signal::PollFd; 5] {
+        let mut set = [signal::poll_nothing(); 5];
+        let mut put = |place: usize, fd: BorrowedFd<'_>, events| {
+            if let Some(entry) = set.get_mut(place) {
+                *entry = signal::poll_fd(fd, events);
+            }
+        };
+        if let Some(stdout) = self.stdout.as_ref().filter(|_| !self.outlet.is_full()) {
+            put(STDOUT, stdout.as_fd(), signal::READABLE);
+        }
+        if let Some(stderr) = &self.stderr {
+            put(STDERR, stderr.as_fd(), signal::READABLE);
+        }
+        if let Some(feed) = &self.feed {
+            put(FEED, feed.pipe.as_fd(), signal::WRITABLE);
+        }
+        let for_fin = if self.has_client_fin {
+            0
+        } else {
+            signal::PEER_CLOSED
+        };
+        let for_room = if self.outlet.is_backed_up() {
+            signal::WRITABLE
+        } else {
+            0
+        };
+        put(CLIENT, self.scene.client.socket(), for_fin | for_room);
+        // Only its end is of interest now: orders wait until this request is done.
+        put(CHANNEL, self.scene.channel, 0);
+        set
+    }
+
+    /// What the client did: took some of the response, closed its half, or left.
+    fn hear_client(&mut self, events: i16) -> Option<End> {
+        if events & signal::HUNG_UP != 0 {
+            return Some(End::ClientGone);
+        }
+        if events & signal::WRITABLE != 0 {
+            match self.outlet.drain() {
+                Ok(true) => self.client_progress = self.now,
+                Ok(false) => {}
+                Err(blocked) => return Some(end_of(Failed::Blocked(blocked))),
+            }
+        }
+        if events & signal::PEER_CLOSED != 0 && !self.has_client_fin {
+            self.has_client_fin = true;
+            return self.judge_fin();
+        }
+        None
+    }
+
+    /// A full close and a half-close look the same. A client that is gone answers an interim
+    /// response with RST; one that waits for its response ignores it (RFC 9110 section 15.2).
+    fn judge_fin(&mut self) -> Option<End> {
+        let settings = &self.scene.birth.settings;
+        match self
+            .scene
+            .settings
+            .half_close
+            .unwrap_or(settings.half_close)
+        {
+            HalfClose::Gone => return Some(End::ClientGone),
+            HalfClose::Serve => {}
+            HalfClose::Probe
+                if self.scene.can_probe && self.response.is_unsent() && !self.is_nph =>
+            {
+                let probe = b"HTTP/1.1 100 Continue\r\n\r\n";
+                if socket::send(self.scene.client.socket(), probe, false).is_err() {
+                    return Some(End::ClientGone);
+                }
+            }
+            HalfClose::Probe => {}
+        }
+        None
+    }
+
+    fn read_stdout(&mut self) -> sys::Result<Option<End>> {
+        let Some(stdout) = &self.stdout else {
+            return Ok(None);
+        };
+        let n = fd::read(stdout.as_fd(), self.buffer)?;
+        self.quiet_since = self.now;
+        if n == 0 {
+            self.stdout = None;
+            return Ok(None);
+        }
+        let piece = self.buffer.get(..n).unwrap_or_default();
+        let was_backed_up = self.outlet.is_backed_up();
+        let result = self.response.feed(piece, &mut self.outlet);
+        if !self.response.is_unsent() {
+            self.scene.birth.entry().enter(Phase::Answering, self.now);
+        }
+        if !was_backed_up {
+            self.client_progress = self.now;
+        }
+        if self.outlet.is_full() {
+            self.scene.birth.entry().count_client_wait();
+        }
+        Ok(result.err().map(end_of))
+    }
+
+    /// The handler pauses: what is held back goes out, so that streams flow.
+    fn flush_after_pause(&mut self) -> Option<End> {
+        let has_paused = self.now >= self.quiet_since.after(PAUSE);
+        if !has_paused || self.stdout.is_none() || !self.response.is_holding() {
+            return None;
+        }
+        self.scene.birth.entry().enter(Phase::Answering, self.now);
+        self.response.flush(&mut self.outlet).err().map(end_of)
+    }
+
+    /// Feeds the body to a handler that wants a pipe. A handler that stops reading is in its right.
+    fn write_feed(&mut self) {
+        let Some(feed) = &self.feed else { return };
+        if feed_more(feed).is_err() {
+            self.feed = None;
+        }
+    }
+
+    fn read_stderr(&mut self) {
+        let mut text = [0; 4096];
+        while let Some(stderr) = &self.stderr {
+            match fd::bytes_readable(stderr.as_fd()) {
+                Ok(n) if n > 0 => {}
+                _ if self.reaped.is_none() => {
+                    // Readable with nothing to read is the end.
+                    let is_open = signal::wait_one(stderr.as_fd(), 0, Duration::ZERO) == Ok(false);
+                    if !is_open {
+                        self.stderr = None;
+                    }
+                    return;
+                }
+                _ => return,
+            }
+            let n = fd::read(stderr.as_fd(), &mut text).unwrap_or(0);
+            if n == 0 {
+                self.stderr = None;
+            }
+            for &byte in text.get(..n).unwrap_or_default() {
+                self.take_stderr(byte);
+            }
+        }
+    }
+
+    fn take_stderr(&mut self, byte: u8) {
+        self.stderr_bytes += 1;
+        match self.stderr_bytes {
+            n if n < MAX_STDERR => {}
+            MAX_STDERR => {
+                self.log_stderr_line();
+                let name = Escaped(self.scene.name);
+                self.scene.birth.log.warn(format_args!(
+                    "{name} ({}): stderr: more than {MAX_STDERR} bytes, the rest is dropped",
+                    self.pid
+                ));
+                return;
+            }
+            _ => return,
+        }
+        if byte != b'\n' {
+            self.stderr_line.push(byte);
+        }
+        if byte == b'\n' || self.stderr_line.len() >= MAX_STDERR_LINE {
+            self.log_stderr_line();
+        }
+    }
+
+    fn log_stderr_line(&mut self) {
+        if self.stderr_line.is_empty() {
+            return;
+        }
+        let (name, line) = (Escaped(self.scene.name), Escaped(&self.stderr_line));
+        self.scene
+            .birth
+            .log
+            .warn(format_args!("{name} ({}): stderr: {line}", self.pid));
+        self.stderr_line.clear();
+    }
+}
+
+/// Writes as much of the body as the pipe takes; the error ends the feed.
+fn feed_more(feed: &Feed) -> sys::Result<()> {
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let at = file::offset(feed.source.as_fd())?;
+        let n = fd::pread(feed.source.as_fd(), &mut piece, at)?;
+        let part = piece.get(..n).filter(|part| !part.is_empty());
+        let part = part.ok_or(sys::Error {
+            call: "pread",
+            errno: Errno::PIPE,
+        })?;
+        match fd::write(feed.pipe.as_fd(), part) {
+            Ok(n) => file::seek(feed.source.as_fd(), at + n as u64)?,
+            Err(e) if e.is_would_block() => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn end_of(failed: Failed) -> End {
+    match failed {
+        Failed::Bad(bad) => End::Bad(bad),
+        Failed::Blocked(Blocked::Gone) => End::ClientGone,
+        Failed::Blocked(Blocked::Unable(_)) => End::NoSpool,
+    }
+}

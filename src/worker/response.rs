@@ -1,0 +1,390 @@
+//! Turns a handler's output into an HTTP response: finds its head, decides the framing, and holds
+//! small bodies back for a moment so that head and body leave in one write. Pure but for the
+//! outlet it writes to.
+
+use super::DateCache;
+use super::answer::Manner;
+use super::outlet::{Blocked, Outlet};
+use crate::cgi::{BadOutput, Output, OutputParser, Progress};
+use crate::http::{self, Chunked, Framing, ResponseHead};
+use std::io::IoSlice;
+
+/// A body up to this size is held back until the handler pauses or ends.
+const HELD_BACK: usize = 64 * 1024;
+/// The largest head of a handler's output.
+const MAX_OUTPUT_HEAD: usize = 64 * 1024;
+
+/// Buffers that are reused from request to request.
+#[derive(Default)]
+pub(super) struct Buffers {
+    parser: OutputParser,
+    /// The output until its head is complete.
+    raw: Vec<u8>,
+    /// Field lines to pass on.
+    fields: Vec<u8>,
+    reason: Vec<u8>,
+    /// Body that was not sent yet.
+    body: Vec<u8>,
+    /// The response's head.
+    head: Vec<u8>,
+    pub(super) date: DateCache,
+}
+
+/// Where a response stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The output's head is not complete.
+    Head,
+    /// Nothing of the response was written.
+    Held,
+    /// Its head was written with this framing.
+    Open(Framing),
+    /// Its last byte was written.
+    Complete(Framing),
+}
+
+/// One response.
+pub(super) struct Response<'b> {
+    buffers: &'b mut Buffers,
+    manner: Manner,
+    stage: Stage,
+    pub(super) status: u16,
+    /// What the handler said of its body's length.
+    declared: Option<u64>,
+    /// Body bytes that count: decoded, and not beyond what was declared.
+    body_bytes: u64,
+    /// The handler printed more than it declared.
+    pub(super) is_overlong: bool,
+    /// A full response whose body is in chunks of the handler's own.
+    chunks: Option<Chunked>,
+    has_broken_chunks: bool,
+    /// An internal redirect.
+    redirect: Option<Vec<u8>>,
+}
+
+/// What the output came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It is no response.
+    Bad(BadOutput),
+    /// The body is shorter than declared, or its chunks are broken.
+    Short,
+}
+
+impl<'b> Response<'b> {
+    pub(super) fn new(buffers: &'b mut Buffers, manner: Manner) -> Self {
+        buffers.parser.reset();
+        for buffer in [
+            &mut buffers.raw,
+            &mut buffers.fields,
+            &mut buffers.reason,
+            &mut buffers.body,
+        ] {
+            buffer.clear();
+        }
+        Self {
+            buffers,
+            manner,
+            stage: Stage::Head,
+            status: 0,
+            declared: None,
+            body_bytes: 0,
+            is_overlong: false,
+            chunks: None,
+            has_broken_chunks: false,
+            redirect: None,
+        }
+    }
+
+    /// Nothing was written to the client yet: it can still get an error instead.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self.stage, Stage::Head | Stage::Held)
+    }
+
+    /// There is something to write as soon as the handler pauses.
+    pub(super) fn is_holding(&self) -> bool {
+        self.stage == Stage::Held && self.redirect.is_none()
+    }
+
+    /// Its last byte was written.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.stage, Stage::Complete(_))
+    }
+
+    /// All that was declared is here.
+    pub(super) fn is_declared_complete(&self) -> bool {
+        self.stage != Stage::Head && self.declared == Some(self.body_bytes)
+    }
+
+    /// The target of an internal redirect.
+    pub(super) fn take_redirect(&mut self) -> Option<Vec<u8>> {
+        self.redirect.take()
+    }
+
+    /// The beginning of output that was no response, for the log.
+    pub(super) fn raw(&self) -> &[u8] {
+        &self.buffers.raw
+    }
+
+    /// Takes a piece of the handler's output.
+    pub(super) fn feed(&mut self, piece: &[u8], outlet: &mut Outlet<'_>) -> Result<(), Failed> {
+        if self.stage != Stage::Head {
+            return self.take_body(piece, outlet);
+        }
+        self.buffers.raw.extend_from_slice(piece);
+        let Buffers {
+            parser,
+            raw,
+            fields,
+            reason,
+            ..
+        } = &mut *self.buffers;
+        let output = match parser.parse(raw, MAX_OUTPUT_HEAD).map_err(Failed::Bad)? {
+            Progress::Partial => return Ok(()),
+            Progress::Complete(output) => output,
+        };
+        for (name, value) in output.fields() {
+            http::push_field(fields, name, value);
+        }
+        reason.extend_from_slice(output.reason.unwrap_or_default());
+        let head_length = output.head_length;
+        let facts = Facts::of(&output);
+        self.learn(facts);
+        let raw = std::mem::take(&mut self.buffers.raw);
+        let result = self.take_body(raw.get(head_length..).unwrap_or_default(), outlet);
+        self.buffers.raw = raw;
+        result
+    }
+
+    fn learn(&mut self, facts: Facts) {
+        self.stage = Stage::Held;
+        self.status = facts.status;
+        self.redirect = facts.redirect;
+        self.chunks = facts.is_chunked.then(Chunked::new);
+        let has_body = http::has_body(self.manner.is_head, facts.status);
+        self.declared = facts.declared.filter(|_| has_body || self.manner.is_head);
+        if self.manner.is_head {
+            // The length of a body that is never sent is what the handler says it is.
+            self.body_bytes = self.declared.unwrap_or(0);
+        }
+    }
+
+    fn take_body(&mut self, piece: &[u8], outlet: &mut Outlet<'_>) -> Result<(), Failed> {
+        if !http::has_body(self.manner.is_head, self.status) || self.redirect.is_some() {
+            return Ok(());
+        }
+        let Some(mut chunks) = self.chunks else {
+            return self.pass_on(piece, outlet);
+        };
+        let mut rest = piece;
+        while !rest.is_empty() && !self.has_broken_chunks {
+            match chunks.decode(rest) {
+                Ok(step) => {
+                    self.pass_on(step.data, outlet)?;
+                    rest = rest.get(step.consumed.max(1)..).unwrap_or_default();
+                }
+                Err(_) => self.has_broken_chunks = true,
+            }
+        }
+        self.chunks = Some(chunks);
+        Ok(())
+    }
+
+    fn pass_on(&mut self, piece: &[u8], outlet: &mut Outlet<'_>) -> Result<(), Failed> {
+        let room = self
+            .declared
+            .map_or(u64::MAX, |declared| declared - self.body_bytes);
+        let part = usize::try_from(room)
+            .ok()
+            .and_then(|room| piece.get(..room));
+        self.is_overlong |= part.is_some_and(|part| part.len() < piece.len());
+        let part = part.unwrap_or(piece);
+        self.body_bytes += part.len() as u64;
+        if self.is_unsent() && self.buffers.body.len() + part.len() <= HELD_BACK {
+            self.buffers.body.extend_from_slice(part);
+            return Ok(());
+        }
+        self.flush(outlet)?;
+        self.write_body(part, outlet).map_err(Failed::Blocked)
+    }
+
+    /// Writes what is held back.
+    pub(super) fn flush(&mut self, outlet: &mut Outlet<'_>) -> Result<(), Failed> {
+        if self.stage == Stage::Held && self.redirect.is_none() {
+            let framing = http::frame(self.manner.version, self.status, self.declared);
+            self.open(framing, outlet).map_err(Failed::Blocked)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the head and the body that is here.
+    fn open(&mut self, framing: Framing, outlet: &mut Outlet<'_>) -> Result<(), Blocked> {
+        let Buffers {
+            fields,
+            reason,
+            body,
+            head,
+            date,
+            ..
+        } = &mut *self.buffers;
+        head.clear();
+        let response = ResponseHead {
+            status: self.status,
+            reason: Some(&**reason).filter(|reason| !reason.is_empty()),
+            date: &date.now(),
+            version: self.manner.version,
+            close: self.manner.close,
+            framing,
+        };
+        http::begin(head, &response);
+        head.extend_from_slice(fields);
+        http::finish(head);
+        self.stage = Stage::Open(framing);
+        if body.is_empty() || framing == Framing::Chunked {
+            outlet.write(&[IoSlice::new(head)])?;
+        } else {
+            return outlet.write(&[IoSlice::new(head), IoSlice::new(body)]);
+        }
+        let body = std::mem::take(&mut self.buffers.body);
+        let result = self.write_body(&body, outlet);
+        self.buffers.body = body;
+        result
+    }
+
+    fn write_body(&self, part: &[u8], outlet: &mut Outlet<'_>) -> Result<(), Blocked> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        if self.stage != Stage::Open(Framing::Chunked) {
+            return outlet.write(&[IoSlice::new(part)]);
+        }
+        let mut size = [0; 18];
+        let size = chunk_size(part.len(), &mut size);
+        outlet.write(&[
+            IoSlice::new(size),
+            IoSlice::new(part),
+            IoSlice::new(b"\r\n"),
+        ])
+    }
+
+    /// The handler's output is over: what was wrong with it, if anything.
+    pub(super) fn judge(&self) -> Result<(), Wrong> {
+        if self.stage == Stage::Head {
+            return Err(Wrong::Bad(BadOutput::at_end(&self.buffers.raw)));
+        }
+        let is_short = self
+            .declared
+            .is_some_and(|declared| self.body_bytes < declared);
+        let has_open_chunks = self.chunks.is_some_and(|chunks| !chunks.is_done());
+        let has_body = http::has_body(self.manner.is_head, self.status);
+        if is_short || self.has_broken_chunks || (has_open_chunks && has_body) {
+            return Err(Wrong::Short);
+        }
+        Ok(())
+    }
+
+    /// Ends a good response. If nothing was written yet, its length is known now.
+    pub(super) fn complete(&mut self, outlet: &mut Outlet<'_>) -> Result<(), Failed> {
+        let framing = match self.stage {
+            Stage::Head | Stage::Complete(_) => return Ok(()),
+            Stage::Held => {
+                // Of a HEAD response's body nothing is known but what the handler said.
+                let length = match self.manner.is_head {
+                    true => self.declared,
+                    false => Some(self.body_bytes),
+                };
+                let framing = http::frame(self.manner.version, self.status, length);
+                self.open(framing, outlet).map_err(Failed::Blocked)?;
+                framing
+            }
+            Stage::Open(framing) => framing,
+        };
+        let has_body = http::has_body(self.manner.is_head, self.status);
+        if framing == Framing::Chunked && has_body {
+            outlet
+                .write(&[IoSlice::new(b"0\r\n\r\n")])
+                .map_err(Failed::Blocked)?;
+        }
+        self.stage = Stage::Complete(framing);
+        Ok(())
+    }
+
+    /// The connection has to end with this response.
+    pub(super) fn must_close(&self) -> bool {
+        let is_close_delimited = self.is_close_delimited();
+        self.manner.close || (is_close_delimited && !self.manner.is_head)
+    }
+
+    /// Only the end of the connection says that the response is over.
+    pub(super) fn is_close_delimited(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Open(Framing::Close) | Stage::Complete(Framing::Close)
+        )
+    }
+}
+
+/// What of an output's head is kept beside its fields.
+struct Facts {
+    status: u16,
+    declared: Option<u64>,
+    is_chunked: bool,
+    redirect: Option<Vec<u8>>,
+}
+
+impl Facts {
+    fn of(output: &Output<'_>) -> Self {
+        Self {
+            status: output.status,
+            declared: output.content_length,
+            is_chunked: output.chunked,
+            redirect: output.local.map(<[u8]>::to_vec),
+        }
+    }
+}
+
+/// Why the relay has to stop.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Failed {
+    /// The output is no response.
+    Bad(BadOutput),
+    /// The client or its spool takes no more.
+    Blocked(Blocked),
+}
+
+/// `SIZE CRLF` of a chunk (RFC 9112 section 7.1).
+fn chunk_size(size: usize, text: &mut [u8; 18]) -> &[u8] {
+    let mut at = text.len() - 2;
+    if let Some(end) = text.last_chunk_mut() {
+        *end = *b"\r\n";
+    }
+    let mut rest = size;
+    loop {
+        at -= 1;
+        if let (Some(place), Some(digit)) = (text.get_mut(at), b"0123456789abcdef".get(rest & 15)) {
+            *place = *digit;
+        }
+        rest >>= 4;
+        if rest == 0 || at == 0 {
+            break;
+        }
+    }
+    text.get(at..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_sizes_are_hexadecimal() {
+        for (size, expected) in [
+            (1, "1\r\n"),
+            (255, "ff\r\n"),
+            (65536, "10000\r\n"),
+            (usize::MAX, "ffffffffffffffff\r\n"),
+        ] {
+            assert_eq!(chunk_size(size, &mut [0; 18]), expected.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Ends a handler and everything it started. A worker serves one request at a time and is a child
+//! subreaper, so every descendant that is still there belongs to that request, also after setsid
+//! or a double fork.
+
+use crate::log::{Escaped, Log};
+use crate::sys::process::{self, Pid, Reaped};
+use crate::sys::time::{self, Moment};
+use crate::sys::{Errno, signal};
+use std::time::Duration;
+
+/// Rounds of killing before the worker gives up on what cannot be killed (a process in state D).
+const MAX_ROUNDS: usize = 1000;
+
+/// Asks a handler's process group to end, waits up to `grace`, then kills it. Returns how the
+/// handler ended.
+pub(super) fn end_handler(pid: Pid, grace: Duration) -> Option<Reaped> {
+    // ESRCH: it has just ended by itself, and is reaped below.
+    let _ = process::kill_group(pid, signal::SIGTERM);
+    let reaped = reap_until(pid, time::now().after(grace));
+    // The group may live on without its leader.
+    let _ = process::kill_group(pid, signal::SIGKILL);
+    reaped.or_else(|| process::wait_for(pid).ok().flatten())
+}
+
+/// Waits for one child until a deadline. The worker sleeps in `signal::wait`, where SIGCHLD wakes it.
+pub(super) fn reap_until(pid: Pid, deadline: Moment) -> Option<Reaped> {
+    loop {
+        match process::reap(Some(pid)) {
+            Ok(None) => {}
+            Ok(reaped) => return reaped,
+            Err(_) => return None,
+        }
+        let now = time::now();
+        if now >= deadline {
+            return None;
+        }
+        // Without a signal mask change in between no SIGCHLD is lost: it is blocked outside.
+        let _ = signal::wait(&mut [], Some(deadline.since(now)));
+    }
+}
+
+/// Kills every descendant that is left, without grace, and says so in the log. One system call
+/// when there is none.
+pub(super) fn sweep(log: &Log, handler: &[u8]) {
+    let mut killed: Vec<Pid> = Vec::new();
+    for _ in 0..MAX_ROUNDS {
+        match process::reap(None) {
+            Ok(Some(_)) => continue,
+            Err(e) if e.errno == Errno::CHILD => break,
+            Ok(None) | Err(_) => {}
+        }
+        for pid in process::children().unwrap_or_default() {
+            if process::kill(pid, signal::SIGKILL).is_ok() && !killed.contains(&pid) {
+                killed.push(pid);
+            }
+        }
+        let _ = signal::wait(&mut [], Some(Duration::from_millis(10)));
+    }
+    if !killed.is_empty() {
+        let (handler, n) = (Escaped(handler), killed.len());
+        log.warn(format_args!(
+            "{handler}: {n} processes outlived the handler and were ended"
+        ));
+    }
+}
+
+/// Whether anything is left.
+pub(super) fn has_survivors() -> bool {
+    !matches!(process::reap(None), Err(e) if e.errno == Errno::CHILD)
+}
