@@ -9,13 +9,16 @@
 //! ```
 //!
 //! Siblings use each other in one direction only: `error`, `value`, `kind`, `options`,
-//! `suggest`, then `argv`, `config`, `combine`.
+//! `suggest`, then `argv`, `config`, `combine`, and beside them `help`, `man`, `completions`.
 
 pub mod argv;
 pub mod combine;
+pub mod completions;
 pub mod config;
 pub mod error;
+pub mod help;
 pub mod kind;
+pub mod man;
 pub mod options;
 mod suggest;
 mod value;
