@@ -237,8 +237,14 @@ impl Kind {
             Self::Config => ["a path of at most ", &MAX_PATH.to_string(), " bytes"].concat(),
             Self::Name(_) => "a file name without '/' or a leading '.'".into(),
             Self::Address(_) => {
-                "an address: 192.0.2.1, 192.0.2.1:80, ::1, [::1]:80 or unix:PATH (not too long)"
-                    .into()
+                let forms = "an address: 192.0.2.1, 192.0.2.1:80, ::1, [::1]:80 or unix:PATH";
+                [
+                    forms,
+                    " of at most ",
+                    &MAX_SOCKET_PATH.to_string(),
+                    " bytes",
+                ]
+                .concat()
             }
             Self::Env(_) => "NAME=VALUE with a NAME of letters, digits and '_'".into(),
         }
@@ -328,7 +334,7 @@ impl Kind {
         let letters = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
         let digit_first = name.first().is_none_or(u8::is_ascii_digit);
         match value {
-            Some(value) if !digit_first && name.iter().all(letters) => Ok((
+            Some(value) if !digit_first && name.iter().all(letters) && !value.contains(&0) => Ok((
                 OsString::from_vec(name.to_vec()),
                 OsString::from_vec(value.to_vec()),
             )),
@@ -416,7 +422,9 @@ mod tests {
         for value in ["A=", "A=b", "_=1", "a1=x=y z"] {
             assert_eq!(check(kind, value), Ok(()), "{value}");
         }
-        for value in ["", "A", "=", "=b", "1=b", "A-B=c", "A B=c", "\u{e4}=1"] {
+        for value in [
+            "", "A", "=", "=b", "1=b", "A=\0", "A-B=c", "A B=c", "\u{e4}=1",
+        ] {
             assert!(check(kind, value).is_err(), "{value}");
         }
     }

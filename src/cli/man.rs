@@ -90,7 +90,10 @@ fn described(row: &Row) -> String {
         row.kind,
         Kind::Count(..) | Kind::Size(..) | Kind::Time(..) | Kind::Choice(..)
     ) {
-        push(&mut text, &["Takes ", &row.kind.wanted(), ". "]);
+        // Without the units in brackets: the page has said them before.
+        let wanted = row.kind.wanted();
+        let range = wanted.split(" (").next().unwrap_or_default();
+        push(&mut text, &["Takes ", range, ". "]);
     }
     if let Default::Is(value) | Default::Computed(value) = row.default {
         push(&mut text, &["Default: ", value, ". "]);
