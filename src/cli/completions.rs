@@ -3,9 +3,9 @@
 //! The help texts are put between single quotes as they are; a test of the table keeps
 //! characters out of them that a shell would take for its own. Prints nothing.
 
-use super::Shell;
 use super::kind::Kind;
 use super::options::{self, Row};
+use super::{Shell, push};
 
 /// The completions of one shell.
 pub fn text(shell: Shell) -> String {
@@ -50,7 +50,14 @@ fn bash(rows: impl Iterator<Item = &'static Row>) -> String {
             bash_case(row, &mut cases);
         }
     }
-    [BASH_HEAD, &cases, BASH_MIDDLE, words.trim_end(), BASH_TAIL].concat()
+    [
+        BASH_HEAD,
+        &cases,
+        BASH_MIDDLE,
+        words.trim_ascii_end(),
+        BASH_TAIL,
+    ]
+    .concat()
 }
 
 /// `=` is a word of its own to bash, so `prev` is the option also in `--x=v`.
@@ -144,10 +151,6 @@ fn fish(rows: impl Iterator<Item = &'static Row>) -> String {
         push(&mut text, &[" -d '", row.help, "'\n"]);
     }
     text
-}
-
-fn push(text: &mut String, pieces: &[&str]) {
-    text.extend(pieces.iter().copied());
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Says what exists and its default; ranges and reasons are the manual page's. Prints nothing.
 
 use super::options::{self, Default, Row};
+use super::push;
 
 /// The widest line, one short of a terminal's 80 columns.
 const WIDTH: usize = 79;
@@ -44,9 +45,7 @@ pub fn text() -> String {
             .filter(|row| row.standing().on_line)
             .peekable();
         if rows.peek().is_some() {
-            text.push('\n');
-            text.push_str(group.title);
-            text.push_str(":\n");
+            push(&mut text, &["\n", group.title, ":\n"]);
         }
         rows.for_each(|row| option(row, &mut text));
     }
@@ -61,8 +60,7 @@ fn option(row: &Row, text: &mut String) {
     };
     names.push_str(row.name);
     if row.kind.takes_value() {
-        names.push(' ');
-        names.push_str(row.value);
+        push(&mut names, &[" ", row.value]);
     }
     text.push_str(&names);
     let mut column = names.len();

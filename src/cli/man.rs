@@ -3,21 +3,22 @@
 //!
 //! Prints nothing; knows nothing of the options that the table does not say.
 
-use super::VERSION;
 use super::kind::Kind;
 use super::options::{self, Default, Row};
+use super::{VERSION, push};
 
 const TEMPLATE: &str = include_str!("caffeine.1.in");
 
 /// The whole page.
 pub fn text() -> String {
     let mut page = String::new();
-    for line in TEMPLATE.lines() {
+    for line in TEMPLATE.split_inclusive('\n') {
         match line {
-            "@OPTIONS@" => option_lists(&mut page),
-            "@HANDLER_KEYS@" => handler_keys(&mut page),
-            "@SHARED_KEYS@" => shared_keys(&mut page),
-            _ => push(&mut page, &[&line.replace("@VERSION@", VERSION), "\n"]),
+            "@OPTIONS@\n" => option_lists(&mut page),
+            "@HANDLER_KEYS@\n" => handler_keys(&mut page),
+            "@SHARED_KEYS@\n" => shared_keys(&mut page),
+            "@OS@\n" => push(&mut page, &[".Os \"Caffeine ", VERSION, "\"\n"]),
+            _ => page.push_str(line),
         }
     }
     page
@@ -85,54 +86,53 @@ fn described(row: &Row) -> String {
     let mut text = String::new();
     let mut letters = row.help.chars();
     text.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
-    push(&mut text, &[letters.as_str(), ". ", row.long, " "]);
+    push(&mut text, &[letters.as_str(), ". ", row.long]);
+    if !row.long.is_empty() {
+        text.push(' ');
+    }
     if matches!(
         row.kind,
         Kind::Count(..) | Kind::Size(..) | Kind::Time(..) | Kind::Choice(..)
     ) {
-        // Without the units in brackets: the page has said them before.
-        let wanted = row.kind.wanted();
-        let range = wanted.split(" (").next().unwrap_or_default();
-        push(&mut text, &["Takes ", range, ". "]);
+        push(&mut text, &["Takes ", &row.kind.range(), ". "]);
     }
     if let Default::Is(value) | Default::Computed(value) = row.default {
         push(&mut text, &["Default: ", value, ". "]);
     }
-    prose(text.trim_end())
+    prose(&text)
 }
 
-/// Escapes text for mdoc, each sentence on a line of its own, as mdoc wants it.
+/// Escapes text for mdoc, each sentence on a line of its own, as mdoc wants it. Dashes of options
+/// stay dashes, and no line begins like a macro.
 fn prose(text: &str) -> String {
     let mut lines = String::new();
-    for sentence in text
-        .split(". ")
-        .filter(|sentence| !sentence.trim().is_empty())
-    {
-        let sentence = sentence.trim();
-        let end = if sentence.ends_with('.') { "\n" } else { ".\n" };
-        let words: Vec<String> = sentence.split(' ').map(escaped).collect();
-        let first = if sentence.starts_with(['.', '\'']) {
-            "\\&"
-        } else {
-            ""
+    let mut in_option = false;
+    let mut before = '\n';
+    let mut letters = text.trim_ascii_end().chars().peekable();
+    while let Some(letter) = letters.next() {
+        in_option = match (before, letter) {
+            (' ' | '\n', '-') => letters.peek() == Some(&'-'),
+            _ => in_option && letter != ' ',
         };
-        push(&mut lines, &[first, &words.join(" "), end]);
+        let written = if before == '.' && letter == ' ' {
+            '\n'
+        } else {
+            letter
+        };
+        match written {
+            '.' | '\'' if before == '\n' => lines.push_str("\\&"),
+            '-' if in_option => lines.push('\\'),
+            _ => {}
+        }
+        match written {
+            '\\' => lines.push_str("\\e"),
+            '~' => lines.push_str("\\(ti"),
+            _ => lines.push(written),
+        }
+        before = written;
     }
+    lines.push('\n');
     lines
-}
-
-/// A word whose dashes, if it is an option, and tildes stay what they are.
-fn escaped(word: &str) -> String {
-    let word = word.replace('\\', "\\e").replace('~', "\\(ti");
-    if word.starts_with("--") {
-        word.replace('-', "\\-")
-    } else {
-        word
-    }
-}
-
-fn push(text: &mut String, pieces: &[&str]) {
-    text.extend(pieces.iter().copied());
 }
 
 #[cfg(test)]
@@ -197,12 +197,13 @@ mod tests {
     #[test]
     fn prose_is_escaped_and_broken_at_sentences() {
         let rows = [
-            ("One. Two", "One.\nTwo.\n"),
+            ("One. Two.", "One.\nTwo.\n"),
+            ("a-b --c-d e-f", "a-b \\-\\-c\\-d e-f\n"),
             (
                 "Takes --max-head to ~/a.b.",
                 "Takes \\-\\-max\\-head to \\(ti/a.b.\n",
             ),
-            (".a\\b", "\\&.a\\eb.\n"),
+            (".a\\b", "\\&.a\\eb\n"),
         ];
         for (text, mdoc) in rows {
             assert_eq!(prose(text), mdoc);

@@ -71,3 +71,9 @@ pub enum Command {
     /// `--print-completions`: print `completions::text(shell)`.
     Completions(Shell),
 }
+
+/// Appends texts. Not inlined: the three texts that are made of it are large enough.
+#[inline(never)]
+fn push(text: &mut String, pieces: &[&str]) {
+    text.extend(pieces.iter().copied());
+}
