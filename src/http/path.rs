@@ -2,7 +2,7 @@
 //!
 //! Decodes exactly once; refuses to touch the file system, to change case and to merge segments.
 
-use super::class::{TARGET, is_in};
+use super::class::{PATH, find_outside};
 use super::{Malformed, hex_value};
 
 /// A decoded path, in buffers that are reused.
@@ -93,22 +93,20 @@ impl DecodedPath {
 
     /// RFC 3986 section 2.1: each escape is decoded once, its result never looked at again.
     fn push_decoded(&mut self, mut raw: &[u8]) -> Result<(), Malformed> {
-        while let Some((&byte, rest)) = raw.split_first() {
-            raw = rest;
-            if byte != b'%' {
-                if byte == b'?' || !is_in(byte, TARGET) {
-                    return Err(Malformed::PathSyntax);
-                }
-                self.bytes.push(byte);
-                continue;
-            }
-            let (digits, rest) = raw.split_first_chunk().ok_or(Malformed::PathEscape)?;
-            raw = rest;
+        while let Some(end) = find_outside(raw, PATH) {
+            let (plain, rest) = raw.split_at_checked(end).unwrap_or((raw, b""));
+            self.bytes.extend_from_slice(plain);
+            let Some((b'%', rest)) = rest.split_first() else {
+                return Err(Malformed::PathSyntax);
+            };
+            let (digits, rest) = rest.split_first_chunk().ok_or(Malformed::PathEscape)?;
             match decode_escape(*digits).ok_or(Malformed::PathEscape)? {
                 0 => return Err(Malformed::PathNul),
                 decoded => self.bytes.push(decoded),
             }
+            raw = rest;
         }
+        self.bytes.extend_from_slice(raw);
         Ok(())
     }
 
