@@ -12,9 +12,11 @@
 //! worker       one exchange: launch plan, relay, spool
 //! birth        what a worker is born with
 //! channel      the messages between parent and worker
+//! route        from a path to its handler
 //! cgi          meta-variables, handler output head                                    (pure)
 //! http         head parser, target, chunked decoder, response head, date              (pure)
-//! route log scoreboard instance
+//! instance     pid file, sockets and folders of one running server
+//! log scoreboard
 //! settings limits                                                                     (pure)
 //! sys          every system call
 //! ```

@@ -365,3 +365,238 @@ impl Chunked {
             }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Body, consumed bytes and whether it ended, fed in pieces that end at the given cuts; the
+    /// state is stored and loaded between them.
+    fn decode_cut(input: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, usize, bool), Malformed> {
+        let mut decoder = Chunked::new();
+        let (mut body, mut consumed) = (Vec::new(), 0);
+        for &end in cuts.iter().chain([&input.len()]) {
+            while consumed < end && !decoder.is_done() {
+                let step = decoder.decode(&input[consumed..end])?;
+                assert!(step.consumed > 0 && step.consumed <= end - consumed);
+                assert_eq!(step.done, decoder.is_done());
+                body.extend_from_slice(step.data);
+                consumed += step.consumed;
+            }
+            decoder = Chunked::from_bytes(&decoder.to_bytes()).unwrap();
+        }
+        Ok((body, consumed, decoder.is_done()))
+    }
+
+    fn decode(input: &[u8]) -> Result<(Vec<u8>, usize, bool), Malformed> {
+        decode_cut(input, &[])
+    }
+
+    const GOOD: [(&[u8], &[u8]); 9] = [
+        (b"0\r\n\r\n", b""),
+        (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+        (
+            b"1\r\na\r\n00A\r\n0123456789\r\n000\r\n\r\n",
+            b"a0123456789",
+        ),
+        (b"0000000000000001\r\n\r\r\n0\r\n\r\n", b"\r"),
+        (b"2;a\r\n\r\n\r\n0;b=c\r\n\r\n", b"\r\n"),
+        (b"1 ; a = b\t;c=\"d;\\\" \xff\";e\r\nx\r\n0\r\n\r\n", b"x"),
+        (b"1;a=\"\"\r\nx\r\n0\r\nA: b\r\nC:\r\n\r\n", b"x"),
+        (b"1;a=\"b\" ;c\r\nx\r\n0\r\nA: \t\xff\r\n\r\n", b"x"),
+        (
+            b"e\r\n0\r\n\r\n4\r\nabcd\r\n\r\n0\r\n\r\n",
+            b"0\r\n\r\n4\r\nabcd\r\n",
+        ),
+    ];
+
+    #[test]
+    fn good_bodies_are_decoded_to_their_last_byte_and_no_further() {
+        for (input, body) in GOOD {
+            assert_eq!(decode(input), Ok((body.to_vec(), input.len(), true)));
+            let followed = [input, b"GET / HTTP/1.1\r\n"].concat();
+            assert_eq!(decode(&followed), Ok((body.to_vec(), input.len(), true)));
+            for cut in 0..input.len() {
+                assert!(
+                    matches!(decode(&input[..cut]), Ok((_, consumed, false)) if consumed == cut)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_two_cuts_give_the_same_result() {
+        for (input, _) in GOOD {
+            for first in 0..input.len() {
+                for second in first..input.len() {
+                    assert_eq!(decode_cut(input, &[first, second]), decode(input));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_bodies_are_refused() {
+        use Malformed::*;
+        for (input, expected) in [
+            (&b"\r\n"[..], ChunkSize), // RFC 9112 7.1: 1*HEXDIG
+            (b" 1\r\n", ChunkSize),
+            (b"+1\r\n", ChunkSize),
+            (b"-1\r\n", ChunkSize),
+            (b"0x1\r\n", ChunkSize),
+            (b"g\r\n", ChunkSize),
+            (b"1_0\r\n", ChunkSize),
+            (b";a\r\n", ChunkSize),
+            (b"00000000000000001\r\n", ChunkSize),
+            (b"10000000000000000\r\n", ChunkSize),
+            (b"1\n", ChunkSize), // bare LF
+            (b"1\0", ChunkSize),
+            (b"1\rx", BareCr),
+            (b"1 \r\n", ChunkExtension), // BWS only before ";"
+            (b"1 2\r\n", ChunkExtension),
+            (b"1;\r\n", ChunkExtension),
+            (b"1;;a\r\n", ChunkExtension),
+            (b"1;a=\r\n", ChunkExtension),
+            (b"1;a=;\r\n", ChunkExtension),
+            (b"1;a b\r\n", ChunkExtension),
+            (b"1;a \r\n", ChunkExtension),
+            (b"1;a=b c\r\n", ChunkExtension),
+            (b"1;a=\"b\"c\r\n", ChunkExtension),
+            (b"1;a=\"b\r\n", ChunkExtension),
+            (b"1;a=\"b\n", ChunkExtension),
+            (b"1;a=\"\\\r", ChunkExtension),
+            (b"1;a\n", ChunkExtension),
+            (b"1;a\0", ChunkExtension),
+            (b"1;a\rb", BareCr),
+            (b"1\r\nab", ChunkEnd),
+            (b"1\r\na\n", ChunkEnd),
+            (b"1\r\na\rb", ChunkEnd),
+            (b"0\r\n\n", TrailerSyntax),
+            (b"0\r\n\rx", BareCr),
+            (b"0\r\n a: b\r\n", TrailerSyntax),
+            (b"0\r\n: b\r\n", TrailerSyntax),
+            (b"0\r\na : b\r\n", TrailerSyntax),
+            (b"0\r\na\r\n", TrailerSyntax),
+            (b"0\r\na: b\n", TrailerSyntax),
+            (b"0\r\na: \0", TrailerSyntax),
+            (b"0\r\na: b\rc", BareCr),
+            (b"0\r\na: b\r\n c\r\n", TrailerSyntax), // obs-fold
+        ] {
+            let name = input.escape_ascii().to_string();
+            assert_eq!(decode(input), Err(expected), "{name}");
+            let cuts: Vec<usize> = (0..input.len()).collect();
+            assert_eq!(decode_cut(input, &cuts), Err(expected), "{name}");
+            assert!(
+                decode(&input[..input.len() - 1]).is_ok()
+                    || decode(&input[..input.len() - 1]) == Err(expected),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn sizes_up_to_64_bits_are_taken() {
+        let mut decoder = Chunked::new();
+        let step = decoder.decode(b"FFFFFFFFFFFFFFFF\r\nab").unwrap();
+        assert_eq!((step.consumed, step.data), (20, &b"ab"[..]));
+        assert_eq!(decoder.missing(), u64::MAX);
+        assert_eq!(Chunked::from_bytes(&decoder.to_bytes()), Some(decoder));
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_limited_over_the_whole_body() {
+        let extensions = |bytes: usize| {
+            let half = format!("1;{}\r\nx\r\n", "a".repeat(bytes / 2 - 2)); // ";" and CR count
+            format!("{half}{half}0\r\n\r\n").into_bytes()
+        };
+        assert!(matches!(decode(&extensions(4096)), Ok((_, _, true))));
+        assert_eq!(
+            decode(&extensions(4098)),
+            Err(Malformed::ChunkExtensionTooLong)
+        );
+        let trailer =
+            |bytes: usize| format!("0\r\na:{}\r\n\r\n", "b".repeat(bytes - 4)).into_bytes();
+        assert!(matches!(decode(&trailer(8192)), Ok((_, _, true))));
+        assert_eq!(decode(&trailer(8193)), Err(Malformed::TrailerTooLong));
+    }
+
+    #[test]
+    fn a_failed_decoder_stays_failed_and_cannot_be_stored() {
+        let mut decoder = Chunked::new();
+        assert!(decoder.decode(b"x").is_err());
+        assert!(decoder.decode(b"0\r\n\r\n").is_err());
+        assert!(decoder.decode(b"").is_err());
+        assert_eq!(Chunked::from_bytes(&decoder.to_bytes()), None);
+    }
+
+    #[test]
+    fn stored_garbage_is_refused() {
+        let good = Chunked::new().to_bytes();
+        assert_eq!(Chunked::from_bytes(&good), Some(Chunked::new()));
+        for (at, byte) in [
+            (0, 0),                   // layout
+            (1, 20),                  // state
+            (1, 255),                 // state
+            (1, State::Data as u8),   // nothing remains
+            (1, State::SizeLf as u8), // no digits
+            (2, 17),                  // digits
+            (3, 1),                   // a size without digits
+            (12, 0xff),               // extension bytes
+            (16, 1),                  // trailer bytes before the trailer
+        ] {
+            let mut bytes = good;
+            bytes[at] = byte;
+            assert_eq!(Chunked::from_bytes(&bytes), None, "{at} {byte}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_never_more_than_what_comes() {
+        for (input, _) in GOOD {
+            for cut in 0..=input.len() {
+                let mut decoder = Chunked::new();
+                let mut consumed = 0;
+                while consumed < cut {
+                    consumed += decoder.decode(&input[consumed..cut]).unwrap().consumed;
+                }
+                assert!(decoder.missing() <= (input.len() - cut) as u64);
+                assert_eq!(decoder.missing() == 0, cut == input.len());
+            }
+        }
+    }
+
+    #[test]
+    fn three_nasty_words_give_the_same_in_one_piece_and_in_bytes() {
+        let words: [&[u8]; 20] = [
+            b"",
+            b"0",
+            b"1",
+            b"a",
+            b"\r",
+            b"\n",
+            b"\r\n",
+            b";",
+            b"=",
+            b"\"",
+            b"\\",
+            b" ",
+            b"\t",
+            b":",
+            b"0\r\n",
+            b"1\r\na\r\n",
+            b"5\r\nhello\r\n",
+            b"1;a=\"b\"",
+            b"A: b\r\n",
+            b"FFFFFFFFFFFFFFFF",
+        ];
+        for first in words {
+            for second in words {
+                for third in words {
+                    let input = [first, second, third].concat();
+                    let cuts: Vec<usize> = (0..input.len()).collect();
+                    assert_eq!(decode_cut(&input, &cuts), decode(&input));
+                }
+            }
+        }
+    }
+}

@@ -26,7 +26,7 @@ impl FieldStore {
 }
 
 /// The fields of one head in their order of arrival; borrows the head's bytes and the store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Fields<'a> {
     bytes: &'a [u8],
     spans: &'a [Span],
@@ -73,6 +73,16 @@ impl<'a> Fields<'a> {
             fields: self.iter(),
             name,
         }
+    }
+}
+
+impl std::fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let escaped = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        let fields = self.iter();
+        f.debug_map()
+            .entries(fields.map(|(name, value)| (escaped(name), escaped(value))))
+            .finish()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Takes one field at a time, in order; refuses to look at any other field.
 
+use super::class::is_name;
 use super::{Malformed, Version, is_authority, trim};
 
 /// How the request's body is delimited (RFC 9112 section 6.3).
@@ -49,20 +50,18 @@ impl<'a> Governing<'a> {
     pub(super) fn learn(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Malformed> {
         let first = name.first().map_or(0, |byte| byte | 0x20);
         match (name.len(), first) {
-            (4, b'h') if name.eq_ignore_ascii_case(b"host") => self.learn_host(value),
-            (6, b'e') if name.eq_ignore_ascii_case(b"expect") => self.learn_expect(value),
-            (7, b'u') if name.eq_ignore_ascii_case(b"upgrade") => {
+            (4, b'h') if is_name(name, b"host") => self.learn_host(value),
+            (6, b'e') if is_name(name, b"expect") => self.learn_expect(value),
+            (7, b'u') if is_name(name, b"upgrade") => {
                 self.upgrade_field = true;
                 Ok(())
             }
-            (10, b'c') if name.eq_ignore_ascii_case(b"connection") => {
+            (10, b'c') if is_name(name, b"connection") => {
                 self.learn_connection(value);
                 Ok(())
             }
-            (14, b'c') if name.eq_ignore_ascii_case(b"content-length") => self.learn_length(value),
-            (17, b't') if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.learn_coding(value)
-            }
+            (14, b'c') if is_name(name, b"content-length") => self.learn_length(value),
+            (17, b't') if is_name(name, b"transfer-encoding") => self.learn_coding(value),
             _ => Ok(()),
         }
     }
@@ -107,7 +106,7 @@ impl<'a> Governing<'a> {
             if self.chunked || coding.is_empty() {
                 return Err(Malformed::TransferEncodingSyntax);
             }
-            if !trim(coding).eq_ignore_ascii_case(b"chunked") {
+            if !is_name(trim(coding), b"chunked") {
                 return Err(Malformed::TransferCodingUnknown);
             }
             // Chunked has no parameters; their presence is an error (RFC 9112 section 7.1).
@@ -121,22 +120,31 @@ impl<'a> Governing<'a> {
 
     /// RFC 9112 section 9.3, 9.6: options are tokens in any case; unknown ones name other fields.
     fn learn_connection(&mut self, value: &[u8]) {
-        for element in value.split(|&byte| byte == b',') {
-            let option = trim(element);
-            match option.len() {
-                5 => self.close |= option.eq_ignore_ascii_case(b"close"),
-                7 => self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade"),
-                10 => self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive"),
-                _ => {}
-            }
+        // One option is the rule.
+        if self.learn_option(value) {
+            return;
         }
+        for element in value.split(|&byte| byte == b',') {
+            self.learn_option(trim(element));
+        }
+    }
+
+    fn learn_option(&mut self, option: &[u8]) -> bool {
+        let known = match option.len() {
+            5 if is_name(option, b"close") => &mut self.close,
+            7 if is_name(option, b"upgrade") => &mut self.upgrade_option,
+            10 if is_name(option, b"keep-alive") => &mut self.keep_alive,
+            _ => return false,
+        };
+        *known = true;
+        true
     }
 
     /// RFC 9110 section 10.1.1: only `100-continue` is known, and HTTP/1.0's is ignored.
     fn learn_expect(&mut self, value: &[u8]) -> Result<(), Malformed> {
         for element in value.split(|&byte| byte == b',') {
             let expectation = trim(element);
-            if expectation.eq_ignore_ascii_case(b"100-continue") {
+            if is_name(expectation, b"100-continue") {
                 self.expect_continue = self.version == Version::Http11;
             } else if !expectation.is_empty() {
                 return Err(Malformed::ExpectationUnknown);

@@ -2,7 +2,7 @@
 //!
 //! Checks syntax (RFC 3986 section 3.2); refuses to resolve, normalise or compare names.
 
-use super::class::{REG_NAME, end_of_run, hex_value};
+use super::class::{REG_NAME, find_outside, hex_value};
 use std::net::Ipv6Addr;
 
 /// Whether `bytes` is `host [ ":" port ]`: a reg-name, an IPv4 address or `[IPv6]`, and a port of
@@ -36,31 +36,28 @@ fn host_end(bytes: &[u8]) -> Option<usize> {
         let address = std::str::from_utf8(bytes.get(1..close)?).ok()?;
         return address.parse::<Ipv6Addr>().is_ok().then_some(close + 1);
     }
-    let mut at = end_of_run(bytes, 0, REG_NAME);
-    while let Some([b'%', high, low, ..]) = bytes.get(at..) {
+    let mut at = find_outside(bytes, REG_NAME).unwrap_or(bytes.len());
+    while let Some([b'%', high, low, rest @ ..]) = bytes.get(at..) {
         // A name with an encoded control byte would be a header injection for a careless handler.
         let value = hex_value(*high)? << 4 | hex_value(*low)?;
         if value.is_ascii_control() {
             return None;
         }
-        at = end_of_run(bytes, at + 3, REG_NAME);
+        at += 3 + find_outside(rest, REG_NAME).unwrap_or(rest.len());
     }
     Some(at)
 }
 
 /// `port = *DIGIT` (RFC 3986 section 3.2.3), so empty is valid; above 65535 is no port of TCP.
 fn is_port(digits: &[u8]) -> bool {
-    let mut port = 0_u32;
-    for &digit in digits {
-        if !digit.is_ascii_digit() {
-            return false;
-        }
-        port = port * 10 + u32::from(digit - b'0');
-        if port > u32::from(u16::MAX) {
-            return false;
-        }
-    }
-    true
+    digits.iter().all(u8::is_ascii_digit) && (digits.len() < 5 || is_below_65536(digits))
+}
+
+fn is_below_65536(digits: &[u8]) -> bool {
+    let value = digits.iter().try_fold(0_u16, |value, digit| {
+        value.checked_mul(10)?.checked_add(u16::from(digit - b'0'))
+    });
+    value.is_some()
 }
 
 #[cfg(test)]

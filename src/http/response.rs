@@ -271,3 +271,165 @@ fn client_error_reason(status: u16) -> &'static str {
         _ => "Unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn head(status: u16, version: Version, close: bool, framing: Framing) -> ResponseHead<'static> {
+        ResponseHead {
+            status,
+            reason: None,
+            date: DATE,
+            version,
+            close,
+            framing,
+        }
+    }
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap().replace("\r\n", "|")
+    }
+
+    const START: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT|Server: Caffeine|";
+
+    #[test]
+    fn a_head_has_the_connection_and_framing_that_its_client_needs() {
+        use Framing::*;
+        use Version::*;
+        for (version, close, framing, expected) in [
+            (Http11, false, Length(5), "Content-Length: 5|"),
+            (
+                Http11,
+                true,
+                Length(0),
+                "Connection: close|Content-Length: 0|",
+            ),
+            (Http11, false, Chunked, "Transfer-Encoding: chunked|"),
+            (Http11, false, Close, "Connection: close|"),
+            (Http11, false, None, ""),
+            (
+                Http10,
+                false,
+                Length(5),
+                "Connection: keep-alive|Content-Length: 5|",
+            ), // 9112 C.2.2
+            (
+                Http10,
+                true,
+                Length(5),
+                "Connection: close|Content-Length: 5|",
+            ),
+            (Http10, false, Close, "Connection: close|"),
+        ] {
+            let written = text(|out| begin(out, &head(200, version, close, framing)));
+            assert_eq!(written, format!("HTTP/1.1 200 OK|{START}{expected}"));
+        }
+    }
+
+    #[test]
+    fn a_reason_is_passed_on_unless_it_could_inject_a_line() {
+        for (status, reason, expected) in [
+            (404, None, "HTTP/1.1 404 Not Found|"),
+            (404, Some(&b"Nope"[..]), "HTTP/1.1 404 Nope|"),
+            (404, Some(b""), "HTTP/1.1 404 |"), // 9112 4: the space stays
+            (404, Some(b"a\r\nb: c"), "HTTP/1.1 404 Not Found|"),
+            (599, None, "HTTP/1.1 599 Unknown|"),
+            (42, None, "HTTP/1.1 500 Unknown|"),
+        ] {
+            let response = ResponseHead {
+                reason,
+                ..head(status, Version::Http11, false, Framing::None)
+            };
+            let written = text(|out| begin(out, &response));
+            assert!(written.starts_with(expected), "{written}");
+        }
+    }
+
+    #[test]
+    fn fields_that_inject_or_reframe_are_left_out() {
+        for (name, value, written) in [
+            (&b"X-A"[..], &b"b c"[..], true),
+            (b"Set-Cookie", b"", true),
+            (b"X", b"a\tb\xff", true),
+            (b"X", b"a\r\nB: c", false),
+            (b"X", b"a\n", false),
+            (b"X", b"\0", false),
+            (b"", b"a", false),
+            (b"X ", b"a", false),
+            (b"X:", b"a", false),
+            (b"Connection", b"close", false),
+            (b"content-length", b"5", false),
+            (b"TRANSFER-ENCODING", b"chunked", false),
+            (b"Date", b"", false),
+            (b"Status", b"200", false),
+        ] {
+            let mut out = Vec::new();
+            assert_eq!(push_field(&mut out, name, value), written);
+            let expected = [name, b": ", value, b"\r\n"].concat();
+            assert_eq!(out, if written { expected } else { Vec::new() });
+        }
+    }
+
+    #[test]
+    fn framing_follows_version_and_status() {
+        use Version::*;
+        for (version, status, length, expected) in [
+            (Http11, 200, Some(5), Framing::Length(5)),
+            (Http11, 200, None, Framing::Chunked),
+            (Http10, 200, None, Framing::Close),
+            (Http11, 204, Some(5), Framing::None),
+            (Http11, 304, None, Framing::None),
+            (Http11, 103, None, Framing::None),
+        ] {
+            assert_eq!(frame(version, status, length), expected);
+        }
+        for (head_request, status, expected) in [
+            (false, 200, true),
+            (true, 200, false),
+            (false, 204, false),
+            (false, 304, false),
+        ] {
+            assert_eq!(has_body(head_request, status), expected);
+        }
+    }
+
+    #[test]
+    fn errors_are_complete_responses_without_a_client_byte() {
+        let error = ErrorResponse {
+            status: 503,
+            date: DATE,
+            version: Version::Http11,
+            close: true,
+            retry_after: Some(7),
+            head_only: false,
+        };
+        let fields =
+            "Connection: close|Content-Length: 24|Content-Type: text/plain|Retry-After: 7||";
+        let expected = format!("HTTP/1.1 503 Service Unavailable|{START}{fields}");
+        let body = "503 Service Unavailable\n";
+        assert_eq!(body.len(), 24);
+        assert_eq!(
+            text(|out| error_response(out, &error)),
+            format!("{expected}{body}")
+        );
+        let for_head = ErrorResponse {
+            head_only: true,
+            ..error
+        };
+        assert_eq!(text(|out| error_response(out, &for_head)), expected);
+    }
+
+    #[test]
+    fn every_status_of_a_malformed_request_has_a_reason() {
+        for status in [
+            400, 408, 413, 414, 417, 431, 500, 501, 502, 503, 504, 505, 507,
+        ] {
+            assert_ne!(status_reason(status), "Unknown", "{status}");
+        }
+    }
+}

@@ -284,14 +284,14 @@ impl BodyReader {
         progress: Progress,
         spool: Option<Spool<'a>>,
     ) -> sys::Result<Spool<'a>> {
-        let mut spool = self.to_spool(job.keeper, spool, progress.total + progress.missing())?;
+        let mut spool = self.spool_up(job.keeper, spool, progress.total + progress.missing())?;
         spool.append(job.head)?;
         spool.append(&progress.to_trailer(job.head.len()))?;
         Ok(spool)
     }
 
     /// Moves the body that is in memory into a spool.
-    pub(super) fn to_spool<'a>(
+    pub(super) fn spool_up<'a>(
         &mut self,
         keeper: SpoolKeeper<'a>,
         spool: Option<Spool<'a>>,

@@ -122,11 +122,11 @@ fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate
             ));
         }
         (End::TimedOut, _) => {
-            log.warn(format_args!("{name}: over its time limit, ended; {status}"))
+            log.warn(format_args!("{name}: over its time limit, ended; {status}"));
         }
         (End::NoSpool, _) => log.error(format_args!("{name}: no room to spool its response")),
         (End::ClientStuck, _) => {
-            log.info(format_args!("{name}: the client took nothing for too long"))
+            log.info(format_args!("{name}: the client took nothing for too long"));
         }
         (End::Broken(e), _) => log.error(format_args!("{name}: unable to relay: {e}")),
         (End::Complete, Fate::Replace(_) | Fate::Cut) => {

@@ -287,7 +287,7 @@ fn open_stdin(
     {
         return Ok((Some(pipe), None));
     }
-    let spool = body.reader.to_spool(body.keeper, body.spool, 0)?;
+    let spool = body.reader.spool_up(body.keeper, body.spool, 0)?;
     let file = match file::reopen_for_reading(spool.fd().as_fd()) {
         Ok(file) => file,
         // Without /proc: the same description, from its start.
