@@ -5,7 +5,7 @@
 //! a guess. Sends and receives; decides nothing.
 
 use crate::sys::fd::AsFd;
-use crate::sys::socket::{self, Record};
+use crate::sys::passing::{self, Record};
 use crate::sys::time::Moment;
 use crate::sys::{Errno, Error, Result};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -137,9 +137,9 @@ pub fn send_order(
 ) -> Result<()> {
     let bytes = encode(order);
     let sent = match (client, spool) {
-        (Some(client), Some(spool)) => socket::send_record(channel, &bytes, &[client, spool]),
-        (Some(client), None) => socket::send_record(channel, &bytes, &[client]),
-        _ => socket::send_record(channel, &bytes, &[]),
+        (Some(client), Some(spool)) => passing::send_record(channel, &bytes, &[client, spool]),
+        (Some(client), None) => passing::send_record(channel, &bytes, &[client]),
+        _ => passing::send_record(channel, &bytes, &[]),
     }?;
     if sent == bytes.len() {
         Ok(())
@@ -168,7 +168,7 @@ pub fn receive_order(channel: BorrowedFd<'_>) -> Result<Option<Received>> {
     let Record {
         len,
         passed: [client, spool],
-    } = socket::receive_record(channel, &mut bytes, true)?;
+    } = passing::receive_record(channel, &mut bytes, true)?;
     if len == 0 {
         return Ok(None);
     }
@@ -191,8 +191,8 @@ pub fn send_verdict(
 ) -> Result<()> {
     let byte = [verdict.byte()];
     match spool {
-        Some(spool) => socket::send_record(channel, &byte, &[spool.as_fd()]),
-        None => socket::send_record(channel, &byte, &[]),
+        Some(spool) => passing::send_record(channel, &byte, &[spool.as_fd()]),
+        None => passing::send_record(channel, &byte, &[]),
     }
     .map(drop)
 }
@@ -212,7 +212,7 @@ pub enum Said {
 /// byte, or a verdict without its spool is an error: that worker can no longer be trusted.
 pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Said> {
     let mut bytes = [0; 2];
-    let record = match socket::receive_record(channel, &mut bytes, false) {
+    let record = match passing::receive_record(channel, &mut bytes, false) {
         Ok(record) => record,
         Err(e) if e.is_would_block() => return Ok(Said::Nothing),
         Err(e) if e.errno == Errno::CONNRESET => return Ok(Said::Gone),
@@ -382,6 +382,7 @@ fn decode_address(ip: IpAddr, reader: &mut Reader<'_>) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::socket;
 
     fn serve(peer: Option<&str>) -> Order {
         Order::Serve(Serve {
@@ -440,7 +441,7 @@ mod tests {
     fn a_worker_that_says_nonsense_is_an_error() {
         for words in [&b"x"[..], b"KK", b"B", b"W"] {
             let (parent, worker) = socket::pair().unwrap();
-            socket::send_record(worker.as_fd(), words, &[]).unwrap();
+            passing::send_record(worker.as_fd(), words, &[]).unwrap();
             assert!(receive_verdict(parent.as_fd()).is_err(), "{words:?}");
         }
     }

@@ -516,7 +516,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
         "worker uses parent",
     ),
     ("channel.rs", "use super::worker;", "channel uses worker"),
-    ("route.rs", "use crate::log;", "route uses log"),
+    ("route.rs", "use crate::channel;", "route uses channel"),
     (
         "limits.rs",
         "use crate::settings::Settings;",

@@ -12,11 +12,13 @@
     reason = "the widths of C types differ between platforms"
 )]
 
+mod address;
 mod errno;
 pub mod fd;
 pub mod file;
 pub mod launch;
 pub mod memory;
+pub mod passing;
 pub mod process;
 mod raw;
 pub mod readiness;

@@ -10,9 +10,11 @@
 //! | `ending` | how a response ends |
 //! | `body` | the request's body: in memory, or in a spool |
 //! | `plan` | environment, arguments and descriptors of a launch |
+//! | `feed` | the body of a handler that wants a pipe |
 //! | `relay` | moves the handler's output to the client |
 //! | `response` | turns the handler's output into an HTTP response |
 //! | `outlet` | what the client takes now, and the spool for the rest |
+//! | `stderr` | the handler's complaints, into the log |
 //! | `tree` | ends a handler and everything it started |
 //! | `spool` | a file that holds what the client has not sent or taken yet |
 //! | `answer` | the server's own short responses |
@@ -24,6 +26,7 @@ mod call;
 mod desk;
 mod ending;
 mod exchange;
+mod feed;
 mod input;
 mod outlet;
 mod plan;
@@ -31,6 +34,7 @@ mod receipt;
 mod relay;
 mod response;
 mod spool;
+mod stderr;
 mod tree;
 
 use crate::birth::Birth;

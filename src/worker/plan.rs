@@ -2,6 +2,7 @@
 
 use super::Client;
 use super::body::BodyReader;
+use super::feed::Feed;
 use super::spool::{Spool, SpoolKeeper};
 use crate::birth::Birth;
 use crate::cgi::{Environment, MetaVariables, Request, Scheme};
@@ -50,12 +51,6 @@ pub(super) struct Running {
     pub(super) stderr: OwnedFd,
     /// What is still to be written to its stdin.
     pub(super) feed: Option<Feed>,
-}
-
-/// A body that is fed while the handler runs (`stdin = pipe`).
-pub(super) struct Feed {
-    pub(super) pipe: OwnedFd,
-    pub(super) source: OwnedFd,
 }
 
 /// A launch that did not happen.
@@ -302,13 +297,7 @@ fn open_stdin(
     }
     let (read_end, write_end) = fd::pipe()?;
     fd::set_nonblocking(write_end.as_fd(), true)?;
-    Ok((
-        Some(read_end),
-        Some(Feed {
-            pipe: write_end,
-            source: file,
-        }),
-    ))
+    Ok((Some(read_end), Some(Feed::new(write_end, file))))
 }
 
 /// A pipe with the whole body in it, if it fits. How much fits must be asked: a user with many

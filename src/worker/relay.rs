@@ -2,19 +2,21 @@
 //! for bytes, for the handler's end and for the client's in one ppoll. A handler holds the worker;
 //! a client does so only when its spool is full.
 
+use super::feed::Feed;
 use super::outlet::{Blocked, Outlet};
-use super::plan::{Feed, Running};
+use super::plan::Running;
 use super::receipt::Receipt;
 use super::response::{Failed, Response};
+use super::stderr::Stderr;
 use super::{Client, tree};
 use crate::birth::Birth;
-use crate::log::{Escaped, Log};
+use crate::log::Log;
 use crate::scoreboard::Phase;
 use crate::settings::{HalfClose, HandlerSettings};
 use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, Errno, fd, file, signal, socket};
+use crate::sys::{self, fd, signal, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -23,11 +25,6 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(1);
 /// After the handler's exit, while a process of its own group still holds stdout.
 const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
-/// Bytes of stderr that reach the log, for one request.
-const MAX_STDERR: usize = 64 * 1024;
-/// The longest line of stderr that is kept together.
-const MAX_STDERR_LINE: usize = 1024;
-
 /// Why a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -66,13 +63,11 @@ pub(super) struct Relay<'r, 'b> {
     scene: Scene<'r>,
     pid: Pid,
     stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
+    stderr: Stderr<'r>,
     feed: Option<Feed>,
     pub(super) response: Response<'b>,
     pub(super) outlet: Outlet<'r>,
     buffer: &'b mut [u8],
-    stderr_line: Vec<u8>,
-    stderr_bytes: usize,
     /// How the handler ended.
     pub(super) reaped: Option<Reaped>,
     /// When output last came, or the handler ended.
@@ -100,22 +95,20 @@ impl<'r, 'b> Relay<'r, 'b> {
     ) -> Self {
         let now = time::now();
         Self {
-            scene,
             pid: running.pid,
             is_nph: running.stdout.is_none(),
             stdout: running.stdout,
-            stderr: Some(running.stderr),
+            stderr: Stderr::new(scene.birth.log, scene.name, running.pid, running.stderr),
             feed: running.feed,
             response,
             outlet,
             buffer,
-            stderr_line: Vec::new(),
-            stderr_bytes: 0,
             reaped: None,
             quiet_since: now,
             client_progress: now,
             has_client_fin: false,
             now,
+            scene,
         }
     }
 
@@ -161,8 +154,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             };
             self.reaped = tree::end_handler(self.pid, grace);
         }
-        self.read_stderr();
-        self.log_stderr_line();
+        self.stderr.finish();
         end
     }
 
@@ -186,10 +178,11 @@ impl<'r, 'b> Relay<'r, 'b> {
             return Ok(Some(end));
         }
         if stderr != 0 {
-            self.read_stderr();
+            self.stderr.read();
         }
         if feed != 0 {
-            self.write_feed();
+            // A handler that stops reading is in its right.
+            self.feed.take_if(|feed| feed.write().is_err());
         }
         let end = match stdout {
             0 => None,
@@ -291,11 +284,11 @@ impl<'r, 'b> Relay<'r, 'b> {
         if let Some(stdout) = self.stdout.as_ref().filter(|_| !self.outlet.is_full()) {
             put(STDOUT, stdout.as_fd(), signal::READABLE);
         }
-        if let Some(stderr) = &self.stderr {
-            put(STDERR, stderr.as_fd(), signal::READABLE);
+        if let Some(stderr) = self.stderr.fd() {
+            put(STDERR, stderr, signal::READABLE);
         }
         if let Some(feed) = &self.feed {
-            put(FEED, feed.pipe.as_fd(), signal::WRITABLE);
+            put(FEED, feed.pipe(), signal::WRITABLE);
         }
         let for_fin = if self.has_client_fin {
             0
@@ -390,93 +383,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
         self.scene.birth.entry().enter(Phase::Answering, self.now);
         self.response.flush(&mut self.outlet).err().map(end_of)
-    }
-
-    /// Feeds the body to a handler that wants a pipe. A handler that stops reading is in its right.
-    fn write_feed(&mut self) {
-        let Some(feed) = &self.feed else { return };
-        if feed_more(feed).is_err() {
-            self.feed = None;
-        }
-    }
-
-    fn read_stderr(&mut self) {
-        let mut text = [0; 4096];
-        while let Some(stderr) = &self.stderr {
-            match fd::bytes_readable(stderr.as_fd()) {
-                Ok(n) if n > 0 => {}
-                _ if self.reaped.is_none() => {
-                    // Readable with nothing to read is the end.
-                    let is_open = signal::wait_one(stderr.as_fd(), 0, Duration::ZERO) == Ok(false);
-                    if !is_open {
-                        self.stderr = None;
-                    }
-                    return;
-                }
-                _ => return,
-            }
-            let n = fd::read(stderr.as_fd(), &mut text).unwrap_or(0);
-            if n == 0 {
-                self.stderr = None;
-            }
-            for &byte in text.get(..n).unwrap_or_default() {
-                self.take_stderr(byte);
-            }
-        }
-    }
-
-    fn take_stderr(&mut self, byte: u8) {
-        self.stderr_bytes += 1;
-        match self.stderr_bytes {
-            n if n < MAX_STDERR => {}
-            MAX_STDERR => {
-                self.log_stderr_line();
-                let name = Escaped(self.scene.name);
-                self.scene.birth.log.warn(format_args!(
-                    "{name} ({}): stderr: more than {MAX_STDERR} bytes, the rest is dropped",
-                    self.pid
-                ));
-                return;
-            }
-            _ => return,
-        }
-        if byte != b'\n' {
-            self.stderr_line.push(byte);
-        }
-        if byte == b'\n' || self.stderr_line.len() >= MAX_STDERR_LINE {
-            self.log_stderr_line();
-        }
-    }
-
-    fn log_stderr_line(&mut self) {
-        if self.stderr_line.is_empty() {
-            return;
-        }
-        let (name, line) = (Escaped(self.scene.name), Escaped(&self.stderr_line));
-        self.scene
-            .birth
-            .log
-            .warn(format_args!("{name} ({}): stderr: {line}", self.pid));
-        self.stderr_line.clear();
-    }
-}
-
-/// Writes as much of the body as the pipe takes; the error ends the feed.
-fn feed_more(feed: &Feed) -> sys::Result<()> {
-    let mut piece = [0; 16 * 1024];
-    loop {
-        let at = file::offset(feed.source.as_fd())?;
-        let n = fd::pread(feed.source.as_fd(), &mut piece, at)?;
-        let part = piece.get(..n).filter(|part| !part.is_empty());
-        let part = part.ok_or(sys::Error {
-            call: "pread",
-            errno: Errno::PIPE,
-        })?;
-        match fd::write(feed.pipe.as_fd(), part) {
-            Ok(n) => file::seek(feed.source.as_fd(), at + n as u64)?,
-            Err(e) if e.is_would_block() => return Ok(()),
-            Err(e) => return Err(e),
-        }
     }
 }
 

@@ -1,0 +1,176 @@
+//! Passing descriptors: one record with its SCM_RIGHTS over a Unix domain socket (unix(7)).
+
+use super::socket::empty_message;
+use super::{Errno, Error, Result, count, retry};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Descriptors that one message may carry.
+pub const MAX_PASSED: usize = 2;
+
+/// Room for the control message of `MAX_PASSED` descriptors, aligned as cmsghdr must be.
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+const _: () = assert!(size_of::<libc::cmsghdr>() + MAX_PASSED * 4 + 8 <= 64);
+
+/// sendmsg(2) of one record with at most `MAX_PASSED` descriptors, never blocking, no SIGPIPE.
+pub fn send_record(
+    socket: BorrowedFd<'_>,
+    record: &[u8],
+    passed: &[BorrowedFd<'_>],
+) -> Result<usize> {
+    let mut control = Control([0; 64]);
+    let mut piece = libc::iovec {
+        iov_base: record.as_ptr().cast_mut().cast(),
+        iov_len: record.len(),
+    };
+    let mut message = empty_message();
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    if !passed.is_empty() {
+        let raw: [RawFd; MAX_PASSED] =
+            std::array::from_fn(|i| passed.get(i).map_or(-1, AsRawFd::as_raw_fd));
+        attach(
+            &mut message,
+            &mut control,
+            &raw,
+            passed.len().min(MAX_PASSED),
+        );
+    }
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    retry("sendmsg", || {
+        // SAFETY: every pointer in the message is to a live local of this frame.
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) }
+    })
+    .map(count)
+}
+
+fn attach(message: &mut libc::msghdr, control: &mut Control, fds: &[RawFd; MAX_PASSED], n: usize) {
+    let bytes = n * size_of::<RawFd>();
+    let payload = u32::try_from(bytes).unwrap_or(0);
+    message.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: CMSG_SPACE is arithmetic.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(payload) }.try_into().unwrap_or(0);
+    // SAFETY: the control buffer holds at least one header (asserted above).
+    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: CMSG_LEN is arithmetic.
+    let len = unsafe { libc::CMSG_LEN(payload) };
+    // SAFETY: the buffer is zeroed, so the header is a valid cmsghdr, and it is aligned.
+    let header_ref = unsafe { &mut *header };
+    header_ref.cmsg_level = libc::SOL_SOCKET;
+    header_ref.cmsg_type = libc::SCM_RIGHTS;
+    header_ref.cmsg_len = len.try_into().unwrap_or(0);
+    // SAFETY: the header is valid.
+    let place = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: the buffer has room for MAX_PASSED descriptors behind the header (asserted above).
+    unsafe { std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), place, bytes) };
+}
+
+/// What `receive_record` found.
+#[derive(Debug)]
+pub struct Record {
+    /// Bytes of the record; 0 means that the peer is gone.
+    pub len: usize,
+    /// The descriptors, close-on-exec, in order. Surplus ones have been closed.
+    pub passed: [Option<OwnedFd>; MAX_PASSED],
+}
+
+/// recvmsg(2) of one record. Every descriptor that comes is owned at once, so none can leak.
+/// MSG_CTRUNC (the descriptor table is full) is EMFILE: a message without its descriptor must
+/// never be taken for one that had none.
+pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8], wait: bool) -> Result<Record> {
+    let mut control = Control([0; 64]);
+    let mut piece = libc::iovec {
+        iov_base: record.as_mut_ptr().cast(),
+        iov_len: record.len(),
+    };
+    let mut message = empty_message();
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    {
+        message.msg_controllen = size_of::<Control>().try_into().unwrap_or(0);
+    }
+    let flags = CMSG_CLOEXEC | if wait { 0 } else { libc::MSG_DONTWAIT };
+    let len = retry("recvmsg", || {
+        // SAFETY: every pointer in the message is to a live local or to the caller's buffer.
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) }
+    })
+    .map(count)?;
+    let passed = take_passed(&message);
+    if message.msg_flags & libc::MSG_CTRUNC != 0 {
+        return Err(Error {
+            call: "recvmsg",
+            errno: Errno::MFILE,
+        });
+    }
+    Ok(Record { len, passed })
+}
+
+#[cfg(target_os = "linux")]
+const CMSG_CLOEXEC: i32 = libc::MSG_CMSG_CLOEXEC;
+#[cfg(not(target_os = "linux"))]
+const CMSG_CLOEXEC: i32 = 0;
+
+/// Owns every descriptor of a received message; keeps the first `MAX_PASSED`, closes the rest.
+fn take_passed(message: &libc::msghdr) -> [Option<OwnedFd>; MAX_PASSED] {
+    let mut passed = [const { None }; MAX_PASSED];
+    let mut places = passed.iter_mut();
+    // SAFETY: the kernel filled the control buffer that the message points to.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a header inside the buffer.
+    while let Some(h) = unsafe { header.as_ref() } {
+        if h.cmsg_level == libc::SOL_SOCKET && h.cmsg_type == libc::SCM_RIGHTS {
+            // SAFETY: CMSG_LEN is arithmetic.
+            let head = unsafe { libc::CMSG_LEN(0) } as usize;
+            let n = (h.cmsg_len as usize).saturating_sub(head) / size_of::<RawFd>();
+            // SAFETY: the header is valid.
+            let start = unsafe { libc::CMSG_DATA(header) }.cast::<RawFd>();
+            for i in 0..n {
+                // SAFETY: the kernel wrote `n` descriptors behind the header.
+                let place = unsafe { start.add(i) };
+                // SAFETY: one of those; the place need not be aligned.
+                let raw = unsafe { place.read_unaligned() };
+                // SAFETY: the kernel made this descriptor for this process and nobody else has it.
+                let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+                match places.next() {
+                    Some(place) => *place = Some(fd),
+                    None => drop(fd),
+                }
+            }
+        }
+        // SAFETY: message and header are those of the kernel's answer.
+        header = unsafe { libc::CMSG_NXTHDR(message, header) };
+    }
+    passed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{fd, socket};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_record_carries_its_descriptors() {
+        let (a, b) = socket::pair().unwrap();
+        let (read_end, write_end) = fd::pipe().unwrap();
+        send_record(a.as_fd(), b"record", &[write_end.as_fd(), read_end.as_fd()]).unwrap();
+        let mut buffer = [0; 16];
+        let record = receive_record(b.as_fd(), &mut buffer, true).unwrap();
+        assert_eq!(&buffer[..record.len], b"record");
+        let [Some(got_write), Some(got_read)] = record.passed else {
+            panic!("descriptors lost")
+        };
+        fd::write(got_write.as_fd(), b"x").unwrap();
+        assert_eq!(fd::read(got_read.as_fd(), &mut buffer).unwrap(), 1);
+    }
+
+    #[test]
+    fn the_end_of_the_peer_is_an_empty_record() {
+        let (a, b) = socket::pair().unwrap();
+        drop(a);
+        let record = receive_record(b.as_fd(), &mut [0; 4], true).unwrap();
+        assert_eq!(record.len, 0);
+    }
+}
