@@ -259,6 +259,9 @@ impl<'a> Desk<'a> {
                 Outcome::of(Verdict::Close)
             }
         };
+        if finished.written > 0 {
+            self.receipt.first_byte.get_or_insert_with(time::now);
+        }
         self.conclude(request, finished.status, finished.written);
         Called::Done(outcome)
     }
