@@ -1,1 +1,70 @@
 //! Command line and configuration file: from words to `Settings`. Pure: nothing here acts.
+//!
+//! The caller reads the words, the home folder and the file; the order is
+//!
+//! ```text
+//! parse(words, environment) -> Parsed     each word checked alone
+//! parsed.config_file()                    which file to read, if any
+//! combine(&parsed, file)    -> Command    file below command line, then checked together
+//! ```
+//!
+//! Siblings use each other in one direction only: `error`, `value`, `kind`, `options`,
+//! `suggest`, then `argv`, `config`, `combine`.
+
+pub mod argv;
+pub mod combine;
+pub mod config;
+pub mod error;
+pub mod kind;
+pub mod options;
+mod suggest;
+mod value;
+
+pub use argv::{ConfigFile, Parsed, parse};
+pub use combine::combine;
+pub use error::UsageError;
+
+use crate::settings::Settings;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+/// The program's version, as `--version` prints it after the name.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What `--version` prints, with its newline.
+pub const VERSION_LINE: &str = concat!("caffeine ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// What the parser may know of the world.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Environment<'a> {
+    /// `HOME`, or the home folder of the user database; empty counts as unknown.
+    pub home: Option<&'a OsStr>,
+}
+
+/// A shell that completions are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// The friendly interactive shell.
+    Fish,
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// No command word: serve.
+    Serve(Box<Settings>),
+    /// `--log`: print this log file.
+    PrintLog(PathBuf),
+    /// `--help`: print `help::text()`.
+    Help,
+    /// `--version`: print `VERSION_LINE`.
+    Version,
+    /// `--print-man`: print `man::text()`.
+    Man,
+    /// `--print-completions`: print `completions::text(shell)`.
+    Completions(Shell),
+}

@@ -1,0 +1,318 @@
+//! Defaults, below the configuration file, below the command line: one command.
+//!
+//! Here stands what only values together can get wrong. Reads no file and keeps nothing, so that
+//! a running server can combine the same command line with a changed file.
+
+use super::Command;
+use super::argv::{Asked, Given, Parsed};
+use super::config::{self, at_home};
+use super::error::{Reason, UsageError};
+use super::kind::{Kind, Target, Verb};
+use super::options::{self, Default, MAX_WORKERS, Row};
+use crate::limits::Limits;
+use crate::settings::{HalfClose, Level, Settings};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// Makes the command of a command line and, if there is one, of the file that
+/// `Parsed::config_file` named: its path and bytes.
+///
+/// # Errors
+/// A mistake in the file, values that contradict each other, or a default that needs a home
+/// folder where none is known.
+pub fn combine(parsed: &Parsed, file: Option<(&Path, &[u8])>) -> Result<Command, UsageError> {
+    let log_only = match parsed.verb() {
+        Some(Asked::Verb(Verb::Help)) => return Ok(Command::Help),
+        Some(Asked::Verb(Verb::Version)) => return Ok(Command::Version),
+        Some(Asked::Verb(Verb::Man)) => return Ok(Command::Man),
+        Some(Asked::Completions(shell)) => return Ok(Command::Completions(shell)),
+        Some(Asked::Verb(Verb::Log)) => true,
+        None => false,
+    };
+    let home = parsed.home.as_deref();
+    let mut settings = defaults(home)?;
+    if let Some(file) = file {
+        config::read(file, home, &mut settings)?;
+        settings.config = Some(file.0.to_path_buf());
+    }
+    overlay(&parsed.given, &mut settings)?;
+    has_home("log-file", &settings.log_file)?;
+    if log_only {
+        return Ok(Command::PrintLog(settings.log_file));
+    }
+    has_home("path", &settings.path)?;
+    size_pool(&mut settings)?;
+    Ok(Command::Serve(Box::new(settings)))
+}
+
+/// The table's defaults. A path that needs a home folder stays empty where none is known.
+fn defaults(home: Option<&OsStr>) -> Result<Settings, UsageError> {
+    let mut settings = blank();
+    for row in options::all().filter(|row| row.standing().in_file) {
+        let Default::Is(text) = row.default else {
+            continue;
+        };
+        if let Ok(value) = at_home(row, OsStr::new(text), home) {
+            store(row, &value, &mut settings)?;
+        }
+    }
+    Ok(settings)
+}
+
+/// Nothing set yet.
+fn blank() -> Settings {
+    Settings {
+        path: PathBuf::new(),
+        port: 0,
+        bind: Vec::new(),
+        workers: 0,
+        log_level: Level::Info,
+        daemon: false,
+        socket: PathBuf::new(),
+        pid_file: PathBuf::new(),
+        log_file: PathBuf::new(),
+        config: None,
+        index: OsString::new(),
+        follow_symlinks: false,
+        half_close: HalfClose::Probe,
+        env: Vec::new(),
+        limits: Limits::default(),
+        handlers: Vec::new(),
+    }
+}
+
+fn store(row: &Row, value: &OsStr, settings: &mut Settings) -> Result<(), UsageError> {
+    let told = row.kind.store(value, &mut Target::Server(settings));
+    told.map_err(|reason| UsageError::on_line(row.name, reason))
+}
+
+/// Addresses of the command line replace the file's; a variable replaces its namesake.
+fn overlay(given: &[Given], settings: &mut Settings) -> Result<(), UsageError> {
+    if given
+        .iter()
+        .any(|given| matches!(given.row.kind, Kind::Address(_)))
+    {
+        settings.bind.clear();
+    }
+    for given in given.iter().filter(|given| given.row.standing().in_file) {
+        if let Kind::Env(_) = given.row.kind {
+            settings
+                .env
+                .retain(|(name, _)| name.as_encoded_bytes() != given.variable());
+        }
+        store(given.row, &given.value, settings)?;
+    }
+    Ok(())
+}
+
+fn has_home(name: &'static str, path: &Path) -> Result<(), UsageError> {
+    if !path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let value = options::find(name.as_bytes()).map_or("", |row| row.value);
+    Err(UsageError::on_line(name, Reason::NoHome(value)))
+}
+
+/// Keeps the pool's two numbers in order; eight times many workers would pass the ceiling.
+fn size_pool(settings: &mut Settings) -> Result<(), UsageError> {
+    let workers = settings.workers;
+    match settings.limits.max_workers {
+        Some(max_workers) if max_workers < workers => {
+            let reason = Reason::TooManyWorkers {
+                workers,
+                max_workers,
+            };
+            return Err(UsageError::on_line("workers", reason));
+        }
+        None if workers > MAX_WORKERS / 8 => settings.limits.max_workers = Some(MAX_WORKERS),
+        _ => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Environment, Shell, parse};
+    use super::*;
+    use crate::settings::Bind;
+
+    fn command(words: &[&str], file: Option<&str>, home: Option<&str>) -> Result<Command, String> {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let home = home.map(OsStr::new);
+        let parsed = parse(&words, Environment { home }).expect("good words");
+        let file = file.map(|text| (Path::new("c.conf"), text.as_bytes()));
+        combine(&parsed, file).map_err(|error| error.to_string())
+    }
+
+    fn served(words: &[&str], file: Option<&str>) -> Settings {
+        match command(words, file, Some("/home/a")) {
+            Ok(Command::Serve(settings)) => *settings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_of_the_table_are_those_of_the_limits() {
+        let expected = Settings {
+            path: "/home/a/.config/caffeine/".into(),
+            port: 8080,
+            workers: 4,
+            socket: "/tmp/webserver.sock".into(),
+            pid_file: "/tmp/caffeine.pid".into(),
+            log_file: "/home/a/.local/share/caffeine/caffeine.log".into(),
+            index: "index".into(),
+            ..blank()
+        };
+        assert_eq!(served(&[], None), expected);
+    }
+
+    #[test]
+    fn every_limit_is_an_option_of_its_name() {
+        let limits = format!("{:?}", Limits::default());
+        let words = limits
+            .split([' ', ':'])
+            .filter(|word| word.contains('_') || *word == "linger");
+        let names: Vec<String> = words.map(|word| word.replace('_', "-")).collect();
+        assert_eq!(names.len(), 20, "{limits}");
+        for name in names {
+            assert!(options::find(name.as_bytes()).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_option_reaches_a_setting_of_its_own() {
+        let mut seen = vec![served(&[], None)];
+        for row in options::all().filter(|row| row.standing().in_file) {
+            let value = sample(row);
+            let word = if row.kind.takes_value() {
+                format!("--{}={value}", row.name)
+            } else {
+                format!("--{}", row.name)
+            };
+            let line = match row.kind {
+                Kind::Env(_) => format!("env {}", value.replace('=', " = ")),
+                _ => format!("{} = {value}", row.name),
+            };
+            let mut from_file = served(&[], Some(&line));
+            assert_eq!(from_file.config.take(), Some("c.conf".into()));
+            let from_line = served(&[&word], None);
+            assert_eq!(from_file, from_line, "{}", row.name);
+            assert!(
+                !seen.contains(&from_line),
+                "{} sets what another option sets, or nothing",
+                row.name
+            );
+            seen.push(from_line);
+        }
+        assert!(seen.len() > 30);
+    }
+
+    /// A value that is nobody's default.
+    fn sample(row: &Row) -> &'static str {
+        match row.kind {
+            Kind::Flag(_) => "yes",
+            Kind::Count(..) => "77",
+            Kind::Size(..) => "99K",
+            Kind::Time(..) => "1234ms",
+            Kind::Choice(words, _) => words.last().copied().unwrap_or(""),
+            Kind::Address(_) => "127.0.0.1",
+            Kind::Env(_) => "A=b",
+            _ => "sample",
+        }
+    }
+
+    #[test]
+    fn the_command_line_overrides_the_file() {
+        let file = "port = 1\nbind = ::1\nbind = ::2\nenv A = 1\nenv B = 1\ndaemon = yes";
+        let settings = served(&["--port=2", "--bind=unix:s", "--env=A=2"], Some(file));
+        assert_eq!((settings.port, settings.daemon), (2, true));
+        assert_eq!(settings.bind, [Bind::Unix("s".into())]);
+        assert_eq!(
+            settings.env,
+            [("B".into(), "1".into()), ("A".into(), "2".into())]
+        );
+    }
+
+    #[test]
+    fn without_a_home_the_error_names_the_option_that_helps() {
+        let log = "--log-file: no home folder is known (HOME is not set); give --log-file=FILE";
+        let path = "--path: no home folder is known (HOME is not set); give --path=DIR";
+        let rows: [(&[&str], Option<&str>, &str); 4] = [
+            (&[], None, log),
+            (&["--path=/a"], None, log),
+            (&["--log-file=/l"], None, path),
+            (&["--log"], None, log),
+        ];
+        for (words, file, expected) in rows {
+            assert_eq!(
+                command(words, file, None).err().as_deref(),
+                Some(expected),
+                "{words:?}"
+            );
+        }
+        assert_eq!(
+            command(&["--log", "--log-file=/l"], None, None),
+            Ok(Command::PrintLog("/l".into()))
+        );
+        assert!(command(&["--path=/a"], Some("log-file = /l"), None).is_ok());
+    }
+
+    #[test]
+    fn commands_need_neither_home_nor_file() {
+        let rows: [(&[&str], Command); 6] = [
+            (&["--help"], Command::Help),
+            (&["-dh"], Command::Help),
+            (&["-V"], Command::Version),
+            (&["--print-man"], Command::Man),
+            (
+                &["--print-completions", "zsh"],
+                Command::Completions(Shell::Zsh),
+            ),
+            (
+                &["--print-completions=BASH"],
+                Command::Completions(Shell::Bash),
+            ),
+        ];
+        for (words, expected) in rows {
+            assert_eq!(command(words, None, None), Ok(expected), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_log_to_print_is_the_one_that_would_be_written() {
+        let rows: [(&[&str], Option<&str>, &str); 3] = [
+            (
+                &["--log"],
+                None,
+                "/home/a/.local/share/caffeine/caffeine.log",
+            ),
+            (&["--log"], Some("log-file = ~/l"), "/home/a/l"),
+            (&["--log", "--log-file=/m"], Some("log-file = ~/l"), "/m"),
+        ];
+        for (words, file, path) in rows {
+            let expected = Ok(Command::PrintLog(path.into()));
+            assert_eq!(command(words, file, Some("/home/a")), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_pool_never_has_less_room_than_workers() {
+        let rows: [(&[&str], Option<&str>, Option<usize>); 5] = [
+            (&["--workers=512"], None, None),
+            (&["--workers=513"], None, Some(4096)),
+            (&["--workers=8", "--max-workers=8"], None, Some(8)),
+            (&["--workers=2"], Some("max-workers = 3"), Some(3)),
+            (&["--max-workers=9"], Some("workers = 9"), Some(9)),
+        ];
+        for (words, file, expected) in rows {
+            assert_eq!(
+                served(words, file).limits.max_workers,
+                expected,
+                "{words:?}"
+            );
+        }
+        let told = command(&["--workers=9"], Some("max-workers = 8"), Some("/"));
+        let expected = "--workers: 9 is more than max-workers, which is 8; raise --max-workers or lower --workers";
+        assert_eq!(told.err().as_deref(), Some(expected));
+    }
+}

@@ -1,0 +1,458 @@
+//! What values an option takes, and into which setting they go.
+//!
+//! A row of the table says both at once, so a number can never land in a field of another type.
+//! Knows nothing of names, words or lines.
+
+use super::error::Reason;
+use super::value::{self, Fault};
+use crate::settings::{Bind, HandlerSettings, Settings};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Bytes of a Unix socket's path, without the final NUL (`sun_path`, unix(7)).
+pub const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// Bytes of any other path (`PATH_MAX` less its NUL).
+pub const MAX_PATH: usize = 4095;
+
+/// Bytes of a file name (`NAME_MAX`).
+const MAX_NAME: usize = 255;
+
+/// A command: an option that does something other than serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `--help`.
+    Help,
+    /// `--version`.
+    Version,
+    /// `--log`.
+    Log,
+    /// `--print-man`.
+    Man,
+}
+
+/// Where a value of type `V` goes. A place without a setter is one where the option cannot stand.
+#[derive(Debug)]
+pub struct To<V> {
+    /// Into the settings of the server: command line and top of the file.
+    pub server: Option<fn(&mut Settings, V)>,
+    /// Into those of one handler: a `[handler]` section.
+    pub handler: Option<fn(&mut HandlerSettings, V)>,
+}
+
+// By hand: a derive would ask for `V: Copy`, though there are only pointers to functions.
+impl<V> Clone for To<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for To<V> {}
+
+/// Of the server only.
+pub(super) const fn server<V>(set: fn(&mut Settings, V)) -> To<V> {
+    To {
+        server: Some(set),
+        handler: None,
+    }
+}
+
+/// Of one handler only.
+pub(super) const fn handler<V>(set: fn(&mut HandlerSettings, V)) -> To<V> {
+    To {
+        server: None,
+        handler: Some(set),
+    }
+}
+
+/// Of the server, and of a handler that has its own.
+pub(super) const fn both<V>(set: fn(&mut Settings, V), own: fn(&mut HandlerSettings, V)) -> To<V> {
+    To {
+        server: Some(set),
+        handler: Some(own),
+    }
+}
+
+/// What an option takes. Ranges include both ends.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Nothing; a command.
+    Command(Verb),
+    /// A shell's name; the command that prints its completions.
+    Shell,
+    /// The configuration file.
+    Config,
+    /// Nothing on the command line, yes or no in the file.
+    Flag(To<bool>),
+    /// A whole number.
+    Count(u64, u64, To<u64>),
+    /// Bytes.
+    Size(u64, u64, To<u64>),
+    /// A time; the range is in milliseconds.
+    Time(u64, u64, To<Duration>),
+    /// One of some words, of either case; by its index.
+    Choice(&'static [&'static str], To<usize>),
+    /// A path of at most so many bytes.
+    Path(usize, To<PathBuf>),
+    /// A file name.
+    Name(To<OsString>),
+    /// An address to listen on.
+    Address(To<Bind>),
+    /// A variable of the handlers' environment.
+    Env(To<(OsString, OsString)>),
+}
+
+/// The shells of `Kind::Shell`, in the order of `Shell`.
+pub const SHELLS: &[&str] = &["bash", "zsh", "fish"];
+
+const YES_NO: &[&str] = &["yes", "no"];
+
+/// What a value is stored into.
+#[derive(Debug)]
+pub enum Target<'a> {
+    /// Nothing: as a server's value it is only checked.
+    Check,
+    /// The server.
+    Server(&'a mut Settings),
+    /// One handler.
+    Handler(&'a mut HandlerSettings),
+}
+
+/// Where an option may stand, from which setters it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// On the command line.
+    pub on_line: bool,
+    /// At the top of the configuration file.
+    pub in_file: bool,
+    /// In a `[handler]` section.
+    pub in_handler: bool,
+}
+
+impl<V> To<V> {
+    const fn standing(&self) -> Standing {
+        let in_file = self.server.is_some();
+        Standing {
+            on_line: in_file,
+            in_file,
+            in_handler: self.handler.is_some(),
+        }
+    }
+
+    fn put(&self, target: &mut Target<'_>, value: V) -> Result<(), Reason> {
+        match (target, self.server, self.handler) {
+            (Target::Check, Some(_), _) => {}
+            (Target::Server(settings), Some(set), _) => set(settings, value),
+            (Target::Handler(settings), _, Some(set)) => set(settings, value),
+            _ => return Err(Reason::NotHere(self.standing().words())),
+        }
+        Ok(())
+    }
+}
+
+impl Standing {
+    const LINE_ONLY: Self = Self {
+        on_line: true,
+        in_file: false,
+        in_handler: false,
+    };
+
+    /// Where the option may stand, in words.
+    pub const fn words(self) -> &'static str {
+        match (self.in_file, self.in_handler) {
+            (true, true) => "at the top of the file, in a [handler] section or on the command line",
+            (true, false) => "at the top of the file or on the command line",
+            (false, true) => "in a [handler] section of the configuration file",
+            (false, false) => "on the command line",
+        }
+    }
+}
+
+impl Kind {
+    /// Where an option of this kind may stand.
+    pub const fn standing(&self) -> Standing {
+        match self {
+            Self::Command(_) | Self::Shell | Self::Config => Standing::LINE_ONLY,
+            Self::Flag(to) => to.standing(),
+            Self::Count(_, _, to) | Self::Size(_, _, to) => to.standing(),
+            Self::Time(_, _, to) => to.standing(),
+            Self::Choice(_, to) => to.standing(),
+            Self::Path(_, to) => to.standing(),
+            Self::Name(to) => to.standing(),
+            Self::Address(to) => to.standing(),
+            Self::Env(to) => to.standing(),
+        }
+    }
+
+    /// Whether a value follows the option on the command line.
+    pub const fn takes_value(&self) -> bool {
+        !matches!(self, Self::Command(_) | Self::Flag(_))
+    }
+
+    /// The value that an option without one has on the command line.
+    pub(super) const fn alone(&self) -> &'static [u8] {
+        if matches!(self, Self::Flag(_)) {
+            b"yes"
+        } else {
+            b""
+        }
+    }
+
+    /// Whether the value is a path, in which the file may write `~/`.
+    pub const fn is_path(&self) -> bool {
+        matches!(self, Self::Path(..) | Self::Config)
+    }
+
+    /// The words that it takes, if they can be counted.
+    pub const fn words(&self) -> &'static [&'static str] {
+        match self {
+            Self::Choice(words, _) => words,
+            Self::Shell => SHELLS,
+            Self::Flag(_) => YES_NO,
+            _ => &[],
+        }
+    }
+
+    /// What the value has to be, with its article and range.
+    pub fn wanted(&self) -> String {
+        let from_to =
+            |what: &str, min: String, max: String| [what, " from ", &min, " to ", &max].concat();
+        match self {
+            Self::Command(_) => "nothing".into(),
+            Self::Count(min, max, _) => from_to("a whole number", min.to_string(), max.to_string()),
+            Self::Size(min, max, _) => {
+                let range = from_to("a size", value::size_text(*min), value::size_text(*max));
+                range + " (bytes, or a number with K, M or G)"
+            }
+            Self::Time(min, max, _) => {
+                let range = from_to("a time", value::time_text(*min), value::time_text(*max));
+                range + " (seconds, or a number with ms, s or m)"
+            }
+            Self::Flag(_) | Self::Choice(..) | Self::Shell => {
+                "one of ".to_string() + &self.words().join(", ")
+            }
+            Self::Path(most, _) => ["a path of at most ", &most.to_string(), " bytes"].concat(),
+            Self::Config => ["a path of at most ", &MAX_PATH.to_string(), " bytes"].concat(),
+            Self::Name(_) => "a file name without '/' or a leading '.'".into(),
+            Self::Address(_) => {
+                "an address: 192.0.2.1, 192.0.2.1:80, ::1, [::1]:80 or unix:PATH (not too long)"
+                    .into()
+            }
+            Self::Env(_) => "NAME=VALUE with a NAME of letters, digits and '_'".into(),
+        }
+    }
+
+    /// Checks `value` and stores it. Commands have nothing to store: their value is only checked.
+    ///
+    /// # Errors
+    /// The value is not one of this kind, or the option cannot stand in this target.
+    pub fn store(&self, value: &OsStr, target: &mut Target<'_>) -> Result<(), Reason> {
+        let text = value.as_bytes();
+        match self {
+            Self::Command(_) => Ok(()),
+            Self::Shell => self.word(text).map(drop),
+            Self::Config => self.path(text, MAX_PATH).map(drop),
+            Self::Flag(to) => to.put(target, self.word(text)? == 0),
+            Self::Count(min, max, to) => to.put(
+                target,
+                self.ranged(text, value::number(text), (*min, *max))?,
+            ),
+            Self::Size(min, max, to) => {
+                to.put(target, self.ranged(text, value::size(text), (*min, *max))?)
+            }
+            Self::Time(min, max, to) => {
+                let ms = self.ranged(text, value::time_ms(text), (*min, *max))?;
+                to.put(target, Duration::from_millis(ms))
+            }
+            Self::Choice(_, to) => to.put(target, self.word(text)?),
+            Self::Path(most, to) => to.put(target, self.path(text, *most)?),
+            Self::Name(to) => to.put(target, self.name(text)?),
+            Self::Address(to) => {
+                let bind = value::address(text, MAX_SOCKET_PATH);
+                to.put(target, bind.ok_or_else(|| self.not_a(text))?)
+            }
+            Self::Env(to) => to.put(target, self.variable(text)?),
+        }
+    }
+
+    fn not_a(&self, value: &[u8]) -> Reason {
+        Reason::NotA {
+            value: value.to_vec(),
+            wanted: self.wanted(),
+        }
+    }
+
+    fn ranged(
+        &self,
+        text: &[u8],
+        number: Result<u64, Fault>,
+        range: (u64, u64),
+    ) -> Result<u64, Reason> {
+        match number {
+            Ok(number) if (range.0..=range.1).contains(&number) => Ok(number),
+            Err(Fault::Malformed) => Err(self.not_a(text)),
+            Ok(_) | Err(Fault::Overflow) => Err(Reason::OutOfRange {
+                value: text.to_vec(),
+                wanted: self.wanted(),
+            }),
+        }
+    }
+
+    fn word(&self, text: &[u8]) -> Result<usize, Reason> {
+        let same = |word: &&str| word.as_bytes().eq_ignore_ascii_case(text);
+        self.words()
+            .iter()
+            .position(same)
+            .ok_or_else(|| self.not_a(text))
+    }
+
+    fn path(&self, text: &[u8], most: usize) -> Result<PathBuf, Reason> {
+        if text.is_empty() || text.len() > most || text.contains(&0) {
+            return Err(self.not_a(text));
+        }
+        Ok(PathBuf::from(OsStr::from_bytes(text)))
+    }
+
+    fn name(&self, text: &[u8]) -> Result<OsString, Reason> {
+        let bad = text.is_empty() || text.len() > MAX_NAME || text.starts_with(b".");
+        if bad || text.contains(&b'/') || text.contains(&0) {
+            return Err(self.not_a(text));
+        }
+        Ok(OsString::from_vec(text.to_vec()))
+    }
+
+    fn variable(&self, text: &[u8]) -> Result<(OsString, OsString), Reason> {
+        let (name, value) = split_variable(text);
+        let letters = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let digit_first = name.first().is_none_or(u8::is_ascii_digit);
+        match value {
+            Some(value) if !digit_first && name.iter().all(letters) => Ok((
+                OsString::from_vec(name.to_vec()),
+                OsString::from_vec(value.to_vec()),
+            )),
+            _ => Err(self.not_a(text)),
+        }
+    }
+}
+
+/// `NAME=VALUE` at its first `=`.
+pub(super) fn split_variable(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut parts = text.splitn(2, |byte| *byte == b'=');
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: Kind, value: &str) -> Result<(), Reason> {
+        kind.store(OsStr::new(value), &mut Target::Check)
+    }
+
+    fn put<V>(_: &mut Settings, _: V) {}
+
+    #[test]
+    fn both_ends_of_a_range_are_inside_it() {
+        let kinds = [
+            (Kind::Count(1, 9, server(put)), ["1", "9"], ["0", "10"]),
+            (
+                Kind::Size(256, 1024, server(put)),
+                ["256", "1k"],
+                ["255", "1025"],
+            ),
+            (
+                Kind::Time(1, 60_000, server(put)),
+                ["1ms", "1m"],
+                ["0", "61"],
+            ),
+        ];
+        for (kind, inside, outside) in kinds {
+            for value in inside {
+                assert_eq!(check(kind, value), Ok(()), "{value}");
+            }
+            for value in outside {
+                let told = check(kind, value);
+                assert!(
+                    matches!(told, Err(Reason::OutOfRange { .. })),
+                    "{value}: {told:?}"
+                );
+            }
+            for value in ["", "x", "-1", "1.0"] {
+                let told = check(kind, value);
+                assert!(
+                    matches!(told, Err(Reason::NotA { .. })),
+                    "{value}: {told:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_overflow_is_out_of_range_and_not_malformed() {
+        let told = check(
+            Kind::Count(0, u64::MAX, server(put)),
+            "18446744073709551616",
+        );
+        assert!(matches!(told, Err(Reason::OutOfRange { .. })), "{told:?}");
+    }
+
+    #[test]
+    fn a_file_name_is_one_visible_component() {
+        let kind = Kind::Name(server(put));
+        for value in ["index", "index.cgi", "a b", "~", "\u{e4}"] {
+            assert_eq!(check(kind, value), Ok(()), "{value}");
+        }
+        for value in ["", ".", "..", ".index", "a/b", "/", "a\0"] {
+            assert!(check(kind, value).is_err(), "{value}");
+        }
+        assert!(check(kind, &"a".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn a_variable_has_a_portable_name_and_any_value() {
+        let kind = Kind::Env(server(put));
+        for value in ["A=", "A=b", "_=1", "a1=x=y z"] {
+            assert_eq!(check(kind, value), Ok(()), "{value}");
+        }
+        for value in ["", "A", "=", "=b", "1=b", "A-B=c", "A B=c", "\u{e4}=1"] {
+            assert!(check(kind, value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_neither_empty_nor_longer_than_the_kernel_takes() {
+        let kind = Kind::Path(5, server(put));
+        assert_eq!(check(kind, "/abcd"), Ok(()));
+        for value in ["", "/abcde", "a\0b"] {
+            assert!(check(kind, value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_option_cannot_stand_where_it_has_no_setter() {
+        let own = Kind::Flag(handler(|_, _| {}));
+        assert_eq!(
+            check(own, "yes"),
+            Err(Reason::NotHere(
+                "in a [handler] section of the configuration file"
+            ))
+        );
+        let mut settings = HandlerSettings::new(b"/a");
+        let told =
+            Kind::Flag(server(put)).store(OsStr::new("yes"), &mut Target::Handler(&mut settings));
+        assert!(matches!(told, Err(Reason::NotHere(_))), "{told:?}");
+    }
+
+    #[test]
+    fn words_are_taken_in_either_case() {
+        let kind = Kind::Choice(&["probe", "serve"], server(put));
+        for value in ["probe", "PROBE", "Serve"] {
+            assert_eq!(check(kind, value), Ok(()), "{value}");
+        }
+        for value in ["", "prob", "probes", "0"] {
+            assert!(check(kind, value).is_err(), "{value}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Rows of the table: limits and timeouts, under the names of `limits.rs`.
+
+use super::super::kind::{Kind, To, both, server};
+use super::{BASE, Default, Row};
+use std::time::Duration;
+
+const K: u64 = 1 << 10;
+const M: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// A week: streams may last for days, and in milliseconds it still fits the i32 of poll(2).
+const WEEK_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Ceiling of the elastic pool: `max-workers` is never more.
+pub const MAX_WORKERS: usize = 4096;
+
+/// A number that its range keeps far below `usize::MAX`.
+pub(super) fn fits(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// How long something of the client's or the handler's may take: at least a millisecond.
+const fn timeout(to: To<Duration>) -> Kind {
+    Kind::Time(1, WEEK_MS, to)
+}
+
+/// How long the server is patient at an end: 0 is not at all.
+const fn grace(to: To<Duration>) -> Kind {
+    Kind::Time(0, WEEK_MS, to)
+}
+
+/// Limits and timeouts.
+pub(super) const LIMITS: &[Row] = &[
+    Row {
+        name: "max-head",
+        value: "SIZE",
+        kind: Kind::Size(256, M, server(|to, n| to.limits.max_head = fits(n))),
+        default: Default::Is("16K"),
+        help: "request line and fields together",
+        long: "More is answered with 431.",
+        ..BASE
+    },
+    Row {
+        name: "max-fields",
+        value: "NUMBER",
+        kind: Kind::Count(1, 1000, server(|to, n| to.limits.max_fields = fits(n))),
+        default: Default::Is("100"),
+        help: "fields of one request",
+        long: "More are answered with 431.",
+        ..BASE
+    },
+    Row {
+        name: "max-target",
+        value: "SIZE",
+        kind: Kind::Size(64, M, server(|to, n| to.limits.max_target = fits(n))),
+        default: Default::Is("8K"),
+        help: "target of a request",
+        long: "A longer one is answered with 414.",
+        ..BASE
+    },
+    Row {
+        name: "max-body",
+        value: "SIZE",
+        kind: Kind::Size(
+            0,
+            TIB,
+            both(
+                |to, n| to.limits.max_body = n,
+                |to, n| to.max_body = Some(n),
+            ),
+        ),
+        default: Default::Is("16M"),
+        help: "body of a request",
+        long: "A larger one is answered with 413.",
+        ..BASE
+    },
+    Row {
+        name: "max-spool",
+        value: "SIZE",
+        kind: Kind::Size(64 * K, TIB, server(|to, n| to.limits.max_spool = n)),
+        default: Default::Is("64M"),
+        help: "what is kept for one slow client",
+        long: "When so much of a response waits for its client, the handler waits too.",
+        ..BASE
+    },
+    Row {
+        name: "max-spool-total",
+        value: "SIZE",
+        kind: Kind::Size(
+            64 * K,
+            TIB,
+            server(|to, n| to.limits.max_spool_total = Some(n)),
+        ),
+        default: Default::Computed("256M, or a quarter of what is free"),
+        help: "what is kept for all clients together",
+        long: "A request that does not fit any more is answered with 507.",
+        ..BASE
+    },
+    Row {
+        name: "max-queue",
+        value: "NUMBER",
+        kind: Kind::Count(0, 1_000_000, server(|to, n| to.limits.max_queue = fits(n))),
+        default: Default::Is("1024"),
+        help: "clients that wait for a worker",
+        long: "One more is answered with 503.",
+        ..BASE
+    },
+    Row {
+        name: "max-workers",
+        value: "NUMBER",
+        kind: Kind::Count(
+            1,
+            MAX_WORKERS as u64,
+            server(|to, n| to.limits.max_workers = Some(fits(n))),
+        ),
+        default: Default::Computed("8 x --workers"),
+        help: "workers while clients wait",
+        long: "It may not be less than --workers.",
+        ..BASE
+    },
+    Row {
+        name: "max-concurrent",
+        value: "NUMBER",
+        kind: Kind::Count(
+            1,
+            MAX_WORKERS as u64,
+            both(
+                |to, n| to.limits.max_concurrent = Some(fits(n)),
+                |to, n| to.max_concurrent = Some(fits(n)),
+            ),
+        ),
+        default: Default::Computed("3/4 of --max-workers"),
+        help: "requests of one handler at a time",
+        long: "It keeps one slow handler from taking every worker.",
+        ..BASE
+    },
+    Row {
+        name: "max-connections",
+        value: "NUMBER",
+        kind: Kind::Count(
+            1,
+            1_000_000,
+            server(|to, n| to.limits.max_connections = Some(fits(n))),
+        ),
+        default: Default::Computed("half the descriptors, at most 100000"),
+        help: "open connections",
+        long: "When all are taken, the longest idle one makes room.",
+        ..BASE
+    },
+    Row {
+        name: "max-connections-per-address",
+        value: "NUMBER",
+        kind: Kind::Count(
+            1,
+            1_000_000,
+            server(|to, n| to.limits.max_connections_per_address = Some(fits(n))),
+        ),
+        default: Default::Computed("1/4 of --max-connections"),
+        help: "open connections of one client address",
+        long: "Loopback addresses are exempt.",
+        ..BASE
+    },
+    Row {
+        name: "head-timeout",
+        value: "TIME",
+        kind: timeout(server(|to, time| to.limits.head_timeout = time)),
+        default: Default::Is("10s"),
+        help: "for a client to send a whole head",
+        long: "After it comes 408. Only the slowness of the client counts.",
+        ..BASE
+    },
+    Row {
+        name: "progress-timeout",
+        value: "TIME",
+        kind: timeout(server(|to, time| to.limits.progress_timeout = time)),
+        default: Default::Is("30s"),
+        help: "body or response without progress",
+        ..BASE
+    },
+    Row {
+        name: "handler-timeout",
+        value: "TIME",
+        kind: timeout(both(
+            |to, time| to.limits.handler_timeout = time,
+            |to, time| to.handler_timeout = Some(time),
+        )),
+        default: Default::Is("60s"),
+        help: "for a handler to end",
+        long: "After it the handler and all that it started are ended, \
+               and the client gets 504 if nothing was sent yet.",
+        ..BASE
+    },
+    Row {
+        name: "keep-alive-timeout",
+        value: "TIME",
+        kind: timeout(server(|to, time| to.limits.keep_alive_timeout = time)),
+        default: Default::Is("15s"),
+        help: "idle connection between two requests",
+        ..BASE
+    },
+    Row {
+        name: "queue-timeout",
+        value: "TIME",
+        kind: timeout(server(|to, time| to.limits.queue_timeout = time)),
+        default: Default::Is("10s"),
+        help: "wait for a worker",
+        long: "After it comes 503 with Retry-After.",
+        ..BASE
+    },
+    Row {
+        name: "kill-grace",
+        value: "TIME",
+        kind: grace(server(|to, time| to.limits.kill_grace = time)),
+        default: Default::Is("2s"),
+        help: "between SIGTERM and SIGKILL to a handler",
+        ..BASE
+    },
+    Row {
+        name: "shutdown-grace",
+        value: "TIME",
+        kind: grace(server(|to, time| to.limits.shutdown_grace = time)),
+        default: Default::Is("30s"),
+        help: "for requests in flight when the server stops",
+        ..BASE
+    },
+    Row {
+        name: "after-exit",
+        value: "TIME",
+        kind: grace(server(|to, time| to.limits.after_exit = time)),
+        default: Default::Is("200ms"),
+        help: "silence after the exit that ends a response",
+        long: "It matters only if something that the handler started still holds its output.",
+        ..BASE
+    },
+    Row {
+        name: "linger",
+        value: "TIME",
+        kind: grace(server(|to, time| to.limits.linger = time)),
+        default: Default::Is("5s"),
+        help: "for a refused client to stop sending",
+        long: "What it sends meanwhile is thrown away, so that it sees the answer.",
+        ..BASE
+    },
+];

@@ -1,0 +1,283 @@
+//! Numbers, sizes, times and addresses: from text and back.
+//!
+//! Knows no option and no range. Refuses decimals, signs, blanks and anything that overflows.
+
+use crate::settings::Bind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+/// Why text is no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is something else.
+    Malformed,
+    /// It is one, but more than fits.
+    Overflow,
+}
+
+/// Suffixes of a size with their factor, largest first.
+const SIZES: [(&str, u64); 3] = [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
+
+/// Suffixes of a time with their milliseconds; `ms` first, as it also ends in `s`.
+const TIMES: [(&str, u64); 3] = [("ms", 1), ("s", 1000), ("m", 60_000)];
+
+/// A whole number of decimal digits.
+pub(super) fn number(text: &[u8]) -> Result<u64, Fault> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return Err(Fault::Malformed);
+    }
+    text.iter()
+        .try_fold(0_u64, |sum, byte| {
+            sum.checked_mul(10)?.checked_add(u64::from(byte - b'0'))
+        })
+        .ok_or(Fault::Overflow)
+}
+
+fn scaled(digits: &[u8], factor: u64) -> Result<u64, Fault> {
+    number(digits)?.checked_mul(factor).ok_or(Fault::Overflow)
+}
+
+/// Bytes: a number, or one with K, M or G (powers of 1024, either case).
+pub(super) fn size(text: &[u8]) -> Result<u64, Fault> {
+    let (digits, factor) = match text {
+        [digits @ .., b'k' | b'K'] => (digits, 1 << 10),
+        [digits @ .., b'm' | b'M'] => (digits, 1 << 20),
+        [digits @ .., b'g' | b'G'] => (digits, 1 << 30),
+        _ => (text, 1),
+    };
+    scaled(digits, factor)
+}
+
+/// Milliseconds of a time: a number of seconds, or one with ms, s or m.
+pub(super) fn time_ms(text: &[u8]) -> Result<u64, Fault> {
+    for (suffix, factor) in TIMES {
+        if let Some(digits) = text.strip_suffix(suffix.as_bytes()) {
+            return scaled(digits, factor);
+        }
+    }
+    scaled(text, 1000)
+}
+
+/// A size in its largest whole unit.
+pub(super) fn size_text(bytes: u64) -> String {
+    match SIZES
+        .iter()
+        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
+    {
+        Some((suffix, factor)) => (bytes / factor).to_string() + suffix,
+        None => bytes.to_string(),
+    }
+}
+
+/// A time in its largest whole unit.
+pub(super) fn time_text(ms: u64) -> String {
+    match TIMES
+        .iter()
+        .rev()
+        .find(|(_, factor)| ms >= *factor && ms.is_multiple_of(*factor))
+    {
+        Some((suffix, factor)) => (ms / factor).to_string() + suffix,
+        None => ms.to_string(),
+    }
+}
+
+/// An address to listen on: `v4`, `v4:port`, `v6`, `[v6]`, `[v6]:port`, `unix:path`.
+///
+/// A `v6:port` without brackets does not exist: its last group could be either.
+pub(super) fn address(text: &[u8], longest_unix: usize) -> Option<Bind> {
+    use std::os::unix::ffi::OsStrExt;
+    if let Some(path) = text.strip_prefix(b"unix:") {
+        let fits = !path.is_empty() && path.len() <= longest_unix;
+        let path = || PathBuf::from(std::ffi::OsStr::from_bytes(path));
+        return fits.then(|| Bind::Unix(path()));
+    }
+    let text = std::str::from_utf8(text).ok()?;
+    if let Some(rest) = text.strip_prefix('[') {
+        let (addr, after) = rest.split_once(']')?;
+        let addr = IpAddr::V6(addr.parse::<Ipv6Addr>().ok()?);
+        return with_port(addr, after);
+    }
+    if let Ok(addr) = text.parse::<Ipv6Addr>() {
+        return with_port(IpAddr::V6(addr), "");
+    }
+    let end = text.find(':').unwrap_or(text.len());
+    let (addr, after) = text.split_at_checked(end)?;
+    with_port(IpAddr::V4(addr.parse::<Ipv4Addr>().ok()?), after)
+}
+
+fn with_port(addr: IpAddr, after: &str) -> Option<Bind> {
+    if after.is_empty() {
+        return Some(Bind::Tcp { addr, port: None });
+    }
+    let port = number(after.strip_prefix(':')?.as_bytes()).ok()?;
+    let port = Some(u16::try_from(port).ok()?);
+    Some(Bind::Tcp { addr, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_take_binary_suffixes_of_either_case() {
+        let rows = [
+            ("0", 0),
+            ("1000", 1000),
+            ("1k", 1024),
+            ("1K", 1024),
+            ("16m", 16 << 20),
+            ("2G", 2 << 30),
+            ("0G", 0),
+            ("18446744073709551615", u64::MAX),
+            ("17179869183G", 17_179_869_183 << 30),
+        ];
+        for (text, bytes) in rows {
+            assert_eq!(size(text.as_bytes()), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_seconds_unless_they_say_otherwise() {
+        let rows = [
+            ("0", 0),
+            ("10", 10_000),
+            ("10s", 10_000),
+            ("10ms", 10),
+            ("2m", 120_000),
+            ("18446744073709551615ms", u64::MAX),
+        ];
+        for (text, ms) in rows {
+            assert_eq!(time_ms(text.as_bytes()), Ok(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_whole_number_is_malformed() {
+        for text in [
+            "", "K", "ms", "s", "m", "x", "1.5", "-1", "+1", " 1", "1 ", "0x10", "1h", "1KK",
+            "1KB", "1 K", "1S", "\u{661}",
+        ] {
+            assert_eq!(
+                size(text.as_bytes()).err(),
+                Some(Fault::Malformed),
+                "{text}"
+            );
+            assert_eq!(number(text.as_bytes()), Err(Fault::Malformed), "{text}");
+        }
+        for text in [
+            "", "s", "ms", "m", "1.5s", "-1s", "1M", "1S", "1h", "1K", "1 s", "1mss",
+        ] {
+            assert_eq!(time_ms(text.as_bytes()), Err(Fault::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_overflows_instead_of_wrapping() {
+        for text in [
+            "18446744073709551616",
+            "99999999999999999999999",
+            "17179869184G",
+            "18014398509481984K",
+        ] {
+            assert_eq!(size(text.as_bytes()), Err(Fault::Overflow), "{text}");
+        }
+        for text in [
+            "18446744073709551616ms",
+            "18446744073709552",
+            "18446744073709552s",
+            "307445734561826m",
+        ] {
+            assert_eq!(time_ms(text.as_bytes()), Err(Fault::Overflow), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_and_value_are_each_other_s_inverse() {
+        for bytes in [
+            0,
+            1,
+            256,
+            1023,
+            1024,
+            1025,
+            16 << 10,
+            1 << 20,
+            3 << 30,
+            u64::MAX,
+        ] {
+            assert_eq!(size(size_text(bytes).as_bytes()), Ok(bytes));
+        }
+        for ms in [0, 1, 200, 999, 1000, 1001, 60_000, 61_000, u64::MAX] {
+            let text = time_text(ms);
+            let expected = if ms == 0 { "0" } else { &text };
+            assert_eq!(
+                (time_ms(text.as_bytes()), text.as_str()),
+                (Ok(ms), expected)
+            );
+        }
+        assert_eq!(
+            (size_text(16 << 10), time_text(120_000)),
+            ("16K".into(), "2m".into())
+        );
+    }
+
+    fn tcp(addr: &str, port: Option<u16>) -> Option<Bind> {
+        let addr = addr.parse().unwrap();
+        Some(Bind::Tcp { addr, port })
+    }
+
+    #[test]
+    fn addresses_of_every_form_are_understood() {
+        let rows = [
+            ("127.0.0.1", tcp("127.0.0.1", None)),
+            ("127.0.0.1:80", tcp("127.0.0.1", Some(80))),
+            ("0.0.0.0:0", tcp("0.0.0.0", Some(0))),
+            ("::", tcp("::", None)),
+            ("::1", tcp("::1", None)),
+            ("::1:80", tcp("::1:80", None)),
+            ("[::1]", tcp("::1", None)),
+            ("[::1]:65535", tcp("::1", Some(65535))),
+            ("::ffff:1.2.3.4", tcp("::ffff:1.2.3.4", None)),
+            ("unix:/run/a", Some(Bind::Unix("/run/a".into()))),
+            ("unix:a:80", Some(Bind::Unix("a:80".into()))),
+        ];
+        for (text, bind) in rows {
+            assert_eq!(address(text.as_bytes(), 10), bind, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "",
+            "x",
+            "localhost",
+            "80",
+            ":80",
+            "*",
+            "*:80",
+            "1.2.3",
+            "1.2.3.4:",
+            "1.2.3.4:x",
+            "1.2.3.4:65536",
+            "1.2.3.4:-1",
+            "1.2.3.4:80:80",
+            "[",
+            "[]",
+            "[::1",
+            "[::1]80",
+            "[::1]:",
+            "[1.2.3.4]",
+            "::1]:80",
+            "fe80::1%eth0",
+            "unix:",
+            "unix",
+            "unix:/too/long/a/path",
+            "UNIX:/a",
+            "1.2.3.4 ",
+        ] {
+            assert_eq!(address(text.as_bytes(), 10), None, "{text}");
+        }
+        assert_eq!(address(b"\xff", 10), None);
+    }
+}
