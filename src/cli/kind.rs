@@ -107,6 +107,9 @@ pub enum Kind {
 /// The shells of `Kind::Shell`, in the order of `Shell`.
 pub const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 
+const ADDRESSES: &str =
+    "an address: 192.0.2.1, 192.0.2.1:80, ::1, [::1]:80 or unix:PATH of at most ";
+
 const YES_NO: &[&str] = &["yes", "no"];
 
 /// What a value is stored into.
@@ -215,33 +218,34 @@ impl Kind {
         }
     }
 
-    /// What the value has to be, with its article and range.
+    /// What the value has to be, with its article, range and units.
     pub fn wanted(&self) -> String {
-        let from_to =
-            |what: &str, min: String, max: String| [what, " from ", &min, " to ", &max].concat();
-        match self {
-            Self::Command(_) => "nothing".into(),
-            Self::Count(min, max, _) => from_to("a whole number", min.to_string(), max.to_string()),
-            Self::Size(min, max, _) => {
-                let range = from_to("a size", value::size_text(*min), value::size_text(*max));
-                range + " (bytes, or a number with K, M or G)"
-            }
-            Self::Time(min, max, _) => {
-                let range = from_to("a time", value::time_text(*min), value::time_text(*max));
-                range + " (seconds, or a number with ms, s or m)"
-            }
+        let units = match self {
+            Self::Size(..) => " (bytes, or a number with K, M or G)",
+            Self::Time(..) => " (seconds, or a number with ms, s or m)",
+            _ => "",
+        };
+        self.range() + units
+    }
+
+    /// What the value has to be, with its article and range.
+    pub fn range(&self) -> String {
+        let most_bytes = |what: &str, most: usize| [what, &most.to_string(), " bytes"].concat();
+        let (what, text, min, max): (_, fn(u64) -> String, _, _) = match self {
+            Self::Count(min, max, _) => ("a whole number from ", |n| n.to_string(), min, max),
+            Self::Size(min, max, _) => ("a size from ", value::size_text, min, max),
+            Self::Time(min, max, _) => ("a time from ", value::time_text, min, max),
+            Self::Command(_) => return "nothing".into(),
+            Self::Path(most, _) => return most_bytes("a path of at most ", *most),
+            Self::Config => return most_bytes("a path of at most ", MAX_PATH),
+            Self::Name(_) => return "a file name without '/' or a leading '.'".into(),
+            Self::Address(_) => return most_bytes(ADDRESSES, MAX_SOCKET_PATH),
+            Self::Env(_) => return "NAME=VALUE with a NAME of letters, digits and '_'".into(),
             Self::Flag(_) | Self::Choice(..) | Self::Shell => {
-                "one of ".to_string() + &self.words().join(", ")
+                return ["one of ", &self.words().join(", ")].concat();
             }
-            Self::Path(most, _) => ["a path of at most ", &most.to_string(), " bytes"].concat(),
-            Self::Config => ["a path of at most ", &MAX_PATH.to_string(), " bytes"].concat(),
-            Self::Name(_) => "a file name without '/' or a leading '.'".into(),
-            Self::Address(_) => {
-                "an address: 192.0.2.1, 192.0.2.1:80, ::1, [::1]:80 or unix:PATH (not too long)"
-                    .into()
-            }
-            Self::Env(_) => "NAME=VALUE with a NAME of letters, digits and '_'".into(),
-        }
+        };
+        [what, &text(*min), " to ", &text(*max)].concat()
     }
 
     /// Checks `value` and stores it. Commands have nothing to store: their value is only checked.
@@ -328,7 +332,7 @@ impl Kind {
         let letters = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
         let digit_first = name.first().is_none_or(u8::is_ascii_digit);
         match value {
-            Some(value) if !digit_first && name.iter().all(letters) => Ok((
+            Some(value) if !digit_first && name.iter().all(letters) && !value.contains(&0) => Ok((
                 OsString::from_vec(name.to_vec()),
                 OsString::from_vec(value.to_vec()),
             )),
@@ -416,7 +420,9 @@ mod tests {
         for value in ["A=", "A=b", "_=1", "a1=x=y z"] {
             assert_eq!(check(kind, value), Ok(()), "{value}");
         }
-        for value in ["", "A", "=", "=b", "1=b", "A-B=c", "A B=c", "\u{e4}=1"] {
+        for value in [
+            "", "A", "=", "=b", "1=b", "A=\0", "A-B=c", "A B=c", "\u{e4}=1",
+        ] {
             assert!(check(kind, value).is_err(), "{value}");
         }
     }

@@ -9,13 +9,16 @@
 //! ```
 //!
 //! Siblings use each other in one direction only: `error`, `value`, `kind`, `options`,
-//! `suggest`, then `argv`, `config`, `combine`.
+//! `suggest`, then `argv`, `config`, `combine`, and beside them `help`, `man`, `completions`.
 
 pub mod argv;
 pub mod combine;
+pub mod completions;
 pub mod config;
 pub mod error;
+pub mod help;
 pub mod kind;
+pub mod man;
 pub mod options;
 mod suggest;
 mod value;
@@ -67,4 +70,10 @@ pub enum Command {
     Man,
     /// `--print-completions`: print `completions::text(shell)`.
     Completions(Shell),
+}
+
+/// Appends texts. Not inlined: the three texts that are made of it are large enough.
+#[inline(never)]
+fn push(text: &mut String, pieces: &[&str]) {
+    text.extend(pieces.iter().copied());
 }

@@ -98,7 +98,19 @@ impl Row {
 
 /// Every row of every group.
 pub fn all() -> impl Iterator<Item = &'static Row> + Clone {
-    GROUPS.iter().flat_map(|group| group.rows)
+    (0..).map_while(row)
+}
+
+/// The row of this number. Not inlined, as a flattening iterator is unrolled wherever it is used.
+#[inline(never)]
+fn row(mut index: usize) -> Option<&'static Row> {
+    for group in &GROUPS {
+        match index.checked_sub(group.rows.len()) {
+            Some(rest) => index = rest,
+            None => return group.rows.get(index),
+        }
+    }
+    None
 }
 
 /// The row of a name on the command line or in the file.

@@ -87,7 +87,7 @@ pub(super) fn time_text(ms: u64) -> String {
 pub(super) fn address(text: &[u8], longest_unix: usize) -> Option<Bind> {
     use std::os::unix::ffi::OsStrExt;
     if let Some(path) = text.strip_prefix(b"unix:") {
-        let fits = !path.is_empty() && path.len() <= longest_unix;
+        let fits = (1..=longest_unix).contains(&path.len()) && !path.contains(&0);
         let path = || PathBuf::from(std::ffi::OsStr::from_bytes(path));
         return fits.then(|| Bind::Unix(path()));
     }
@@ -279,5 +279,6 @@ mod tests {
             assert_eq!(address(text.as_bytes(), 10), None, "{text}");
         }
         assert_eq!(address(b"\xff", 10), None);
+        assert_eq!(address(b"unix:a\0", 10), None);
     }
 }

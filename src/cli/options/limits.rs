@@ -36,7 +36,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "SIZE",
         kind: Kind::Size(256, M, server(|to, n| to.limits.max_head = fits(n))),
         default: Default::Is("16K"),
-        help: "request line and fields together",
+        help: "largest request line and fields together",
         long: "More is answered with 431.",
         ..BASE
     },
@@ -45,7 +45,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "NUMBER",
         kind: Kind::Count(1, 1000, server(|to, n| to.limits.max_fields = fits(n))),
         default: Default::Is("100"),
-        help: "fields of one request",
+        help: "most fields of one request",
         long: "More are answered with 431.",
         ..BASE
     },
@@ -54,7 +54,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "SIZE",
         kind: Kind::Size(64, M, server(|to, n| to.limits.max_target = fits(n))),
         default: Default::Is("8K"),
-        help: "target of a request",
+        help: "longest request target",
         long: "A longer one is answered with 414.",
         ..BASE
     },
@@ -70,7 +70,7 @@ pub(super) const LIMITS: &[Row] = &[
             ),
         ),
         default: Default::Is("16M"),
-        help: "body of a request",
+        help: "largest request body",
         long: "A larger one is answered with 413.",
         ..BASE
     },
@@ -79,7 +79,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "SIZE",
         kind: Kind::Size(64 * K, TIB, server(|to, n| to.limits.max_spool = n)),
         default: Default::Is("64M"),
-        help: "what is kept for one slow client",
+        help: "most that is kept for one slow client",
         long: "When so much of a response waits for its client, the handler waits too.",
         ..BASE
     },
@@ -92,7 +92,7 @@ pub(super) const LIMITS: &[Row] = &[
             server(|to, n| to.limits.max_spool_total = Some(n)),
         ),
         default: Default::Computed("256M, or a quarter of what is free"),
-        help: "what is kept for all clients together",
+        help: "most that is kept for all clients",
         long: "A request that does not fit any more is answered with 507.",
         ..BASE
     },
@@ -101,7 +101,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "NUMBER",
         kind: Kind::Count(0, 1_000_000, server(|to, n| to.limits.max_queue = fits(n))),
         default: Default::Is("1024"),
-        help: "clients that wait for a worker",
+        help: "most clients that wait for a worker",
         long: "One more is answered with 503.",
         ..BASE
     },
@@ -113,8 +113,8 @@ pub(super) const LIMITS: &[Row] = &[
             MAX_WORKERS as u64,
             server(|to, n| to.limits.max_workers = Some(fits(n))),
         ),
-        default: Default::Computed("8 x --workers"),
-        help: "workers while clients wait",
+        default: Default::Computed("8 x --workers, at most 4096"),
+        help: "most workers, started while clients wait",
         long: "It may not be less than --workers.",
         ..BASE
     },
@@ -130,7 +130,7 @@ pub(super) const LIMITS: &[Row] = &[
             ),
         ),
         default: Default::Computed("3/4 of --max-workers"),
-        help: "requests of one handler at a time",
+        help: "most requests of one handler at a time",
         long: "It keeps one slow handler from taking every worker.",
         ..BASE
     },
@@ -143,7 +143,7 @@ pub(super) const LIMITS: &[Row] = &[
             server(|to, n| to.limits.max_connections = Some(fits(n))),
         ),
         default: Default::Computed("half the descriptors, at most 100000"),
-        help: "open connections",
+        help: "most open connections",
         long: "When all are taken, the longest idle one makes room.",
         ..BASE
     },
@@ -156,7 +156,7 @@ pub(super) const LIMITS: &[Row] = &[
             server(|to, n| to.limits.max_connections_per_address = Some(fits(n))),
         ),
         default: Default::Computed("1/4 of --max-connections"),
-        help: "open connections of one client address",
+        help: "most open connections of one address",
         long: "Loopback addresses are exempt.",
         ..BASE
     },
@@ -165,7 +165,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "TIME",
         kind: timeout(server(|to, time| to.limits.head_timeout = time)),
         default: Default::Is("10s"),
-        help: "for a client to send a whole head",
+        help: "longest time to receive a request head",
         long: "After it comes 408. Only the slowness of the client counts.",
         ..BASE
     },
@@ -174,7 +174,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "TIME",
         kind: timeout(server(|to, time| to.limits.progress_timeout = time)),
         default: Default::Is("30s"),
-        help: "body or response without progress",
+        help: "longest time without progress of body or response",
         ..BASE
     },
     Row {
@@ -185,7 +185,7 @@ pub(super) const LIMITS: &[Row] = &[
             |to, time| to.handler_timeout = Some(time),
         )),
         default: Default::Is("60s"),
-        help: "for a handler to end",
+        help: "longest run of a handler",
         long: "After it the handler and all that it started are ended, \
                and the client gets 504 if nothing was sent yet.",
         ..BASE
@@ -195,7 +195,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "TIME",
         kind: timeout(server(|to, time| to.limits.keep_alive_timeout = time)),
         default: Default::Is("15s"),
-        help: "idle connection between two requests",
+        help: "longest idle time between two requests",
         ..BASE
     },
     Row {
@@ -203,7 +203,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "TIME",
         kind: timeout(server(|to, time| to.limits.queue_timeout = time)),
         default: Default::Is("10s"),
-        help: "wait for a worker",
+        help: "longest wait for a worker",
         long: "After it comes 503 with Retry-After.",
         ..BASE
     },
@@ -212,7 +212,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "TIME",
         kind: grace(server(|to, time| to.limits.kill_grace = time)),
         default: Default::Is("2s"),
-        help: "between SIGTERM and SIGKILL to a handler",
+        help: "time between SIGTERM and SIGKILL to a handler",
         ..BASE
     },
     Row {
@@ -220,7 +220,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "TIME",
         kind: grace(server(|to, time| to.limits.shutdown_grace = time)),
         default: Default::Is("30s"),
-        help: "for requests in flight when the server stops",
+        help: "time for requests in flight when the server stops",
         ..BASE
     },
     Row {
@@ -237,7 +237,7 @@ pub(super) const LIMITS: &[Row] = &[
         value: "TIME",
         kind: grace(server(|to, time| to.limits.linger = time)),
         default: Default::Is("5s"),
-        help: "for a refused client to stop sending",
+        help: "time for a refused client to stop sending",
         long: "What it sends meanwhile is thrown away, so that it sees the answer.",
         ..BASE
     },
