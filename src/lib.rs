@@ -24,6 +24,7 @@ pub mod cgi;
 pub mod channel;
 pub mod cli;
 pub mod http;
+pub mod instance;
 pub mod limits;
 pub mod log;
 pub mod scoreboard;
