@@ -27,6 +27,7 @@ pub mod http;
 pub mod instance;
 pub mod limits;
 pub mod log;
+pub mod parent;
 pub mod scoreboard;
 pub mod settings;
 

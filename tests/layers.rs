@@ -21,9 +21,11 @@ use std::path::{Path, PathBuf};
 /// The modules from top to bottom; those in one row do not use each other.
 const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
+    &["command"],
     &["cli"],
     &["parent"],
     &["worker"],
+    &["birth"],
     &["channel"],
     &["cgi"],
     &["http"],
