@@ -13,8 +13,10 @@ use std::time::Duration;
 /// An extra worker leaves after this long without a client.
 const IDLE_EXTRA: Duration = Duration::from_secs(10);
 
-/// The pool grows when the first in the queue has waited this long. A queue that lasts less is the
-/// beat of a busy server, which more workers than CPUs would not make faster.
+/// The pool grows when the first in the queue has waited this long, and fewer workers than are
+/// wanted get through their requests in less: the others are held by handlers that wait for
+/// something. A queue before workers that are quick is the beat of a busy server, which more
+/// processes than CPUs would only slow down.
 const GROWTH_WAIT: Duration = Duration::from_millis(50);
 
 /// Deaths in a row, without one request answered in between, before starts are paced one by one.
@@ -67,6 +69,8 @@ pub(super) struct Need {
     pub(super) living: usize,
     /// Of these, not ready for the first time yet.
     pub(super) starting: usize,
+    /// Of these, with one client for longer than `GROWTH_WAIT`.
+    pub(super) held: usize,
     /// Clients that wait for a worker.
     pub(super) queued: usize,
     /// How long the first of them has waited.
@@ -80,7 +84,8 @@ pub(super) fn workers_to_start(need: Need) -> usize {
     if missing > 0 {
         return missing;
     }
-    if need.queued == 0 || need.waited < GROWTH_WAIT {
+    let are_quick = need.living.saturating_sub(need.held) >= need.wanted;
+    if need.queued == 0 || need.waited < GROWTH_WAIT || are_quick {
         return 0;
     }
     let unserved = need.queued.saturating_sub(need.starting);
@@ -90,9 +95,14 @@ pub(super) fn workers_to_start(need: Need) -> usize {
         .min(need.most.saturating_sub(need.living))
 }
 
-/// When the first in the queue will have waited long enough for growth.
-pub(super) fn growth_due(woken: Moment) -> Moment {
-    woken.after(GROWTH_WAIT)
+/// When growth is to be thought about (again), if the first in the queue waits since `woken`.
+pub(super) fn growth_due(woken: Moment, now: Moment) -> Moment {
+    let due = woken.after(GROWTH_WAIT);
+    if due > now {
+        due
+    } else {
+        now.after(GROWTH_WAIT)
+    }
 }
 
 /// Keeps a crash loop from becoming a fork loop.
@@ -191,6 +201,14 @@ impl Pool {
     pub(super) fn living(&self) -> usize {
         let [starting, ready, busy, _] = self.tally;
         starting + ready + busy
+    }
+
+    /// Workers that have had one client for longer than `GROWTH_WAIT`.
+    pub(super) fn held(&self, now: Moment) -> usize {
+        let is_held = |worker: &Worker| {
+            matches!(worker.duty, Duty::Busy(_)) && now.since(worker.since) >= GROWTH_WAIT
+        };
+        self.workers().filter(|(_, worker)| is_held(worker)).count()
     }
 
     /// Workers that have not said their first verdict.
@@ -372,22 +390,30 @@ mod tests {
 
     #[test]
     fn missing_workers_are_started_and_a_lasting_queue_doubles_the_pool() {
-        let need = |living, starting, queued, waited| Need {
+        let need_of = |living, starting, queued, waited, held| Need {
             wanted: 4,
             most: 32,
             living,
             starting,
+            held,
             queued,
             waited: Duration::from_millis(waited),
         };
+        let need = |living, starting, queued, waited| {
+            need_of(living, starting, queued, waited, living - starting)
+        };
         for (need, expected) in [
+            (need_of(4, 0, 60, 60, 0), 0),
+            (need_of(4, 0, 60, 60, 1), 4),
+            (need_of(8, 0, 60, 60, 4), 0),
             (need(4, 0, 0, 0), 0),
             (need(1, 0, 0, 0), 3),
             (need(4, 0, 60, 10), 0),
             (need(4, 0, 60, 60), 4),
-            (need(8, 4, 60, 70), 4),
+            (need(8, 4, 60, 70), 0),
+            (need(8, 0, 60, 70), 8),
             (need(4, 0, 1, 60), 1),
-            (need(5, 1, 1, 60), 0),
+            (need(5, 2, 1, 60), 0),
             (need(30, 0, 60, 60), 2),
             (need(32, 0, 60, 60), 0),
         ] {

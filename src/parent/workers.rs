@@ -44,11 +44,14 @@ impl Parent {
 
     fn need(&self) -> Need {
         let woken = self.first_woken();
+        // Only a queue makes it worth counting.
+        let held = woken.map_or(0, |_| self.pool.held(self.now));
         Need {
             wanted: self.estate.settings.workers,
             most: self.pool.most(),
             living: self.pool.living(),
             starting: self.pool.starting(),
+            held,
             queued: self.lot.count(State::Queued),
             waited: woken.map_or(Duration::ZERO, |woken| self.now.since(woken)),
         }
@@ -69,7 +72,7 @@ impl Parent {
         let growth = self
             .first_woken()
             .filter(|_| need.living < need.most)
-            .map(growth_due);
+            .map(|woken| growth_due(woken, self.now));
         let leaving = match self.surplus() {
             Surplus::Due(at) => Some(at),
             Surplus::Leaves(_) | Surplus::None => None,
