@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! main.rs      argv in, exit code out
+//! command      argv, home folder and configuration file in, texts out
 //! cli          option table, argv, configuration file, help, man page, completions   (pure)
 //! parent       loop, pool of workers, lot of parked connections
 //! worker       one exchange: launch plan, relay, spool
@@ -25,9 +26,12 @@ pub mod birth;
 pub mod cgi;
 pub mod channel;
 pub mod cli;
+pub mod command;
 pub mod http;
+pub mod instance;
 pub mod limits;
 pub mod log;
+pub mod parent;
 pub mod route;
 pub mod scoreboard;
 pub mod settings;

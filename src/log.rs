@@ -23,6 +23,7 @@ pub struct Log {
     lost: Cell<u64>,
     line: RefCell<Vec<u8>>,
     clock: RefCell<Clock>,
+    pid: Cell<Option<process::Pid>>,
 }
 
 impl Log {
@@ -37,6 +38,7 @@ impl Log {
             lost: Cell::new(0),
             line: RefCell::new(Vec::with_capacity(LINE_BYTES)),
             clock: RefCell::new(Clock::default()),
+            pid: Cell::new(None),
         })
     }
 
@@ -47,6 +49,17 @@ impl Log {
         file.into_iter()
             .chain(self.stderr.as_ref().map(AsRawFd::as_raw_fd))
             .collect()
+    }
+
+    /// Child, right after its fork: lines bear its own pid from now on.
+    pub fn forked(&self) {
+        self.pid.set(None);
+    }
+
+    fn pid(&self) -> process::Pid {
+        let pid = self.pid.get().unwrap_or_else(process::pid);
+        self.pid.set(Some(pid));
+        pid
     }
 
     /// Opens the file again under its name, after it was moved away (SIGUSR1). The old one stays
@@ -117,7 +130,7 @@ impl Log {
             Level::Warn => b" WARN [",
             Level::Error => b" ERROR [",
         });
-        line.extend_from_slice(itoa::Buffer::new().format(process::pid().raw()).as_bytes());
+        line.extend_from_slice(itoa::Buffer::new().format(self.pid().raw()).as_bytes());
         line.extend_from_slice(b"] ");
         // The sink cuts instead of failing.
         let _ = Sink(&mut line).write_fmt(text);

@@ -1,2 +1,34 @@
-//! argv in, exit code out.
-fn main() {}
+//! argv in, exit code out: 0, 1 when the system refused, 2 for a mistake in words or file.
+
+use caffeine::cli::{self, Command};
+use caffeine::sys::{fd, signal};
+use caffeine::{command, parent, worker};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The standard library has put /dev/null in the place of closed standard descriptors.
+    fd::close_all_but(&[]);
+    let code = match (signal::reset_inherited(), command::read()) {
+        (Ok(()), Ok(command)) => act(command),
+        (Err(e), _) => failed(1, &e),
+        (_, Err(e)) => failed(2, &e),
+    };
+    ExitCode::from(code)
+}
+
+fn failed(code: u8, why: &dyn std::fmt::Display) -> u8 {
+    eprintln!("caffeine: {why}");
+    code
+}
+
+fn act(command: Command) -> u8 {
+    let printed = match command {
+        Command::Serve(settings) => return parent::serve(*settings, worker::run),
+        Command::PrintLog(path) => command::print_log(&path),
+        Command::Help => command::print(&cli::help::text()),
+        Command::Version => command::print(cli::VERSION_LINE),
+        Command::Man => command::print(&cli::man::text()),
+        Command::Completions(shell) => command::print(&cli::completions::text(shell)),
+    };
+    printed.map_or_else(|e| failed(1, &e), |()| 0)
+}

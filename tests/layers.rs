@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 /// The modules from top to bottom; those in one row do not use each other.
 const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
+    &["command"],
     &["cli"],
     &["parent"],
     &["worker"],

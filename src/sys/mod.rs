@@ -56,6 +56,14 @@ impl Error {
         }
     }
 
+    /// From a call that the standard library made (start-up only: folders and small files).
+    pub fn from_io(call: &'static str, error: &std::io::Error) -> Self {
+        Self {
+            call,
+            errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+        }
+    }
+
     /// True where trying again later is the answer: the call would have had to wait.
     pub fn is_would_block(self) -> bool {
         self.errno == Errno::AGAIN || self.errno == Errno::WOULDBLOCK

@@ -153,6 +153,59 @@ pub fn kill_group(leader: Pid, signal: i32) -> Result<()> {
     once("kill", unsafe { libc::kill(-leader.raw(), signal) }).map(drop)
 }
 
+/// getpgid(2): the group that a process belongs to.
+pub fn group_of(pid: Pid) -> Result<Pid> {
+    // SAFETY: takes one integer.
+    let group = once("getpgid", unsafe { libc::getpgid(pid.raw()) })?;
+    Pid::new(group).ok_or(Error {
+        call: "getpgid",
+        errno: Errno::SRCH,
+    })
+}
+
+/// The children of this process, orphans that a subreaper was given among them: from the
+/// `children` file, else (no CONFIG_PROC_CHILDREN) from a walk over /proc. Zombies are listed too.
+#[cfg(target_os = "linux")]
+pub fn children() -> Result<Vec<Pid>> {
+    let own = pid();
+    match std::fs::read(format!("/proc/self/task/{own}/children")) {
+        Ok(list) => Ok(list
+            .split(|byte| *byte == b' ')
+            .filter_map(pid_of)
+            .collect()),
+        Err(_) => children_by_walk(own),
+    }
+}
+
+/// Elsewhere nothing is reparented to this process, so there is nothing to find.
+#[cfg(not(target_os = "linux"))]
+pub fn children() -> Result<Vec<Pid>> {
+    Ok(Vec::new())
+}
+
+#[cfg(target_os = "linux")]
+fn children_by_walk(own: Pid) -> Result<Vec<Pid>> {
+    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io("opendir", &e))?;
+    Ok(folder
+        .filter_map(|entry| pid_of(entry.ok()?.file_name().as_encoded_bytes()))
+        .filter(|pid| parent_of(*pid) == Some(own))
+        .collect())
+}
+
+/// The fourth field of `/proc/PID/stat`; the second, the name, may hold blanks and brackets.
+#[cfg(target_os = "linux")]
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = stat.get(name_end + 2..)?.split(|byte| *byte == b' ');
+    pid_of(fields.nth(1)?)
+}
+
+#[cfg(target_os = "linux")]
+fn pid_of(digits: &[u8]) -> Option<Pid> {
+    Pid::new(std::str::from_utf8(digits).ok()?.parse().ok()?)
+}
+
 /// Whether a process with this id exists (kill(2) with signal 0; EPERM means that it does).
 pub fn is_alive(pid: Pid) -> bool {
     match kill(pid, 0) {
@@ -295,37 +348,22 @@ pub fn home_folder() -> Result<std::ffi::OsString> {
     Ok(std::ffi::OsString::from_vec(home.to_bytes().to_vec()))
 }
 
-/// The children of this process, as far as /proc shows them: the kernel's own list, else (without
-/// CONFIG_PROC_CHILDREN) every process whose parent this one is.
-pub fn children() -> Result<Vec<Pid>> {
-    let me = pid();
-    if let Ok(list) = std::fs::read_to_string(format!("/proc/self/task/{me}/children")) {
-        return Ok(list
-            .split_ascii_whitespace()
-            .filter_map(|p| Pid::new(p.parse().ok()?))
-            .collect());
-    }
-    let no_proc = Error {
-        call: "opendir",
-        errno: Errno::NOENT,
-    };
-    let entries = std::fs::read_dir("/proc").map_err(|_| no_proc)?;
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(pids
-        .filter(|&pid| parent_of(pid) == Some(me.raw()))
-        .filter_map(Pid::new)
-        .collect())
-}
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
 
-/// The parent's id stands behind the command's name, which is in brackets and may hold anything.
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?
-        .1
-        .split_ascii_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    #[test]
+    fn both_ways_to_find_children_find_the_same() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = Pid::new(i32::try_from(child.id()).unwrap()).unwrap();
+        assert_eq!(parent_of(pid), Some(super::pid()));
+        assert!(children_by_walk(super::pid()).unwrap().contains(&pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!children_by_walk(super::pid()).unwrap().contains(&pid));
+    }
 }

@@ -6,6 +6,7 @@
 //! token comes back with each event; the caller puts a generation in it, because an event may
 //! be older than the descriptor's present owner.
 
+use super::signal::PEER_CLOSED;
 use super::{Result, count};
 #[cfg(target_os = "linux")]
 use super::{fd, once};
@@ -30,6 +31,8 @@ pub struct Event {
     pub token: u64,
     /// The connection is over in both directions (RST, or a peer that is gone).
     pub is_hung_up: bool,
+    /// The peer has sent its FIN (Linux; elsewhere never said). There may be bytes before it.
+    pub is_peer_closed: bool,
 }
 
 /// Events taken from the kernel at a time.
@@ -172,6 +175,7 @@ fn wait_epoll(set: &OwnedFd, events: &mut Vec<Event>, ms: i32) -> Result<()> {
         Event {
             token,
             is_hung_up: bits & over != 0,
+            is_peer_closed: bits & libc::EPOLLRDHUP.cast_unsigned() != 0,
         }
     }));
     Ok(())
@@ -256,6 +260,7 @@ impl PollSet {
                 events.push(Event {
                     token: *token,
                     is_hung_up,
+                    is_peer_closed: entry.revents & PEER_CLOSED != 0,
                 });
                 if *once {
                     entry.fd = !entry.fd;
@@ -269,7 +274,7 @@ impl PollSet {
 
 fn poll_events(interest: Interest) -> i16 {
     match interest {
-        Interest::Read => libc::POLLIN,
+        Interest::Read => libc::POLLIN | PEER_CLOSED,
         Interest::Write => libc::POLLOUT,
     }
 }

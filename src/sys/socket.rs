@@ -266,7 +266,29 @@ pub fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
     Ok(count(value))
 }
 
-/// TCP_NODELAY: what is written leaves at once.
+/// SIOCOUTQ: bytes that were written and that the peer's kernel has not acknowledged (TCP) or the
+/// peer has not read (Unix sockets). It falls while a slow reader reads, long before the socket
+/// becomes writable.
+#[cfg(target_os = "linux")]
+pub fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
+    let mut n: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
+    once("ioctl", unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut n)
+    })?;
+    Ok(count(n))
+}
+
+/// Elsewhere there is no one way to ask.
+#[cfg(not(target_os = "linux"))]
+pub fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
+    Err(Error {
+        call: "ioctl",
+        errno: Errno::NOSYS,
+    })
+}
+
+/// TCP_NODELAY: what is written leaves at once. Accepted sockets inherit it from their listener.
 pub fn set_no_delay(socket: BorrowedFd<'_>) -> Result<()> {
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
 }

@@ -278,7 +278,8 @@ impl BodyReader {
         }
     }
 
-    fn put_away<'a>(
+    /// Puts body, head and progress where the next worker finds them.
+    pub(super) fn put_away<'a>(
         &mut self,
         job: &Reading<'_, 'a>,
         progress: Progress,

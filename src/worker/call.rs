@@ -57,7 +57,8 @@ impl<'a> Desk<'a> {
         }
         let entry = self.birth.entry();
         entry.set_handler(handler.hash());
-        if self.is_at_concurrency_limit(settings, handler) && begun.is_none() {
+        let is_resumed = begun.is_some();
+        if !is_resumed && self.is_at_concurrency_limit(settings, handler) {
             return Err(Outcome::of(Verdict::Retry));
         }
         let consumed = match begun {
@@ -83,6 +84,11 @@ impl<'a> Desk<'a> {
             max_body,
         };
         match self.reader.read(&job, &mut progress, spool) {
+            Read::Complete(spool)
+                if is_resumed && self.is_at_concurrency_limit(settings, handler) =>
+            {
+                Err(self.wait_with_body(&job, progress, spool))
+            }
             Read::Complete(spool) => Ok((progress, spool)),
             Read::Parked(spool) => Err(Outcome::with(Verdict::Body, spool)),
             Read::ClientGone => Err(Outcome::of(Verdict::Close)),
@@ -93,6 +99,24 @@ impl<'a> Desk<'a> {
                     .log
                     .error(format_args!("unable to keep a request's body: {e}"));
                 Err(self.fail(request, request.broken(), 507))
+            }
+        }
+    }
+
+    /// The body is here, but others run the handler: it waits in its spool.
+    fn wait_with_body(
+        &mut self,
+        job: &Reading<'_, 'a>,
+        progress: Progress,
+        spool: Option<Spool<'a>>,
+    ) -> Outcome {
+        match self.reader.put_away(job, progress, spool) {
+            Ok(spool) => Outcome::with(Verdict::Retry, spool.into_fd()),
+            Err(e) => {
+                self.birth
+                    .log
+                    .error(format_args!("unable to keep a request's body: {e}"));
+                Outcome::of(Verdict::Close)
             }
         }
     }
@@ -259,6 +283,9 @@ impl<'a> Desk<'a> {
                 Outcome::of(Verdict::Close)
             }
         };
+        if finished.written > 0 {
+            self.receipt.first_byte.get_or_insert_with(time::now);
+        }
         self.conclude(request, finished.status, finished.written);
         Called::Done(outcome)
     }

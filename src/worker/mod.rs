@@ -122,6 +122,7 @@ pub fn run(birth: &Birth<'_>) -> i32 {
 }
 
 fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
+    birth.log.forked();
     signal::to_interrupts()?;
     process::become_subreaper()?;
     process::set_umask(0o022);

@@ -70,7 +70,12 @@ impl Display for Line<'_> {
             now,
         } = self;
         write_peer(f, client.serve.peer)?;
-        write!(f, " \"{}\" {}", Escaped(request), receipt.status)?;
+        write!(f, " \"{}\" ", Escaped(request))?;
+        match receipt.status {
+            // An nph handler said it to the client itself.
+            0 => f.write_str("-")?,
+            status => write!(f, "{status}")?,
+        }
         write!(f, " in={} out={}", receipt.bytes_in, receipt.bytes_out)?;
         write!(f, " queue={}ms", client.serve.queued_ms)?;
         if let Some(first) = receipt.first_byte {

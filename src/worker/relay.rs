@@ -178,7 +178,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             return Ok(Some(end));
         }
         if stderr != 0 {
-            self.stderr.read();
+            self.stderr.hear(stderr);
         }
         if feed != 0 {
             // A handler that stops reading is in its right.

@@ -38,8 +38,15 @@ impl<'r> Stderr<'r> {
         self.pipe.as_ref().map(|pipe| pipe.as_fd())
     }
 
-    /// Reads what is there. Never waits.
-    pub(super) fn read(&mut self) {
+    /// ppoll said these events. Never waits.
+    pub(super) fn hear(&mut self, events: i16) {
+        if events & signal::READABLE == 0 {
+            self.pipe = None; // its end, with nothing left to read
+        }
+        self.read();
+    }
+
+    fn read(&mut self) {
         while let Some(pipe) = &self.pipe {
             if fd::bytes_readable(pipe.as_fd()).unwrap_or(0) == 0 {
                 // Nothing to read: is it the end, or only a pause?

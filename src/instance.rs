@@ -1,0 +1,510 @@
+//! What one running server owns on disk: its pid file, its Unix sockets, its folders. Parent only.
+//!
+//! Whatever is in the way is judged before it is touched: only what a dead server of the same user
+//! left behind is replaced, and at the end only what is still this server's own is removed.
+//! Refuses to log: it returns what is to be said.
+
+use crate::sys::file::{self, Open};
+use crate::sys::process::{self, Pid};
+use crate::sys::{self, Errno, fd, socket};
+use std::ffi::CString;
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Why the server cannot have what it needs. `Display` is one line that names the thing and the
+/// way out.
+#[derive(Debug)]
+pub enum Error {
+    /// A call failed.
+    Call {
+        /// What was to be done, as in `unable to <verb>`.
+        verb: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it could not be done.
+        why: sys::Error,
+        /// The option that names another one.
+        option: &'static str,
+    },
+    /// A living server has it.
+    Taken {
+        /// What.
+        path: PathBuf,
+        /// By whom, if that can be told.
+        owner: Option<Pid>,
+        /// The option that names another one.
+        option: &'static str,
+    },
+    /// Something that is not ours to replace.
+    Foreign {
+        /// What.
+        path: PathBuf,
+        /// What is wrong with it.
+        is: &'static str,
+        /// The option that names another one.
+        option: &'static str,
+    },
+}
+
+/// What taking something may end in.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call {
+                verb,
+                path,
+                why,
+                option,
+            } => write!(
+                f,
+                "unable to {verb} {}: {why}; choose another with {option}",
+                path.display()
+            ),
+            Self::Taken {
+                path,
+                owner,
+                option,
+            } => {
+                write!(f, "{} belongs to a running server", path.display())?;
+                if let Some(pid) = owner {
+                    write!(f, " (pid {pid})")?;
+                }
+                write!(f, "; stop it or choose another with {option}")
+            }
+            Self::Foreign { path, is, option } => write!(
+                f,
+                "{} {is}; remove it or choose another with {option}",
+                path.display()
+            ),
+        }
+    }
+}
+
+fn c_path(path: &Path, option: &'static str) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Foreign {
+        path: path.to_path_buf(),
+        is: "has a NUL byte in its name",
+        option,
+    })
+}
+
+/// A file's identity; `None` when nothing is there.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|m| (m.dev(), m.ino()))
+}
+
+/// A path that this server made, removed when dropped if it still is what was made. A forked
+/// child must leave without dropping it.
+#[derive(Debug)]
+struct Made {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.identity) {
+            // At the end of the process nobody is left to be told.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// What names the pid file.
+const PID_FILE: &str = "--pid-file";
+
+/// A pid file is a number and a newline; more is somebody's text.
+const PID_FILE_BYTES: usize = 16;
+
+/// The pid file, locked for as long as this lives. The lock, not the number in it, says whether
+/// its server lives: numbers are used again.
+#[derive(Debug)]
+pub struct PidFile {
+    // Removed first, unlocked after: nobody can lock what is about to vanish.
+    made: Made,
+    file: OwnedFd,
+    /// A dead server had left it behind.
+    pub was_stale: bool,
+}
+
+impl PidFile {
+    /// Takes the pid file, or says whose it is. The process id in it is written by `write`.
+    pub fn take(path: &Path) -> Result<Self> {
+        let name = c_path(path, PID_FILE)?;
+        // Somebody may remove the file between the look and the lock: then look again.
+        for _ in 0..8 {
+            let (file, is_new) = open_pid_file(path, &name)?;
+            if !file::try_lock(file.as_fd()).map_err(|why| failed("lock", path, why, PID_FILE))? {
+                return Err(taken(path, owner_in(&file), PID_FILE));
+            }
+            let found = file::stat(file.as_fd()).map_err(|w| failed("read", path, w, PID_FILE))?;
+            if identity(path) != Some(found.identity) {
+                continue;
+            }
+            if matches!(content(&file), Content::Text) {
+                return Err(foreign(path, "is not a pid file", PID_FILE));
+            }
+            let made = Made {
+                path: path.to_path_buf(),
+                identity: found.identity,
+            };
+            return Ok(Self {
+                made,
+                file,
+                was_stale: !is_new,
+            });
+        }
+        Err(taken(path, None, PID_FILE))
+    }
+
+    /// Writes this process' id.
+    pub fn write(&self) -> Result<()> {
+        let text = format!("{}\n", process::pid());
+        let wrote = file::truncate(self.file.as_fd(), 0)
+            .and_then(|()| fd::pwrite(self.file.as_fd(), text.as_bytes(), 0));
+        match wrote {
+            Ok(_) => Ok(()),
+            Err(why) => Err(failed("write", &self.made.path, why, PID_FILE)),
+        }
+    }
+}
+
+/// Makes the pid file, or opens the one that is there: true if it is new.
+fn open_pid_file(path: &Path, name: &CString) -> Result<(OwnedFd, bool)> {
+    match file::open_at(None, name, Open::CreateNew) {
+        Ok(file) => return Ok((file, true)),
+        Err(e) if e.errno == Errno::EXIST => {}
+        Err(why) => return Err(failed("create", path, why, PID_FILE)),
+    }
+    let there = fs::symlink_metadata(path)
+        .map_err(|e| failed("read", path, sys::Error::from_io("lstat", &e), PID_FILE))?;
+    if let Some(is) = not_a_pid_file(&there) {
+        return Err(foreign(path, is, PID_FILE));
+    }
+    file::open_at(None, name, Open::Existing)
+        .map(|file| (file, false))
+        .map_err(|why| failed("open", path, why, PID_FILE))
+}
+
+/// What is wrong with something that stands where the pid file should.
+fn not_a_pid_file(there: &Metadata) -> Option<&'static str> {
+    let kind = there.file_type();
+    if kind.is_symlink() {
+        Some("is a symbolic link, not a pid file")
+    } else if kind.is_dir() {
+        Some("is a folder, not a pid file")
+    } else if !kind.is_file() {
+        Some("is not a pid file")
+    } else if there.uid() != process::effective_uid() {
+        Some("belongs to another user")
+    } else {
+        None
+    }
+}
+
+/// What stands in a file.
+enum Content {
+    /// Nothing: a server had no time to write its number.
+    Nothing,
+    /// A process id.
+    Number(Pid),
+    /// Anything else: not ours.
+    Text,
+}
+
+fn content(file: &OwnedFd) -> Content {
+    let mut bytes = [0; PID_FILE_BYTES];
+    let n = fd::pread(file.as_fd(), &mut bytes, 0).unwrap_or(PID_FILE_BYTES);
+    if n == 0 {
+        return Content::Nothing;
+    }
+    let text = bytes.get(..n).unwrap_or_default().trim_ascii();
+    let number = std::str::from_utf8(text).ok().and_then(|t| t.parse().ok());
+    number
+        .and_then(Pid::new)
+        .map_or(Content::Text, Content::Number)
+}
+
+fn owner_in(file: &OwnedFd) -> Option<Pid> {
+    match content(file) {
+        Content::Number(pid) => Some(pid),
+        Content::Nothing | Content::Text => None,
+    }
+}
+
+fn taken(path: &Path, owner: Option<Pid>, option: &'static str) -> Error {
+    Error::Taken {
+        path: path.to_path_buf(),
+        owner,
+        option,
+    }
+}
+
+fn failed(verb: &'static str, path: &Path, why: sys::Error, option: &'static str) -> Error {
+    Error::Call {
+        verb,
+        path: path.to_path_buf(),
+        why,
+        option,
+    }
+}
+
+fn foreign(path: &Path, is: &'static str, option: &'static str) -> Error {
+    Error::Foreign {
+        path: path.to_path_buf(),
+        is,
+        option,
+    }
+}
+
+/// A listening Unix socket whose file goes when this is dropped.
+#[derive(Debug)]
+pub struct UnixSocket {
+    /// The listener.
+    pub listener: OwnedFd,
+    made: Made,
+}
+
+impl UnixSocket {
+    /// Binds it. `private`: only this user may connect (mode 0600). The socket of a dead server of
+    /// this user is replaced, whatever else is there is not. `option` is what names it.
+    pub fn bind(path: &Path, private: bool, option: &'static str) -> Result<Self> {
+        let refused = |why| failed("bind", path, why, option);
+        let listener = match socket::listen_unix(path, private, BACKLOG) {
+            Err(e) if e.errno == Errno::ADDRINUSE => {
+                make_way(path, option)?;
+                socket::listen_unix(path, private, BACKLOG).map_err(refused)?
+            }
+            other => other.map_err(refused)?,
+        };
+        let identity = identity(path).ok_or_else(|| foreign(path, "has vanished", option))?;
+        let path = path.to_path_buf();
+        Ok(Self {
+            listener,
+            made: Made { path, identity },
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.made.path
+    }
+}
+
+/// Connections that wait for accept. The kernel caps it at net.core.somaxconn.
+pub const BACKLOG: i32 = 4096;
+
+/// Removes a socket nobody listens on.
+fn make_way(path: &Path, option: &'static str) -> Result<()> {
+    let there = fs::symlink_metadata(path)
+        .map_err(|e| failed("bind", path, sys::Error::from_io("lstat", &e), option))?;
+    if !there.file_type().is_socket() {
+        return Err(foreign(path, "is there and is no socket", option));
+    }
+    if there.uid() != process::effective_uid() {
+        return Err(foreign(path, "belongs to another user", option));
+    }
+    match socket::connect_unix(path) {
+        Ok(connected) => {
+            let owner = socket::peer(connected.as_fd()).ok();
+            Err(taken(
+                path,
+                owner.and_then(|peer| Pid::new(peer.pid)),
+                option,
+            ))
+        }
+        Err(e) if e.errno == Errno::CONNREFUSED => fs::remove_file(path)
+            .map_err(|e| failed("remove", path, sys::Error::from_io("unlink", &e), option)),
+        Err(why) => Err(failed("bind", path, why, option)),
+    }
+}
+
+/// The folder with the handlers, made with its parents if it is missing, opened to look things up.
+pub fn open_root(path: &Path) -> Result<OwnedFd> {
+    const OPTION: &str = "--path";
+    fs::create_dir_all(path).map_err(|e| match e.kind() {
+        ErrorKind::AlreadyExists => foreign(path, "is not a folder", OPTION),
+        _ => failed("create", path, sys::Error::from_io("mkdir", &e), OPTION),
+    })?;
+    let root = file::open_at(None, &c_path(path, OPTION)?, Open::Folder)
+        .map_err(|why| failed("open", path, why, OPTION))?;
+    if file::is_executable_at(root.as_fd(), c".") {
+        return Ok(root);
+    }
+    let why = sys::Error {
+        call: "faccessat",
+        errno: Errno::ACCES,
+    };
+    Err(failed("search", path, why, OPTION))
+}
+
+/// Makes the folders above the log file and sees whether it can be appended to; its path for the
+/// log to open.
+pub fn prepare_log(path: &Path) -> Result<CString> {
+    const OPTION: &str = "--log-file";
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(|e| {
+            let why = sys::Error::from_io("mkdir", &e);
+            failed("create", folder, why, OPTION)
+        })?;
+    }
+    let name = c_path(path, OPTION)?;
+    file::open_at(None, &name, Open::Append).map_err(|why| failed("open", path, why, OPTION))?;
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A folder of its own for one test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("caffeine-{name}-{}", process::pid()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_pid_file_is_written_held_and_removed() {
+        let folder = Folder::new("pid");
+        let path = folder.at("pid");
+        let held = PidFile::take(&path).unwrap();
+        held.write().unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("{}\n", process::pid())
+        );
+        let second = PidFile::take(&path).unwrap_err().to_string();
+        assert!(
+            second.contains(&format!("(pid {})", process::pid())),
+            "{second}"
+        );
+        assert!(second.contains("--pid-file"), "{second}");
+        drop(held);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_pid_file_is_taken_over_and_a_replaced_one_is_left() {
+        let folder = Folder::new("stale");
+        let path = folder.at("pid");
+        for left_behind in ["1\n", "", "2147483647\n"] {
+            fs::write(&path, left_behind).unwrap();
+            let held = PidFile::take(&path).unwrap();
+            assert!(held.was_stale);
+        }
+        let held = PidFile::take(&path).unwrap();
+        assert!(!held.was_stale);
+        fs::rename(&path, folder.at("moved")).unwrap();
+        fs::write(&path, "another's").unwrap();
+        drop(held);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
+    }
+
+    #[test]
+    fn what_is_no_pid_file_is_left_alone() {
+        let folder = Folder::new("foreign");
+        fs::write(folder.at("text"), "dear diary").unwrap();
+        fs::write(folder.at("long"), "1".repeat(40)).unwrap();
+        fs::write(folder.at("blank"), "\n").unwrap();
+        std::os::unix::fs::symlink(folder.at("text"), folder.at("link")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", folder.at("dangling")).unwrap();
+        fs::create_dir(folder.at("folder")).unwrap();
+        for (name, words) in [
+            ("text", "is not a pid file"),
+            ("long", "is not a pid file"),
+            ("blank", "is not a pid file"),
+            ("link", "is a symbolic link"),
+            ("dangling", "is a symbolic link"),
+            ("folder", "is a folder"),
+            ("missing/pid", "unable to create"),
+        ] {
+            let said = PidFile::take(&folder.at(name)).unwrap_err().to_string();
+            assert!(
+                said.contains(words) && said.contains("--pid-file"),
+                "{said}"
+            );
+        }
+        assert_eq!(fs::read_to_string(folder.at("text")).unwrap(), "dear diary");
+    }
+
+    #[test]
+    fn a_socket_is_private_and_goes_with_its_server() {
+        let folder = Folder::new("socket");
+        let path = folder.at("s");
+        let bound = UnixSocket::bind(&path, true, "--socket").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let second = UnixSocket::bind(&path, true, "--socket").unwrap_err();
+        let said = second.to_string();
+        assert!(
+            said.contains(&format!("(pid {})", process::pid())),
+            "{said}"
+        );
+        drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_nothing_else_is() {
+        let folder = Folder::new("replace");
+        let path = folder.at("s");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(UnixSocket::bind(&path, true, "--socket").unwrap());
+        fs::write(&path, "mine").unwrap();
+        let said = UnixSocket::bind(&path, true, "--socket")
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains("is no socket"), "{said}");
+        let long = folder.at(&"x".repeat(120));
+        let said = UnixSocket::bind(&long, true, "--socket")
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains("ENAMETOOLONG"), "{said}");
+    }
+
+    #[test]
+    fn folders_are_made_and_a_file_is_no_folder() {
+        let folder = Folder::new("root");
+        open_root(&folder.at("a/b/c")).unwrap();
+        fs::write(folder.at("file"), "").unwrap();
+        let said = open_root(&folder.at("file")).unwrap_err().to_string();
+        assert!(
+            said.contains("is not a folder; ") && said.contains("--path"),
+            "{said}"
+        );
+        let said = open_root(&folder.at("file/below")).unwrap_err().to_string();
+        assert!(said.contains("ENOTDIR"), "{said}");
+        prepare_log(&folder.at("log/deep/x.log")).unwrap();
+        assert!(prepare_log(&folder.at("file/x.log")).is_err());
+        let mode = fs::Permissions::from_mode(0o644);
+        fs::create_dir(folder.at("closed")).unwrap();
+        fs::set_permissions(folder.at("closed"), mode).unwrap();
+        // Root may search everything.
+        assert_eq!(
+            open_root(&folder.at("closed")).is_ok(),
+            process::effective_uid() == 0
+        );
+    }
+}

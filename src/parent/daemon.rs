@@ -1,0 +1,143 @@
+//! Leaving the terminal: double fork, setsid, and the status pipe through which the starting
+//! command learns how the start went. Refuses to know how a server is started.
+
+use crate::sys::fd::{self, AsFd};
+use crate::sys::file::{self, Open};
+use crate::sys::process;
+use crate::sys::{self, Errno};
+use std::fmt::Display;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
+/// Who waits for the server to start.
+pub(super) enum Starter {
+    /// Nobody but a person who reads stderr.
+    Foreground,
+    /// The starting command, at the other end of this pipe; `None` once it was told.
+    Daemon(Option<OwnedFd>),
+}
+
+/// First byte of what the daemon says; the text for the user follows.
+const READY: u8 = b'+';
+const FAILED: u8 = b'-';
+
+/// Which side of the forks this is.
+pub(super) enum Detached {
+    /// The starting command; its exit status.
+    Starter(u8),
+    /// The server.
+    Server(Starter),
+}
+
+impl Starter {
+    /// The server runs in the terminal's foreground.
+    pub(super) fn is_foreground(&self) -> bool {
+        matches!(self, Self::Foreground)
+    }
+
+    /// The server is ready: lets the starting command go, with the line that it prints.
+    pub(super) fn announce(&mut self, line: &str) {
+        self.say(READY, line);
+    }
+
+    /// The server cannot start: one line for the user; the exit status.
+    pub(super) fn refuse(mut self, why: &dyn Display) -> u8 {
+        if self.is_foreground() {
+            eprintln!("caffeine: {why}");
+        }
+        self.say(FAILED, &why.to_string());
+        1
+    }
+
+    fn say(&mut self, outcome: u8, text: &str) {
+        if let Self::Daemon(pipe) = self
+            && let Some(pipe) = pipe.take()
+        {
+            let mut bytes = vec![outcome];
+            bytes.extend_from_slice(text.as_bytes());
+            // If the starting command was killed there is nobody to tell.
+            let _ = fd::write(pipe.as_fd(), &bytes);
+        }
+    }
+}
+
+/// Goes into the background if that is wanted.
+pub(super) fn detach(wanted: bool) -> Detached {
+    if !wanted {
+        return Detached::Server(Starter::Foreground);
+    }
+    match fork_twice() {
+        Ok(detached) => detached,
+        Err(e) => {
+            eprintln!("caffeine: unable to go into the background: {e}");
+            Detached::Starter(1)
+        }
+    }
+}
+
+/// The first child leaves the session of the terminal; the second one, no session leader, can never
+/// get a terminal again.
+fn fork_twice() -> sys::Result<Detached> {
+    let (read_end, write_end) = fd::pipe()?;
+    if let Some(child) = process::fork()? {
+        drop(write_end);
+        // Only the intermediate one, which leaves at once.
+        let _ = process::wait_for(child);
+        return Ok(Detached::Starter(hear_from(&read_end)));
+    }
+    drop(read_end);
+    process::new_session()?;
+    match process::fork() {
+        Ok(None) => {}
+        Ok(Some(_)) => process::exit_now(0),
+        Err(e) => {
+            let starter = Starter::Daemon(Some(write_end));
+            process::exit_now(i32::from(starter.refuse(&e)));
+        }
+    }
+    process::set_umask(0o022);
+    close_standard()?;
+    Ok(Detached::Server(Starter::Daemon(Some(write_end))))
+}
+
+/// A daemon must not keep the terminal, or the pipe that a script reads, open.
+fn close_standard() -> sys::Result<()> {
+    let null = file::open_at(None, c"/dev/null", Open::Existing)?;
+    (0..3).try_for_each(|standard| fd::duplicate_onto(null.as_fd(), standard))
+}
+
+/// Starting command: waits for the daemon's word and prints it.
+fn hear_from(pipe: &OwnedFd) -> u8 {
+    let mut said = Vec::new();
+    let mut buffer = [0; 512];
+    loop {
+        match fd::read(pipe.as_fd(), &mut buffer) {
+            Ok(0) => break,
+            Ok(n) => said.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+            Err(e) if e.errno == Errno::INTR => {}
+            Err(_) => break,
+        }
+    }
+    match said.split_first() {
+        Some((&READY, line)) => {
+            print_line(std::io::stdout(), line);
+            0
+        }
+        Some((_, why)) => {
+            print_line(std::io::stderr(), &[b"caffeine: ", why].concat());
+            1
+        }
+        None => {
+            print_line(
+                std::io::stderr(),
+                b"caffeine: the daemon ended before it was ready",
+            );
+            1
+        }
+    }
+}
+
+fn print_line(mut out: impl Write, line: &[u8]) {
+    // A closed stdout does not make the start a failure.
+    let _ = out.write_all(&[line, b"\n"].concat());
+}

@@ -1,0 +1,165 @@
+//! What workers say: their verdicts, and the first word of a new one. Parent only.
+
+use super::Parent;
+use super::lot::{End, Id};
+use super::pool::Duty;
+use super::verdict::{Fate, fate};
+use crate::channel::{self, Order, Said, Verdict};
+use crate::scoreboard::Slot;
+use crate::sys::fd::AsFd;
+use crate::sys::{Errno, Error};
+use std::os::fd::OwnedFd;
+
+impl Parent {
+    /// A worker's channel is ready.
+    pub(super) fn on_channel(&mut self, slot: Slot, generation: u32) {
+        let worker = self.pool.get(slot);
+        if let Some(worker) = worker.filter(|w| w.generation == generation)
+            && let Some(channel) = &worker.channel
+        {
+            let said = channel::receive_verdict(channel.as_fd());
+            self.hear(slot, said);
+        }
+    }
+
+    /// Acts on what a worker said.
+    pub(super) fn hear(&mut self, slot: Slot, said: Result<Said, Error>) {
+        match said {
+            Ok(Said::Verdict(verdict, spool)) => self.judge(slot, verdict, spool),
+            Ok(Said::Nothing) => {}
+            Ok(Said::Gone) => self.hang_up(slot),
+            // The verdict's spool found no room among our descriptors. The worker did its part.
+            Err(e) if e.errno == Errno::MFILE => {
+                self.log()
+                    .error(format_args!("unable to take a spool: {e}"));
+                self.make_room();
+                self.judge(slot, Verdict::Close, None);
+            }
+            Err(e) => self.distrust(slot, &e),
+        }
+    }
+
+    fn judge(&mut self, slot: Slot, verdict: Verdict, spool: Option<OwnedFd>) {
+        let Some(worker) = self.pool.get(slot) else {
+            return;
+        };
+        match worker.duty {
+            Duty::Starting if verdict == Verdict::Ready => {
+                self.pool.assign(slot, Duty::Ready, self.now);
+            }
+            Duty::Busy(id) => {
+                self.pool.note_service(self.now.since(worker.since));
+                self.settle(slot, id, verdict, spool);
+            }
+            // It was told to leave while it was idle, so it had nothing to say.
+            _ => self.distrust(slot, &"a verdict without a client"),
+        }
+    }
+
+    /// A worker is free, and its client goes where the verdict sends it.
+    fn settle(&mut self, slot: Slot, id: Id, verdict: Verdict, spool: Option<OwnedFd>) {
+        let handler = self.estate.scoreboard.entry(slot).handler();
+        let Some(connection) = self.lot.get(id) else {
+            // The parent gave the client up (it is about to stop).
+            self.is_free(slot);
+            return;
+        };
+        let fate = fate(verdict, connection.stage);
+        if fate == Fate::Distrust {
+            return self.distrust(slot, &"a verdict that cannot follow");
+        }
+        self.is_free(slot);
+        match fate {
+            Fate::Park(state, stage) => self.park(id, state, stage, spool),
+            Fate::Linger => self.linger(id),
+            Fate::Hold => self.hold(id, handler, spool),
+            Fate::Close | Fate::Distrust => self.close(id),
+        }
+        // The last one that ran this handler may have ended while this worker refused: then nobody
+        // else will let the client go on.
+        let is_idle = || self.estate.scoreboard.concurrent(handler) == 0;
+        if handler != 0 && (fate != Fate::Hold || is_idle()) {
+            self.release(handler);
+        }
+    }
+
+    fn is_free(&mut self, slot: Slot) {
+        self.pool.pace.note_success();
+        if let Some(worker) = self.pool.get_mut(slot) {
+            worker.has_served = true;
+            let duty = if worker.is_killed {
+                Duty::Retiring
+            } else {
+                Duty::Ready
+            };
+            self.pool.assign(slot, duty, self.now);
+        }
+    }
+
+    /// A worker that says what it cannot say is killed; its client is judged by its slot.
+    fn distrust(&mut self, slot: Slot, why: &dyn std::fmt::Display) {
+        if let Some(worker) = self.pool.get(slot) {
+            let pid = worker.pid;
+            self.log()
+                .error(format_args!("killing worker {pid}: {why}"));
+        }
+        self.drop_channel(slot);
+        self.kill(slot);
+    }
+
+    /// A worker has closed its channel: it has died, or is about to leave as it was told. Its exit
+    /// status comes by SIGCHLD; one that stays without a channel is of no use.
+    fn hang_up(&mut self, slot: Slot) {
+        self.drop_channel(slot);
+        let duty = self.pool.get(slot).map(|w| w.duty);
+        if duty.is_some_and(|duty| duty != Duty::Retiring) {
+            self.watch_soon();
+        }
+    }
+
+    /// Forgets a worker's channel.
+    pub(super) fn drop_channel(&mut self, slot: Slot) {
+        let Some(worker) = self.pool.get_mut(slot) else {
+            return;
+        };
+        if let Some(channel) = worker.channel.take() {
+            let _ = self.readiness.forget(channel.as_fd());
+        }
+        if worker.duty == Duty::Ready {
+            self.pool.assign(slot, Duty::Retiring, self.now);
+        }
+    }
+
+    /// Sends an order without a client to every worker that can hear it.
+    pub(super) fn tell_all(&self, order: Order) {
+        for (_, worker) in self.pool.workers() {
+            if let Some(channel) = &worker.channel {
+                // One that cannot take it is not well, and the watchdog's business.
+                let _ = channel::send_order(channel.as_fd(), &order, None, None);
+            }
+        }
+    }
+
+    /// Tells an idle worker to leave.
+    pub(super) fn retire(&mut self, slot: Slot) {
+        if let Some(channel) = self.pool.get(slot).and_then(|w| w.channel.as_ref()) {
+            let _ = channel::send_order(channel.as_fd(), &Order::Retire, None, None);
+        }
+        self.pool.assign(slot, Duty::Retiring, self.now);
+        self.watch_soon();
+    }
+
+    /// Salvages a client whose order died unread with its worker.
+    pub(super) fn hand_over_again(&mut self, id: Id) {
+        let Some(connection) = self.lot.get_mut(id) else {
+            return;
+        };
+        connection.has_lost_worker = true;
+        connection.worker = None;
+        let spooled = connection.spooled;
+        if spooled > 0 {
+            self.account(0, spooled);
+        }
+        self.queue(id, End::Front);
+    }
+}

@@ -1,0 +1,166 @@
+//! How many clients the house holds: the limits, who is counted by address, and pauses when there is
+//! no room. Parent only.
+//!
+//! Keeps counts; refuses to close anybody (`clients` does, in the order that stands there).
+
+use crate::limits::Limits;
+use crate::sys::time::Moment;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// How long the listeners stay out of the readiness set when nothing can be done.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A burst is over when nothing happened for this long.
+const BURST_GAP: Duration = Duration::from_secs(10);
+
+/// Says things once per burst.
+#[derive(Default)]
+pub(super) struct Burst {
+    last: Option<Moment>,
+}
+
+impl Burst {
+    /// It happened; true if it is to be said.
+    pub(super) fn is_new(&mut self, now: Moment) -> bool {
+        let before = self.last.replace(now);
+        before.is_none_or(|last| now.since(last) > BURST_GAP)
+    }
+}
+
+/// The house.
+pub(super) struct House {
+    /// `max-connections`.
+    pub(super) most: usize,
+    most_per_address: u32,
+    by_address: HashMap<u128, u32>,
+    paused_until: Option<Moment>,
+    /// Somebody had to go, or nobody could be let in.
+    pub(super) full: Burst,
+    /// One address has too many connections.
+    pub(super) crowd: Burst,
+    /// The queue was too long.
+    pub(super) queue: Burst,
+    /// No worker could be forked.
+    pub(super) forks: Burst,
+}
+
+impl House {
+    /// An empty house with these limits, which have been resolved.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let per_address = limits.max_connections_per_address.unwrap_or(usize::MAX);
+        Self {
+            most: limits.max_connections.unwrap_or(1),
+            most_per_address: u32::try_from(per_address).unwrap_or(u32::MAX),
+            by_address: HashMap::new(),
+            paused_until: None,
+            full: Burst::default(),
+            crowd: Burst::default(),
+            queue: Burst::default(),
+            forks: Burst::default(),
+        }
+    }
+
+    /// Counts a client in; false if its address has too many already.
+    pub(super) fn enter(&mut self, peer: Option<SocketAddr>) -> bool {
+        let Some(key) = peer.and_then(address_key) else {
+            return true;
+        };
+        let count = self.by_address.entry(key).or_insert(0);
+        if *count >= self.most_per_address {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// Counts a client out.
+    pub(super) fn leave(&mut self, peer: Option<SocketAddr>) {
+        let Some(key) = peer.and_then(address_key) else {
+            return;
+        };
+        if let Some(count) = self.by_address.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&key);
+            }
+        }
+    }
+
+    /// No client is let in for a moment.
+    pub(super) fn pause(&mut self, now: Moment) {
+        self.paused_until = Some(now.after(PAUSE));
+    }
+
+    /// Until when no client is let in.
+    pub(super) fn paused_until(&self) -> Option<Moment> {
+        self.paused_until
+    }
+
+    /// True once, when the pause is over.
+    pub(super) fn ends_pause(&mut self, now: Moment) -> bool {
+        let is_over = self.paused_until.is_some_and(|until| until <= now);
+        if is_over {
+            self.paused_until = None;
+        }
+        is_over
+    }
+}
+
+/// What connections are counted by: an IPv4 address, the /64 of an IPv6 one (a host has a whole /64
+/// to choose from). Nothing for loopback: those are proxies and the machine's own programs.
+fn address_key(peer: SocketAddr) -> Option<u128> {
+    match peer.ip() {
+        ip if ip.is_loopback() => None,
+        IpAddr::V4(v4) => Some(u128::from(v4.to_bits())),
+        IpAddr::V6(v6) => Some(v6.to_bits() >> 64 << 64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(text: &str) -> Option<SocketAddr> {
+        Some(SocketAddr::new(text.parse().unwrap(), 1))
+    }
+
+    #[test]
+    fn an_address_has_its_share_and_loopback_and_unix_clients_are_not_counted() {
+        let limits = Limits {
+            max_connections_per_address: Some(2),
+            ..Limits::default()
+        };
+        let mut house = House::new(&limits);
+        for (client, expected) in [
+            (peer("192.0.2.1"), true),
+            (peer("192.0.2.1"), true),
+            (peer("192.0.2.1"), false),
+            (peer("192.0.2.2"), true),
+            (peer("2001:db8::1"), true),
+            (peer("2001:db8::ffff:0:0:2"), true),
+            (peer("2001:db8::3"), false),
+            (peer("2001:db8:0:1::1"), true),
+        ] {
+            assert_eq!(house.enter(client), expected, "{client:?}");
+        }
+        for _ in 0..5 {
+            assert!(
+                house.enter(None) && house.enter(peer("127.0.0.9")) && house.enter(peer("::1"))
+            );
+        }
+        house.leave(peer("192.0.2.1"));
+        assert!(house.enter(peer("192.0.2.1")));
+        house.leave(peer("192.0.2.2"));
+        assert_eq!(house.by_address.len(), 3);
+    }
+
+    #[test]
+    fn a_burst_is_said_once() {
+        let mut burst = Burst::default();
+        let at = |s: u64| Moment::from_micros(s * 1_000_000);
+        let said: Vec<bool> = [0, 1, 9, 19, 40].map(|s| burst.is_new(at(s))).into();
+        assert_eq!(said, [true, false, false, false, true]);
+    }
+}

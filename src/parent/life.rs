@@ -1,0 +1,264 @@
+//! From Starting to the end: signals, readiness, draining. Parent only.
+
+use super::Parent;
+use super::lot::State as Parked;
+use super::pool::Duty;
+use super::start::{self, start_line};
+use crate::channel::Order;
+use crate::settings::Level;
+use crate::sys::fd::{self, AsFd};
+use crate::sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use crate::sys::time::Moment;
+use std::time::Duration;
+
+/// Idle connections are closed this long after the order to stop: a request that is on its way is
+/// still answered.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+/// Between the order to leave and the last SIGKILL, on top of the handlers' own grace.
+const LEAVE_GRACE: Duration = Duration::from_secs(1);
+
+/// More clients than this are not accepted once the order to stop has come.
+const LAST_ACCEPTS: usize = 65_536;
+
+/// The server's state; each leads only to those below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Listeners are bound, workers are not ready; by this moment they must be.
+    Starting(Moment),
+    /// Clients are accepted.
+    Serving,
+    /// No more clients are accepted; those that are here are answered.
+    Draining {
+        /// From then on idle connections are closed.
+        idle_until: Moment,
+        /// By then the rest is.
+        until: Moment,
+        /// A second SIGINT ends the wait.
+        is_interrupted: bool,
+    },
+    /// Workers leave; by this moment they are killed.
+    Stopping(Moment),
+    /// Nobody is left.
+    Over,
+}
+
+impl State {
+    /// Before the first client.
+    pub(super) fn is_starting(self) -> bool {
+        matches!(self, Self::Starting(_))
+    }
+
+    /// No worker is started any more.
+    pub(super) fn is_leaving(self) -> bool {
+        matches!(self, Self::Stopping(_) | Self::Over)
+    }
+
+    /// Its word in the status.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Starting(_) => "starting",
+            Self::Serving => "serving",
+            Self::Draining { .. } => "draining",
+            Self::Stopping(_) | Self::Over => "stopping",
+        }
+    }
+
+    /// When the state has to be looked at again.
+    pub(super) fn next_deadline(self, now: Moment) -> Option<Moment> {
+        match self {
+            Self::Starting(until) | Self::Stopping(until) => Some(until),
+            Self::Serving | Self::Over => None,
+            Self::Draining {
+                idle_until, until, ..
+            } if idle_until > now => Some(idle_until.min(until)),
+            Self::Draining { until, .. } => Some(until),
+        }
+    }
+}
+
+impl Parent {
+    /// The self-pipe holds one byte per signal.
+    pub(super) fn on_signals(&mut self) {
+        let mut bytes = [0; 64];
+        while let Ok(n) = fd::read(self.signals.as_fd(), &mut bytes)
+            && n > 0
+        {
+            for byte in bytes.get(..n).unwrap_or_default() {
+                self.on_signal(i32::from(*byte));
+            }
+        }
+    }
+
+    fn on_signal(&mut self, signal: i32) {
+        match signal {
+            SIGCHLD => self.reap(),
+            SIGTERM => self.drain(),
+            SIGINT => self.interrupt(),
+            SIGUSR1 => {
+                self.estate.log.reopen();
+                self.log_reopened = self.now;
+                self.tell_all(Order::ReopenLog);
+                self.log().info(format_args!("log opened again"));
+            }
+            SIGHUP => self
+                .log()
+                .warn(format_args!("reload is not supported yet: SIGHUP ignored")),
+            _ => {}
+        }
+    }
+
+    fn interrupt(&mut self) {
+        match &mut self.state {
+            State::Draining { is_interrupted, .. } if *is_interrupted => self.stop_at_once(),
+            State::Draining { is_interrupted, .. } => *is_interrupted = true,
+            State::Stopping(_) => self.stop_at_once(),
+            _ => {
+                self.drain();
+                if let State::Draining { is_interrupted, .. } = &mut self.state {
+                    *is_interrupted = true;
+                }
+            }
+        }
+    }
+
+    /// The order to stop has come.
+    pub(super) fn is_stopping(&self) -> bool {
+        !matches!(self.state, State::Starting(_) | State::Serving)
+    }
+
+    /// Whether a connection that becomes idle now is closed at once.
+    pub(super) fn closes_idle(&self) -> bool {
+        match self.state {
+            State::Starting(_) | State::Serving => false,
+            State::Draining { idle_until, .. } => idle_until <= self.now,
+            State::Stopping(_) | State::Over => true,
+        }
+    }
+
+    /// Starts to stop: nobody else is let in, who is here is answered.
+    pub(super) fn drain(&mut self) {
+        match self.state {
+            State::Starting(_) => return self.stop(),
+            State::Serving => {}
+            _ => return,
+        }
+        // Closing first would reset clients that are connected and wait for accept.
+        for index in 0..self.listeners.len() {
+            self.accept_from(u8::try_from(index).unwrap_or(u8::MAX), LAST_ACCEPTS);
+        }
+        for listener in &self.listeners {
+            // Already out during a pause.
+            let _ = self.readiness.forget(listener.fd());
+        }
+        self.listeners.clear();
+        let clients = self.lot.len();
+        self.log()
+            .info(format_args!("stopping: {clients} connections are open"));
+        let grace = self.estate.settings.limits.shutdown_grace;
+        self.state = State::Draining {
+            idle_until: self.now.after(IDLE_GRACE),
+            until: self.now.after(grace),
+            is_interrupted: false,
+        };
+    }
+
+    /// Cuts who is left and tells the workers to leave.
+    fn stop(&mut self) {
+        let cut = self.lot.len();
+        if cut > 0 {
+            self.log()
+                .warn(format_args!("cutting {cut} connections off"));
+        }
+        for state in Parked::ALL {
+            for id in self.lot.all(state) {
+                self.reset(id);
+            }
+        }
+        self.listeners.clear();
+        let grace = self.estate.settings.limits.kill_grace;
+        self.state = State::Stopping(self.now.after(grace + LEAVE_GRACE));
+        let slots: Vec<_> = self
+            .pool
+            .workers()
+            .map(|(slot, w)| (slot, w.duty))
+            .collect();
+        for (slot, duty) in slots {
+            match duty {
+                Duty::Ready => self.retire(slot),
+                // The end of its channel makes a worker end its handler's tree, then leave.
+                Duty::Busy(_) => {
+                    self.drop_channel(slot);
+                    self.pool.assign(slot, Duty::Retiring, self.now);
+                }
+                Duty::Starting => self.kill(slot),
+                Duty::Retiring => {}
+            }
+        }
+    }
+
+    /// Ends everything now.
+    pub(super) fn stop_at_once(&mut self) {
+        if !self.state.is_leaving() {
+            self.stop();
+        }
+        self.kill_all();
+        if self.state != State::Over {
+            self.state = State::Stopping(self.now);
+        }
+    }
+
+    /// Steps of the life cycle, once per turn.
+    pub(super) fn live(&mut self) {
+        self.end_late_conversations();
+        if self.house.ends_pause(self.now) {
+            self.watch_listeners();
+        }
+        match self.state {
+            State::Starting(until) => self.start_up(until),
+            State::Draining {
+                idle_until, until, ..
+            } => {
+                if idle_until <= self.now {
+                    self.close_idle();
+                }
+                if self.lot.len() == 0 || until <= self.now {
+                    self.stop();
+                }
+            }
+            State::Stopping(until) if until <= self.now && self.pool.total() > 0 => {
+                self.kill_all();
+                // SIGCHLD brings the rest; should one be lost, look again.
+                self.state = State::Stopping(self.now.after(LEAVE_GRACE));
+                self.reap();
+            }
+            _ => {}
+        }
+        if self.state.is_leaving() && self.pool.total() == 0 {
+            self.state = State::Over;
+        }
+    }
+
+    /// Opens the house once every worker is ready.
+    fn start_up(&mut self, until: Moment) {
+        if until <= self.now {
+            let seconds = start::START_TIMEOUT.as_secs();
+            let how = format!("they were not ready within {seconds} s");
+            self.failure.get_or_insert(start::Error::Workers(how));
+        }
+        if self.has_failed_to_start() {
+            return self.stop_at_once();
+        }
+        if self.pool.ready() < self.estate.settings.workers {
+            return;
+        }
+        self.state = State::Serving;
+        self.watch_listeners();
+        let line = start_line(self);
+        self.log().info(format_args!("{line}"));
+        if self.starter.is_foreground() && !self.log().has(Level::Info) {
+            eprintln!("caffeine: {line}");
+        }
+        self.starter.announce(&line);
+    }
+}

@@ -1,0 +1,449 @@
+//! The lot: every open connection, in a slab with one list per state. Parent only.
+//!
+//! Every operation is O(1). Lists are intrusive and in order of arrival in their state, so that the
+//! front of one is who has been in it longest: the next to be served (queued), or the first to go
+//! when the house is full. Refuses to know of sockets' events, deadlines or workers.
+
+use crate::channel::Stage;
+use crate::scoreboard::Slot;
+use crate::sys::time::Moment;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// Where a connection stands. The transitions:
+///
+/// ```text
+/// accept ─▶ Head ─▶ Queued ─▶ Serving ─┬─▶ Idle, Head, Body, Drain ─▶ Queued
+///                     ▲                ├─▶ Held ─▶ Queued (front)
+///                     └── worker died ─┤
+///                                      └─▶ Linger ─▶ closed
+/// ```
+///
+/// From each state a connection may also be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Between two requests.
+    Idle,
+    /// Owes (the rest of) a head.
+    Head,
+    /// Owes more of a body.
+    Body,
+    /// Has to take more of its response.
+    Drain,
+    /// Is answered; what it still sends is discarded.
+    Linger,
+    /// Waits for a worker.
+    Queued,
+    /// Waits for its handler to become free, in the list of that handler.
+    Held,
+    /// A worker has it.
+    Serving,
+}
+
+impl State {
+    /// Every state.
+    pub(super) const ALL: [Self; 8] = [
+        Self::Idle,
+        Self::Head,
+        Self::Body,
+        Self::Drain,
+        Self::Linger,
+        Self::Queued,
+        Self::Held,
+        Self::Serving,
+    ];
+
+    /// Its word in the status.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Head => "head",
+            Self::Body => "body",
+            Self::Drain => "drain",
+            Self::Linger => "linger",
+            Self::Queued => "queued",
+            Self::Held => "held",
+            Self::Serving => "serving",
+        }
+    }
+}
+
+/// A connection's place in the lot, with the generation that tells it from earlier tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Id {
+    pub(super) index: u32,
+    /// 24 bits, as many as a token has for it.
+    pub(super) generation: u32,
+}
+
+/// What the parent knows of a client.
+pub(super) struct Connection {
+    /// The client; workers get copies.
+    pub(super) client: OwnedFd,
+    /// What was taken from or is owed to the client.
+    pub(super) spool: Option<OwnedFd>,
+    /// Bytes of the spool.
+    pub(super) spooled: u64,
+    /// Number for the log; never used again.
+    pub(super) number: u64,
+    /// When it was accepted.
+    pub(super) accepted: Moment,
+    /// When its client began to owe the present head, moved on by what the server itself took.
+    pub(super) head_begun: Moment,
+    /// When body or response last made progress.
+    pub(super) progress: Moment,
+    /// When it last asked for a worker.
+    pub(super) woken: Moment,
+    /// What progress is measured by: bytes of the body's spool, or bytes that the client has not
+    /// taken of its response, or bytes that have arrived.
+    pub(super) mark: u64,
+    /// The handler that it waits for while held.
+    pub(super) handler: u64,
+    /// Requests that were answered.
+    pub(super) requests: u32,
+    /// What a worker is to go on with.
+    pub(super) stage: Stage,
+    /// Its address; `None` on a Unix socket.
+    pub(super) peer: Option<SocketAddr>,
+    /// Which listener it came from.
+    pub(super) listener: u8,
+    /// How often this head was found incomplete.
+    pub(super) heads: u8,
+    /// It is silent until its tick: its head trickles.
+    pub(super) is_set_aside: bool,
+    /// A worker died while it looked at it.
+    pub(super) has_lost_worker: bool,
+    /// Its requests waited for their handler before.
+    pub(super) was_held: bool,
+    /// Who serves it.
+    pub(super) worker: Option<Slot>,
+}
+
+/// No index.
+const NONE: u32 = u32::MAX;
+
+/// A list's ends.
+#[derive(Clone, Copy)]
+struct List {
+    first: u32,
+    last: u32,
+    len: usize,
+}
+
+const EMPTY: List = List {
+    first: NONE,
+    last: NONE,
+    len: 0,
+};
+
+/// One place of the slab.
+struct Place {
+    connection: Option<Connection>,
+    state: State,
+    generation: u32,
+    next: u32,
+    before: u32,
+}
+
+// Beside this the timing wheel has 16 bytes per connection: well below 256 together.
+const _: () = assert!(size_of::<Place>() <= 224);
+
+/// Which end of a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Next in turn.
+    Front,
+    /// Last in turn.
+    Back,
+}
+
+/// The lot.
+pub(super) struct Lot {
+    places: Vec<Place>,
+    vacant: Vec<u32>,
+    lists: [List; State::ALL.len()],
+    held: HashMap<u64, List>,
+    open: usize,
+}
+
+impl Lot {
+    /// An empty lot.
+    pub(super) fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            vacant: Vec::new(),
+            lists: [EMPTY; State::ALL.len()],
+            held: HashMap::new(),
+            open: 0,
+        }
+    }
+
+    /// Open connections.
+    pub(super) fn len(&self) -> usize {
+        self.open
+    }
+
+    /// Connections in a state.
+    pub(super) fn count(&self, state: State) -> usize {
+        self.lists.get(state as usize).map_or(0, |list| list.len)
+    }
+
+    /// Takes a new connection in, as head.
+    pub(super) fn add(&mut self, connection: Connection) -> Id {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.places.push(Place {
+                connection: None,
+                state: State::Head,
+                generation: 0,
+                next: NONE,
+                before: NONE,
+            });
+            u32::try_from(self.places.len() - 1).unwrap_or(NONE)
+        });
+        let mut generation = 0;
+        if let Some(place) = self.places.get_mut(index as usize) {
+            place.connection = Some(connection);
+            place.state = State::Head;
+            generation = place.generation;
+        }
+        self.open += 1;
+        self.link(index, End::Back);
+        Id { index, generation }
+    }
+
+    /// Takes a connection out for good.
+    pub(super) fn remove(&mut self, id: Id) -> Option<Connection> {
+        self.get(id)?;
+        self.unlink(id.index);
+        let place = self.places.get_mut(id.index as usize)?;
+        place.generation = (place.generation + 1) & 0x00ff_ffff;
+        self.vacant.push(id.index);
+        self.open -= 1;
+        place.connection.take()
+    }
+
+    /// A connection, if this is still it.
+    pub(super) fn get(&self, id: Id) -> Option<&Connection> {
+        let place = self.places.get(id.index as usize)?;
+        place
+            .connection
+            .as_ref()
+            .filter(|_| place.generation == id.generation)
+    }
+
+    /// A connection, if this is still it.
+    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Connection> {
+        let place = self.places.get_mut(id.index as usize)?;
+        place
+            .connection
+            .as_mut()
+            .filter(|_| place.generation == id.generation)
+    }
+
+    /// The state of a connection, if this is still it.
+    pub(super) fn state(&self, id: Id) -> Option<State> {
+        self.get(id)?;
+        self.places.get(id.index as usize).map(|place| place.state)
+    }
+
+    /// Who is at this index.
+    pub(super) fn id(&self, index: u32) -> Option<Id> {
+        let place = self.places.get(index as usize)?;
+        place.connection.as_ref().map(|_| Id {
+            index,
+            generation: place.generation,
+        })
+    }
+
+    /// Moves a connection to one end of a state's list. A held one goes to its handler's list.
+    pub(super) fn enter(&mut self, id: Id, state: State, end: End) {
+        if self.get(id).is_none() {
+            return;
+        }
+        self.unlink(id.index);
+        if let Some(place) = self.places.get_mut(id.index as usize) {
+            place.state = state;
+        }
+        self.link(id.index, end);
+    }
+
+    /// Who has been in a state longest (front) or shortest (back). Held ones have no common order.
+    pub(super) fn at(&self, state: State, end: End) -> Option<Id> {
+        let list = self.lists.get(state as usize)?;
+        self.id(if end == End::Front {
+            list.first
+        } else {
+            list.last
+        })
+    }
+
+    /// The first that waits for a handler.
+    pub(super) fn first_held(&self, handler: u64) -> Option<Id> {
+        self.id(self.held.get(&handler)?.first)
+    }
+
+    /// All connections in a state, for the life cycle's rare events.
+    pub(super) fn all(&self, state: State) -> Vec<Id> {
+        (0..self.places.len())
+            .filter_map(|index| self.id(u32::try_from(index).ok()?))
+            .filter(|id| self.state(*id) == Some(state))
+            .collect()
+    }
+
+    /// The list that a place belongs to: its state's, or its handler's. Held ones count in both.
+    fn with_list(&mut self, index: u32, change: impl FnOnce(&mut List, &mut Vec<Place>)) {
+        let Some(place) = self.places.get(index as usize) else {
+            return;
+        };
+        let (state, handler) = (
+            place.state,
+            place.connection.as_ref().map_or(0, |c| c.handler),
+        );
+        if state != State::Held {
+            if let Some(list) = self.lists.get_mut(state as usize) {
+                change(list, &mut self.places);
+            }
+            return;
+        }
+        let list = self.held.entry(handler).or_insert(EMPTY);
+        let before = list.len;
+        change(list, &mut self.places);
+        let after = list.len;
+        if after == 0 {
+            self.held.remove(&handler);
+        }
+        if let Some(all) = self.lists.get_mut(State::Held as usize) {
+            all.len = (all.len + after).saturating_sub(before);
+        }
+    }
+
+    fn link(&mut self, index: u32, end: End) {
+        self.with_list(index, |list, places| {
+            let (next, before) = match end {
+                End::Front => (list.first, NONE),
+                End::Back => (NONE, list.last),
+            };
+            if let Some(place) = places.get_mut(index as usize) {
+                (place.next, place.before) = (next, before);
+            }
+            match places.get_mut(before as usize) {
+                Some(before) => before.next = index,
+                None => list.first = index,
+            }
+            match places.get_mut(next as usize) {
+                Some(next) => next.before = index,
+                None => list.last = index,
+            }
+            list.len += 1;
+        });
+    }
+
+    fn unlink(&mut self, index: u32) {
+        self.with_list(index, |list, places| {
+            let Some((next, before)) = places.get(index as usize).map(|p| (p.next, p.before))
+            else {
+                return;
+            };
+            match places.get_mut(before as usize) {
+                Some(place) => place.next = next,
+                None => list.first = next,
+            }
+            match places.get_mut(next as usize) {
+                Some(place) => place.before = before,
+                None => list.last = before,
+            }
+            list.len -= 1;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file::{self, Open};
+
+    fn connection(number: u64) -> Connection {
+        let now = Moment::from_micros(number);
+        Connection {
+            client: file::open_at(None, c"/dev/null", Open::Read).unwrap(),
+            spool: None,
+            spooled: 0,
+            number,
+            accepted: now,
+            head_begun: now,
+            progress: now,
+            woken: now,
+            mark: 0,
+            handler: 0,
+            requests: 0,
+            stage: Stage::Head,
+            peer: None,
+            listener: 0,
+            heads: 0,
+            is_set_aside: false,
+            has_lost_worker: false,
+            was_held: false,
+            worker: None,
+        }
+    }
+
+    fn numbers(lot: &mut Lot, state: State) -> Vec<u64> {
+        let mut found = Vec::new();
+        while let Some(id) = lot.at(state, End::Front) {
+            found.push(lot.remove(id).unwrap().number);
+        }
+        found
+    }
+
+    #[test]
+    fn the_front_of_a_list_is_who_came_first_unless_put_there() {
+        let mut lot = Lot::new();
+        let ids: Vec<Id> = (0..5).map(|n| lot.add(connection(n))).collect();
+        for id in &ids[..3] {
+            lot.enter(*id, State::Queued, End::Back);
+        }
+        lot.enter(ids[4], State::Queued, End::Front);
+        lot.enter(ids[1], State::Queued, End::Back);
+        assert_eq!((lot.count(State::Queued), lot.count(State::Head)), (4, 1));
+        assert_eq!(
+            lot.get(lot.at(State::Queued, End::Back).unwrap())
+                .unwrap()
+                .number,
+            1
+        );
+        assert_eq!(numbers(&mut lot, State::Queued), [4, 0, 2, 1]);
+        assert_eq!(lot.len(), 1);
+    }
+
+    #[test]
+    fn an_old_id_does_not_reach_the_next_tenant() {
+        let mut lot = Lot::new();
+        let old = lot.add(connection(1));
+        assert!(lot.remove(old).is_some());
+        let new = lot.add(connection(2));
+        assert_eq!(old.index, new.index);
+        assert!(lot.get(old).is_none() && lot.remove(old).is_none());
+        lot.enter(old, State::Idle, End::Back);
+        assert_eq!(lot.state(new), Some(State::Head));
+    }
+
+    #[test]
+    fn those_who_wait_for_one_handler_are_not_those_of_another() {
+        let mut lot = Lot::new();
+        for (number, handler) in [(1, 7), (2, 8), (3, 7)] {
+            let id = lot.add(connection(number));
+            lot.get_mut(id).unwrap().handler = handler;
+            lot.enter(id, State::Held, End::Back);
+        }
+        assert_eq!(lot.count(State::Held), 3);
+        let first = lot.first_held(7).unwrap();
+        assert_eq!(lot.get(first).unwrap().number, 1);
+        lot.enter(first, State::Queued, End::Front);
+        assert_eq!(lot.get(lot.first_held(7).unwrap()).unwrap().number, 3);
+        assert_eq!(lot.count(State::Held), 2);
+        lot.remove(lot.first_held(8).unwrap());
+        assert!(lot.first_held(8).is_none());
+        assert_eq!(lot.all(State::Held).len(), 1);
+    }
+}

@@ -1,0 +1,138 @@
+//! The parent: accepts, parks, hands over. It never reads a client's byte.
+//!
+//! One process, one thread, one loop (`turn`). The files below share the struct `Parent`; each
+//! holds one purpose of it. Refuses to parse, to launch, and to wait for anybody.
+//!
+//! ```text
+//! start, resolve, listeners, daemon   from settings to a parent that serves
+//! turn, token                         one turn of the loop
+//! clients, park, dispatch, hear       a connection's way: in, parked, to a worker, back
+//! lot, wheel, house, canned           where they are, their deadlines, how many, last words
+//! workers, pool, orphans, watch       the processes
+//! verdict                             the decisions, as a table
+//! control, life                       status and stop; from Serving to the end
+//! ```
+
+mod canned;
+mod clients;
+mod control;
+mod daemon;
+mod dispatch;
+mod hear;
+mod house;
+mod life;
+mod listeners;
+mod lot;
+mod orphans;
+mod park;
+mod pool;
+mod resolve;
+mod start;
+mod token;
+mod turn;
+mod verdict;
+mod watch;
+mod wheel;
+mod workers;
+
+use crate::birth::WorkerMain;
+use crate::instance::{PidFile, UnixSocket};
+use crate::settings::Settings;
+use crate::sys::process::{self, DescriptorLimit};
+use crate::sys::readiness::{Event, Readiness};
+use crate::sys::time::Moment;
+use crate::{log::Log, scoreboard::Scoreboard};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// What every worker is born with: made before the first fork, never changed after.
+struct Estate {
+    settings: Settings,
+    scoreboard: Scoreboard,
+    log: Log,
+    /// The folder with the handlers.
+    root: OwnedFd,
+    /// Where each listener is bound.
+    addresses: Vec<Option<SocketAddr>>,
+    /// The descriptor limit before the parent raised its own.
+    handler_descriptor_limit: Option<DescriptorLimit>,
+    worker_main: WorkerMain,
+}
+
+/// The parent and everything it holds.
+struct Parent {
+    estate: Estate,
+    state: life::State,
+    /// The clock, read once per turn.
+    now: Moment,
+    started: Moment,
+    readiness: Readiness,
+    events: Vec<Event>,
+    signals: OwnedFd,
+    listeners: Vec<listeners::Listener>,
+    /// Where workers and controllers connect.
+    meeting: UnixSocket,
+    /// Held for its lock, removed at the end.
+    _pid_file: PidFile,
+    lot: lot::Lot,
+    wheel: wheel::Wheel,
+    house: house::House,
+    pool: pool::Pool,
+    orphans: orphans::Orphans,
+    control: control::Control,
+    /// When workers are looked after next; `None` while none needs it.
+    watch_at: Option<Moment>,
+    /// When the log was last opened again; workers forked before it have to be told.
+    log_reopened: Moment,
+    /// Bytes in the spools that the parent holds alone.
+    spooled: u64,
+    /// Connections ever accepted.
+    accepted: u64,
+    /// Said once when the server is ready.
+    starter: daemon::Starter,
+    /// Why the server could not start.
+    failure: Option<start::Error>,
+}
+
+/// Serves until it is told to stop; the exit status. `worker_main` is what a forked worker runs.
+///
+/// With `settings.daemon` this returns in the starting process too, once the daemon serves or has
+/// said why it cannot.
+pub fn serve(settings: Settings, worker_main: WorkerMain) -> u8 {
+    let mut starter = match daemon::detach(settings.daemon) {
+        daemon::Detached::Starter(code) => return code,
+        daemon::Detached::Server(starter) => starter,
+    };
+    let mut parent = match start::prepare(settings, worker_main, &mut starter) {
+        Ok(parent) => parent,
+        Err(error) => return starter.refuse(&error),
+    };
+    parent.reconcile();
+    while parent.state != life::State::Over {
+        if let Err(e) = parent.turn() {
+            let log = &parent.estate.log;
+            log.error(format_args!("unable to wait for events: {e}"));
+            parent.stop_at_once();
+        }
+    }
+    parent.end()
+}
+
+impl Parent {
+    fn log(&self) -> &Log {
+        &self.estate.log
+    }
+
+    /// After the last worker: the exit status. Files vanish with their owners.
+    fn end(mut self) -> u8 {
+        self.orphans_end();
+        match self.failure.take() {
+            Some(failure) => self.starter.refuse(&failure),
+            None => {
+                let pid = process::pid();
+                self.log().info(format_args!("stopped (pid {pid})"));
+                0
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Parking: a connection between two visits to a worker, its deadline and what ends it. Parent only.
+//!
+//! Whether a client makes progress is asked of the kernel (bytes that have arrived, bytes that it
+//! has not taken), never read.
+
+use super::Parent;
+use super::canned::Canned;
+use super::lot::{Connection, End, Id, State};
+use super::verdict::ticks_aside;
+use super::wheel::TICK;
+use crate::channel::Stage;
+use crate::sys::fd::{self, AsFd};
+use crate::sys::readiness::{Event, Interest};
+use crate::sys::{file, socket};
+use std::os::fd::OwnedFd;
+
+impl Connection {
+    /// Whether nothing of the present head has been seen yet.
+    fn is_untouched(&self) -> bool {
+        self.heads == 0 && self.spool.is_none()
+    }
+}
+
+impl Parent {
+    /// Gives a connection its spool, or takes it, and keeps the books on it.
+    pub(super) fn set_spool(&mut self, id: Id, spool: Option<OwnedFd>) {
+        let Some(connection) = self.lot.get_mut(id) else {
+            return;
+        };
+        if spool.is_none() && connection.spool.is_none() {
+            return;
+        }
+        let size = |fd: &OwnedFd| file::stat(fd.as_fd()).map_or(0, |s| s.size);
+        // While a worker has the connection the bytes are on that worker's account.
+        let before = match connection.worker {
+            Some(_) => 0,
+            None => connection.spooled,
+        };
+        let after = spool.as_ref().map_or(0, size);
+        connection.worker = None;
+        connection.spooled = after;
+        connection.spool = spool;
+        self.account(before, after);
+    }
+
+    /// Bytes that the parent's spools hold change.
+    pub(super) fn account(&mut self, before: u64, after: u64) {
+        self.spooled = (self.spooled + after).saturating_sub(before);
+        self.estate.scoreboard.parent().set_spooled(self.spooled);
+    }
+
+    /// Parks a connection that a worker has given back.
+    pub(super) fn park(&mut self, id: Id, state: State, stage: Stage, spool: Option<OwnedFd>) {
+        let now = self.now;
+        let Some(connection) = self.lot.get_mut(id) else {
+            return;
+        };
+        let spooled_before = connection.spooled;
+        let was_body = connection.stage == Stage::Body;
+        connection.stage = stage;
+        connection.mark = 0;
+        match state {
+            State::Idle => {
+                connection.requests = connection.requests.saturating_add(1);
+                connection.heads = 0;
+                connection.has_lost_worker = false;
+                connection.was_held = false;
+            }
+            State::Head => {
+                connection.heads = connection.heads.saturating_add(1);
+                // The time that it spent in queue and worker is not the client's slowness.
+                let own = now.since(connection.woken);
+                connection.head_begun = connection.head_begun.after(own);
+                connection.is_set_aside = ticks_aside(connection.heads).is_some();
+            }
+            State::Drain => {
+                connection.progress = now;
+                let unsent = socket::bytes_unsent(connection.client.as_fd());
+                connection.mark = unsent.unwrap_or(0) as u64;
+            }
+            _ => {}
+        }
+        self.set_spool(id, spool);
+        if let Some(connection) = self.lot.get_mut(id) {
+            connection.worker = None;
+            let has_moved = !was_body || connection.spooled != spooled_before;
+            if state == State::Body && has_moved {
+                connection.progress = now;
+            }
+        }
+        self.lot.enter(id, state, End::Back);
+        self.set_deadline(id, state);
+        let is_aside = self.lot.get(id).is_some_and(|c| c.is_set_aside);
+        if state == State::Idle && self.closes_idle() {
+            self.close(id);
+        } else if !is_aside {
+            self.rearm(id, interest(state));
+        }
+    }
+
+    /// Puts the deadline of a parked connection into the wheel.
+    fn set_deadline(&mut self, id: Id, state: State) {
+        let limits = &self.estate.settings.limits;
+        let Some(connection) = self.lot.get(id) else {
+            return;
+        };
+        let deadline = match state {
+            State::Idle => self.now.after(limits.keep_alive_timeout),
+            State::Head => match ticks_aside(connection.heads) {
+                Some(ticks) if connection.is_set_aside => self.now.after(TICK * ticks),
+                _ => connection.head_begun.after(limits.head_timeout),
+            },
+            State::Body | State::Drain => connection.progress.after(limits.progress_timeout),
+            State::Linger => self.now.after(limits.linger),
+            State::Queued | State::Held => connection.woken.after(limits.queue_timeout),
+            State::Serving => return self.wheel.remove(id.index),
+        };
+        self.wheel.set(id.index, deadline);
+    }
+
+    /// A parked client is ready.
+    pub(super) fn wake(&mut self, id: Id, event: &Event) {
+        match self.lot.state(id) {
+            None | Some(State::Queued | State::Held | State::Serving) => {}
+            Some(State::Linger) => self.discard(id),
+            Some(_) if event.is_hung_up || self.has_left(id, event) => self.close(id),
+            Some(state) => self.ask_for_worker(id, state),
+        }
+    }
+
+    /// A FIN and not a byte of a request: nobody is there to be answered, so no worker need look.
+    /// The kernel says so without a byte being read.
+    fn has_left(&self, id: Id, event: &Event) -> bool {
+        event.is_peer_closed
+            && self
+                .lot
+                .get(id)
+                .is_some_and(|c| c.stage == Stage::Head && c.is_untouched() && unread(c) == 0)
+    }
+
+    /// Puts a client into the queue.
+    fn ask_for_worker(&mut self, id: Id, state: State) {
+        let now = self.now;
+        if let Some(connection) = self.lot.get_mut(id) {
+            connection.woken = now;
+            if state == State::Idle {
+                connection.head_begun = now;
+            }
+        }
+        self.queue(id, End::Back);
+    }
+
+    /// Puts a client into the queue, at its end or, if it has waited before, at its front.
+    pub(super) fn queue(&mut self, id: Id, end: End) {
+        self.lot.enter(id, State::Queued, end);
+        self.set_deadline(id, State::Queued);
+    }
+
+    /// Parks a connection until its handler is free; in its turn if it had one before.
+    pub(super) fn hold(&mut self, id: Id, handler: u64, spool: Option<OwnedFd>) {
+        self.set_spool(id, spool);
+        let Some(connection) = self.lot.get_mut(id) else {
+            return;
+        };
+        let end = if connection.was_held {
+            End::Front
+        } else {
+            End::Back
+        };
+        connection.worker = None;
+        connection.was_held = true;
+        connection.handler = handler;
+        connection.stage = Stage::Retry;
+        self.lot.enter(id, State::Held, end);
+        self.set_deadline(id, State::Held);
+    }
+
+    /// Deadlines that have passed, and heads whose time aside is over.
+    pub(super) fn expire(&mut self) {
+        while let Some(index) = self.wheel.expired(self.now) {
+            if let Some(id) = self.lot.id(index)
+                && let Some(state) = self.lot.state(id)
+            {
+                self.overdue(id, state);
+            }
+        }
+    }
+
+    fn overdue(&mut self, id: Id, state: State) {
+        match state {
+            State::Idle | State::Linger => self.close(id),
+            State::Head => self.overdue_head(id),
+            State::Body | State::Drain if self.has_moved(id, state) => {
+                self.set_deadline(id, state);
+            }
+            State::Body => self.refuse(id, Canned::TooSlow),
+            State::Drain => self.reset(id),
+            State::Queued | State::Held => self.turn_away(id),
+            State::Serving => {}
+        }
+    }
+
+    fn overdue_head(&mut self, id: Id) {
+        let Some(connection) = self.lot.get_mut(id) else {
+            return;
+        };
+        if std::mem::take(&mut connection.is_set_aside) {
+            self.set_deadline(id, State::Head);
+            self.rearm(id, Interest::Read);
+        } else if connection.is_untouched() && unread(connection) == 0 {
+            // It has not asked for anything: RFC 9110 section 15.5.9 has nothing to answer.
+            self.close(id);
+        } else {
+            self.refuse(id, Canned::TooSlow);
+        }
+    }
+
+    /// Whether the client has sent (body) or taken (response) anything since it was last asked,
+    /// without a worker having been needed for it.
+    fn has_moved(&mut self, id: Id, state: State) -> bool {
+        let now = self.now;
+        let Some(connection) = self.lot.get_mut(id) else {
+            return false;
+        };
+        let (mark, has_moved) = if state == State::Body {
+            let unread = unread(connection);
+            (unread, unread > connection.mark)
+        } else {
+            let unsent = socket::bytes_unsent(connection.client.as_fd());
+            let unsent = unsent.map_or(u64::MAX, |n| n as u64);
+            (unsent, unsent < connection.mark)
+        };
+        if has_moved {
+            connection.mark = mark;
+            connection.progress = now;
+        }
+        has_moved
+    }
+
+    /// Closes every client that has nothing in flight (the server is about to stop). One that
+    /// lingers has had its answer.
+    pub(super) fn close_idle(&mut self) {
+        for state in [State::Idle, State::Linger] {
+            for id in self.lot.all(state) {
+                self.close(id);
+            }
+        }
+        for id in self.lot.all(State::Head) {
+            let connection = self.lot.get(id);
+            if connection.is_some_and(|c| c.is_untouched() && unread(c) == 0) {
+                self.close(id);
+            }
+        }
+    }
+}
+
+/// Bytes that have arrived and that nobody has taken.
+fn unread(connection: &Connection) -> u64 {
+    fd::bytes_readable(connection.client.as_fd()).map_or(0, |n| n as u64)
+}
+
+/// What a parked connection waits for.
+fn interest(state: State) -> Interest {
+    if state == State::Drain {
+        Interest::Write
+    } else {
+        Interest::Read
+    }
+}

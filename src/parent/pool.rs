@@ -1,0 +1,467 @@
+//! The pool: which worker sits in which slot, who is ready, how many are to be started or retired.
+//! Parent only.
+//!
+//! Decides and keeps books; refuses to fork, kill or talk to anybody.
+
+use super::lot::Id;
+use crate::scoreboard::Slot;
+use crate::sys::process::Pid;
+use crate::sys::time::Moment;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// An extra worker leaves after this long without a client.
+const IDLE_EXTRA: Duration = Duration::from_secs(10);
+
+/// The pool grows when the first in the queue has waited this long, and fewer workers than are
+/// wanted get through their requests in less: the others are held by handlers that wait for
+/// something. A queue before workers that are quick is the beat of a busy server, which more
+/// processes than CPUs would only slow down.
+const GROWTH_WAIT: Duration = Duration::from_millis(50);
+
+/// Deaths in a row, without one request answered in between, before starts are paced one by one.
+const LOOP_DEATHS: u32 = 8;
+/// The first pause; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause: a crash loop costs one fork a second.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a worker is doing, as far as the parent has told it. Starting becomes Ready, these two
+/// alternate with Busy; any may become Retiring, which only its end follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Forked; has not said its first verdict.
+    Starting,
+    /// Waits for a client.
+    Ready,
+    /// Has this client.
+    Busy(Id),
+    /// Was told to leave, or killed.
+    Retiring,
+}
+
+/// A living worker.
+pub(super) struct Worker {
+    pub(super) pid: Pid,
+    /// Tells its channel's events from those of the slot's earlier tenants. 24 bits.
+    pub(super) generation: u32,
+    /// `None` until it has connected, and again after it hung up.
+    pub(super) channel: Option<OwnedFd>,
+    pub(super) duty: Duty,
+    /// When it was forked.
+    pub(super) born: Moment,
+    /// Since when it has its present duty.
+    pub(super) since: Moment,
+    /// The parent has killed it; why stands in the log.
+    pub(super) is_killed: bool,
+    /// It has answered something.
+    pub(super) has_served: bool,
+}
+
+/// What decides how many workers are started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// Workers that are always there.
+    pub(super) wanted: usize,
+    /// Ceiling of the elastic pool.
+    pub(super) most: usize,
+    /// Workers that are there, without those that are leaving.
+    pub(super) living: usize,
+    /// Of these, not ready for the first time yet.
+    pub(super) starting: usize,
+    /// Of these, with one client for longer than `GROWTH_WAIT`.
+    pub(super) held: usize,
+    /// Clients that wait for a worker.
+    pub(super) queued: usize,
+    /// How long the first of them has waited.
+    pub(super) waited: Duration,
+}
+
+/// How many workers are to be started now, pace aside. Growth doubles: it reaches the ceiling in a
+/// few steps, and a short burst does not fork everything at once.
+pub(super) fn workers_to_start(need: Need) -> usize {
+    let missing = need.wanted.saturating_sub(need.living);
+    if missing > 0 {
+        return missing;
+    }
+    let are_quick = need.living.saturating_sub(need.held) >= need.wanted;
+    if need.queued == 0 || need.waited < GROWTH_WAIT || are_quick {
+        return 0;
+    }
+    let unserved = need.queued.saturating_sub(need.starting);
+    let step = need.living.saturating_sub(need.starting).max(1);
+    unserved
+        .min(step)
+        .min(need.most.saturating_sub(need.living))
+}
+
+/// When growth is to be thought about (again), if the first in the queue waits since `woken`.
+pub(super) fn growth_due(woken: Moment, now: Moment) -> Moment {
+    let due = woken.after(GROWTH_WAIT);
+    if due > now {
+        due
+    } else {
+        now.after(GROWTH_WAIT)
+    }
+}
+
+/// Keeps a crash loop from becoming a fork loop.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    deaths: u32,
+    not_before: Moment,
+}
+
+impl Pace {
+    /// A worker died or could not be forked.
+    pub(super) fn note_death(&mut self, now: Moment) {
+        let doubled = FIRST_PAUSE.saturating_mul(1 << self.deaths.min(10));
+        // The first one is replaced at once: one death is not a loop.
+        if self.deaths > 0 {
+            self.not_before = now.after(doubled.min(LONGEST_PAUSE));
+        }
+        self.deaths = self.deaths.saturating_add(1);
+    }
+
+    /// A worker has answered a request: whatever kills others, starting them makes sense.
+    pub(super) fn note_success(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How many of `missing` may be started now.
+    pub(super) fn allows(&self, missing: usize, now: Moment) -> usize {
+        if now < self.not_before {
+            0
+        } else if self.deaths >= LOOP_DEATHS {
+            missing.min(1)
+        } else {
+            missing
+        }
+    }
+
+    /// When the next start is allowed.
+    pub(super) fn not_before(&self) -> Moment {
+        self.not_before
+    }
+
+    /// After a start in a crash loop: the next one has to wait.
+    pub(super) fn note_start(&mut self, now: Moment) {
+        if self.deaths >= LOOP_DEATHS {
+            self.not_before = now.after(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// The pool.
+pub(super) struct Pool {
+    slots: Vec<Option<Worker>>,
+    /// Ready workers, the newest last: it goes first, its caches are warm.
+    ready: Vec<Slot>,
+    /// Workers by duty: starting, ready, busy, retiring.
+    tally: [usize; 4],
+    next_generation: u32,
+    /// Recent time from order to verdict, in microseconds (exponentially weighted).
+    service_micros: u64,
+    /// Paces starts.
+    pub(super) pace: Pace,
+}
+
+impl Pool {
+    /// An empty pool with a ceiling.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            slots: std::iter::repeat_with(|| None).take(most).collect(),
+            ready: Vec::with_capacity(most),
+            tally: [0; 4],
+            next_generation: 0,
+            service_micros: 0,
+            pace: Pace::default(),
+        }
+    }
+
+    /// The ceiling.
+    pub(super) fn most(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Every living worker.
+    pub(super) fn workers(&self) -> impl Iterator<Item = (Slot, &Worker)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(i, worker)| worker.as_ref().map(|w| (Slot(i), w)))
+    }
+
+    /// All processes, those that are leaving among them.
+    pub(super) fn total(&self) -> usize {
+        self.tally.iter().sum()
+    }
+
+    /// Workers that are here to stay.
+    pub(super) fn living(&self) -> usize {
+        let [starting, ready, busy, _] = self.tally;
+        starting + ready + busy
+    }
+
+    /// Workers that have had one client for longer than `GROWTH_WAIT`.
+    pub(super) fn held(&self, now: Moment) -> usize {
+        let is_held = |worker: &Worker| {
+            matches!(worker.duty, Duty::Busy(_)) && now.since(worker.since) >= GROWTH_WAIT
+        };
+        self.workers().filter(|(_, worker)| is_held(worker)).count()
+    }
+
+    /// Workers that have not said their first verdict.
+    pub(super) fn starting(&self) -> usize {
+        let [starting, ..] = self.tally;
+        starting
+    }
+
+    /// Workers that are ready now.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Workers that have a client.
+    pub(super) fn busy(&self) -> usize {
+        let [_, _, busy, _] = self.tally;
+        busy
+    }
+
+    fn tally(&mut self, duty: Duty) -> &mut usize {
+        let [starting, ready, busy, retiring] = &mut self.tally;
+        match duty {
+            Duty::Starting => starting,
+            Duty::Ready => ready,
+            Duty::Busy(_) => busy,
+            Duty::Retiring => retiring,
+        }
+    }
+
+    /// A worker.
+    pub(super) fn get(&self, slot: Slot) -> Option<&Worker> {
+        self.slots.get(slot.0)?.as_ref()
+    }
+
+    /// A worker.
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Worker> {
+        self.slots.get_mut(slot.0)?.as_mut()
+    }
+
+    /// Who has this process id.
+    pub(super) fn find(&self, pid: Pid) -> Option<Slot> {
+        self.workers()
+            .find(|(_, w)| w.pid == pid)
+            .map(|(slot, _)| slot)
+    }
+
+    /// The lowest vacant slot.
+    pub(super) fn vacant(&self) -> Option<Slot> {
+        self.slots.iter().position(Option::is_none).map(Slot)
+    }
+
+    /// A worker was forked for this slot.
+    pub(super) fn add(&mut self, slot: Slot, pid: Pid, now: Moment) {
+        self.next_generation = (self.next_generation + 1) & 0x00ff_ffff;
+        if let Some(place) = self.slots.get_mut(slot.0) {
+            *place = Some(Worker {
+                pid,
+                generation: self.next_generation,
+                channel: None,
+                duty: Duty::Starting,
+                born: now,
+                since: now,
+                is_killed: false,
+                has_served: false,
+            });
+            *self.tally(Duty::Starting) += 1;
+        }
+    }
+
+    /// A worker has ended.
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<Worker> {
+        let worker = self.slots.get_mut(slot.0)?.take()?;
+        *self.tally(worker.duty) -= 1;
+        if worker.duty == Duty::Ready {
+            self.ready.retain(|s| *s != slot);
+        }
+        Some(worker)
+    }
+
+    /// Gives a worker a duty.
+    pub(super) fn assign(&mut self, slot: Slot, duty: Duty, now: Moment) {
+        let Some(worker) = self.get_mut(slot) else {
+            return;
+        };
+        let before = std::mem::replace(&mut worker.duty, duty);
+        worker.since = now;
+        *self.tally(before) -= 1;
+        *self.tally(duty) += 1;
+        if before == Duty::Ready && duty != Duty::Ready {
+            // Mostly the last one: it was taken from there.
+            if self.ready.last() == Some(&slot) {
+                self.ready.pop();
+            } else {
+                self.ready.retain(|s| *s != slot);
+            }
+        }
+        if before != Duty::Ready && duty == Duty::Ready {
+            self.ready.push(slot);
+        }
+    }
+
+    /// The newest ready worker.
+    pub(super) fn newest_ready(&self) -> Option<Slot> {
+        self.ready.last().copied()
+    }
+
+    /// The extra worker that has been idle for long enough to leave, when there are more than
+    /// `wanted`; or else when there will be one.
+    pub(super) fn surplus(&self, wanted: usize, now: Moment) -> Surplus {
+        let longest = self.ready.first().copied();
+        let Some((slot, worker)) = longest.and_then(|s| self.get(s).map(|w| (s, w))) else {
+            return Surplus::None;
+        };
+        let due = worker.since.after(IDLE_EXTRA);
+        if self.living() <= wanted {
+            Surplus::None
+        } else if due <= now {
+            Surplus::Leaves(slot)
+        } else {
+            Surplus::Due(due)
+        }
+    }
+
+    /// A request took this long from order to verdict.
+    pub(super) fn note_service(&mut self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 8);
+        self.service_micros = match self.service_micros {
+            0 => micros,
+            known => known - known / 8 + micros / 8,
+        };
+    }
+
+    /// Seconds after which a client that is turned away may come back: until those before it are
+    /// served.
+    pub(super) fn retry_after(&self, queued: usize) -> u32 {
+        retry_after(queued, self.service_micros, self.living())
+    }
+}
+
+/// What `Pool::surplus` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surplus {
+    /// Nothing to be done.
+    None,
+    /// This worker may leave.
+    Leaves(Slot),
+    /// Then one may leave.
+    Due(Moment),
+}
+
+/// Queue length × service time ÷ workers, from 1 s to an hour.
+fn retry_after(queued: usize, service_micros: u64, workers: usize) -> u32 {
+    let queued = u64::try_from(queued).unwrap_or(u64::MAX);
+    let workers = u64::try_from(workers.max(1)).unwrap_or(u64::MAX);
+    let micros = queued.saturating_mul(service_micros) / workers;
+    u32::try_from(micros.div_ceil(1_000_000).clamp(1, 3600)).unwrap_or(3600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::from_micros(ms * 1000)
+    }
+
+    fn pool(workers: usize) -> Pool {
+        let mut pool = Pool::new(8);
+        for n in 0..workers {
+            pool.add(
+                Slot(n),
+                Pid::new(100 + i32::try_from(n).unwrap()).unwrap(),
+                at(0),
+            );
+            pool.assign(Slot(n), Duty::Ready, at(n as u64));
+        }
+        pool
+    }
+
+    #[test]
+    fn missing_workers_are_started_and_a_lasting_queue_doubles_the_pool() {
+        let need_of = |living, starting, queued, waited, held| Need {
+            wanted: 4,
+            most: 32,
+            living,
+            starting,
+            held,
+            queued,
+            waited: Duration::from_millis(waited),
+        };
+        let need = |living, starting, queued, waited| {
+            need_of(living, starting, queued, waited, living - starting)
+        };
+        for (need, expected) in [
+            (need_of(4, 0, 60, 60, 0), 0),
+            (need_of(4, 0, 60, 60, 1), 4),
+            (need_of(8, 0, 60, 60, 4), 0),
+            (need(4, 0, 0, 0), 0),
+            (need(1, 0, 0, 0), 3),
+            (need(4, 0, 60, 10), 0),
+            (need(4, 0, 60, 60), 4),
+            (need(8, 4, 60, 70), 0),
+            (need(8, 0, 60, 70), 8),
+            (need(4, 0, 1, 60), 1),
+            (need(5, 2, 1, 60), 0),
+            (need(30, 0, 60, 60), 2),
+            (need(32, 0, 60, 60), 0),
+        ] {
+            assert_eq!(workers_to_start(need), expected, "{need:?}");
+        }
+    }
+
+    #[test]
+    fn a_crash_loop_is_slowed_to_one_start_a_second() {
+        let mut pace = Pace::default();
+        pace.note_death(at(0));
+        assert_eq!(pace.allows(4, at(0)), 4, "one death is no loop");
+        let mut now = 0;
+        for _ in 0..20 {
+            pace.note_death(at(now));
+            assert_eq!(pace.allows(4, at(now)), 0);
+            now = pace.not_before().as_micros() / 1000;
+            assert!(pace.allows(4, at(now)) > 0);
+        }
+        assert_eq!(pace.allows(4, at(now)), 1);
+        pace.note_start(at(now));
+        assert_eq!(pace.allows(4, at(now + 999)), 0);
+        pace.note_success();
+        assert_eq!(pace.allows(4, at(now)), 4);
+    }
+
+    #[test]
+    fn the_newest_ready_worker_goes_first_and_the_longest_idle_one_leaves() {
+        let mut pool = pool(6);
+        assert_eq!(pool.newest_ready(), Some(Slot(5)));
+        pool.assign(Slot(5), Duty::Retiring, at(10));
+        assert_eq!(pool.newest_ready(), Some(Slot(4)));
+        assert_eq!(pool.surplus(4, at(9_999)), Surplus::Due(at(10_000)));
+        assert_eq!(pool.surplus(4, at(10_000)), Surplus::Leaves(Slot(0)));
+        assert_eq!(pool.surplus(5, at(10_000)), Surplus::None);
+        pool.remove(Slot(4));
+        assert_eq!((pool.ready(), pool.vacant()), (4, Some(Slot(4))));
+    }
+
+    #[test]
+    fn a_client_is_told_to_come_back_when_its_turn_would_come() {
+        for (queued, service, workers, expected) in [
+            (0, 0, 0, 1),
+            (100, 1_000, 4, 1),
+            (100, 500_000, 4, 13),
+            (usize::MAX, u64::MAX, 1, 3600),
+        ] {
+            assert_eq!(retry_after(queued, service, workers), expected);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Limits that depend on the machine: descriptors and free space. Parent only, once, at start.
+//!
+//! The arithmetic is pure and tested; refuses to guess what the user has set, but lowers what the
+//! descriptor limit cannot hold, and says so.
+
+use super::start::Error;
+use crate::limits::Limits;
+use crate::log::Log;
+use crate::settings::Settings;
+use crate::sys::file::{self, Open};
+use crate::sys::process::{self, DescriptorLimit};
+use crate::sys::{self, fd::AsFd};
+use std::ffi::CString;
+
+/// Descriptors that the parent needs for itself: standard ones, log, root, sets, pid file, Unix
+/// socket, control conversations, one in reserve, and some that are only open for a moment.
+const OWN_DESCRIPTORS: u64 = 32;
+
+/// More connections than this are more than one parent is meant for.
+const MOST_CONNECTIONS: u64 = 100_000;
+
+/// `max-spool-total` where much is free.
+const MOST_SPOOLED: u64 = 256 * 1024 * 1024;
+
+/// The descriptor limit as it is and, if it was raised, as it was.
+pub(super) struct Raised {
+    pub(super) now: u64,
+    pub(super) original: Option<DescriptorLimit>,
+}
+
+/// Raises the soft descriptor limit to the hard one.
+pub(super) fn raise_descriptor_limit() -> sys::Result<Raised> {
+    let original = process::descriptor_limit()?;
+    let raised = DescriptorLimit {
+        soft: original.hard,
+        hard: original.hard,
+    };
+    if original.soft == original.hard || process::set_descriptor_limit(raised).is_err() {
+        return Ok(Raised {
+            now: original.soft,
+            original: None,
+        });
+    }
+    Ok(Raised {
+        now: raised.soft,
+        original: Some(original),
+    })
+}
+
+/// How many connections a descriptor limit holds: each may need a second one for its spool.
+fn connections_within(limit: u64, workers: usize, listeners: usize) -> usize {
+    let channels = u64::try_from(workers + listeners).unwrap_or(u64::MAX);
+    let reserve = OWN_DESCRIPTORS.saturating_add(channels);
+    let room = (limit.saturating_sub(reserve) / 2).min(MOST_CONNECTIONS);
+    usize::try_from(room).unwrap_or(usize::MAX)
+}
+
+/// Puts a number in the place of every limit that was left open.
+pub(super) fn limits(
+    settings: &mut Settings,
+    raised: &Raised,
+    listeners: usize,
+    log: &Log,
+) -> Result<(), Error> {
+    let most = settings
+        .limits
+        .max_workers
+        .unwrap_or(settings.workers.saturating_mul(8))
+        .max(settings.workers);
+    let room = connections_within(raised.now, most, listeners);
+    if room == 0 {
+        return Err(Error::FewDescriptors(raised.now));
+    }
+    if let Some(wanted) = settings.limits.max_connections
+        && wanted > room
+    {
+        log.warn(format_args!(
+            "max-connections is {room}, not {wanted}: the descriptor limit is {}",
+            raised.now
+        ));
+    }
+    fill(&mut settings.limits, most, room);
+    settings
+        .limits
+        .max_spool_total
+        .get_or_insert_with(spool_total);
+    Ok(())
+}
+
+fn fill(limits: &mut Limits, most_workers: usize, room: usize) {
+    limits.max_workers = Some(most_workers);
+    limits
+        .max_concurrent
+        .get_or_insert((most_workers * 3 / 4).max(1));
+    let connections = limits.max_connections.unwrap_or(room).min(room);
+    limits.max_connections = Some(connections);
+    limits
+        .max_connections_per_address
+        .get_or_insert((connections / 4).max(1));
+}
+
+/// 256 MiB, or a quarter of what is free where spools are kept.
+fn spool_total() -> u64 {
+    use std::os::unix::ffi::OsStringExt;
+    let folder = CString::new(std::env::temp_dir().into_os_string().into_vec());
+    let free = folder.ok().and_then(|folder| {
+        let folder = file::open_at(None, &folder, Open::Folder).ok()?;
+        file::free_space(folder.as_fd()).ok()
+    });
+    free.map_or(MOST_SPOOLED, |free| MOST_SPOOLED.min(free / 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_half_of_what_the_descriptor_limit_leaves() {
+        for (limit, workers, listeners, expected) in [
+            (20_000, 32, 1, 9_967),
+            (1_024, 32, 2, 479),
+            (64, 4, 1, 13),
+            (32, 4, 1, 0),
+            (u64::MAX, 32, 1, 100_000),
+        ] {
+            assert_eq!(connections_within(limit, workers, listeners), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_set_is_kept_and_what_cannot_be_held_is_lowered() {
+        let mut limits = Limits::default();
+        fill(&mut limits, 32, 1000);
+        assert_eq!(limits.max_concurrent, Some(24));
+        assert_eq!(limits.max_connections, Some(1000));
+        assert_eq!(limits.max_connections_per_address, Some(250));
+        let mut limits = Limits {
+            max_connections: Some(5000),
+            max_concurrent: Some(1),
+            max_connections_per_address: Some(3),
+            ..Limits::default()
+        };
+        fill(&mut limits, 1, 2);
+        assert_eq!(limits.max_connections, Some(2));
+        assert_eq!(limits.max_concurrent, Some(1));
+        assert_eq!(limits.max_connections_per_address, Some(3));
+    }
+}

@@ -1,0 +1,225 @@
+//! From settings to a parent that can serve. Parent only, once, at start.
+//!
+//! Everything made here goes when its owner is dropped, so a start that fails leaves nothing
+//! behind. Refuses to log before the log is there: what has to be said until then is kept.
+
+use super::daemon::Starter;
+use super::listeners::{self, Listener};
+use super::{Estate, Parent, control, house, life, lot, orphans, pool, resolve, token, wheel};
+use crate::birth::WorkerMain;
+use crate::instance::{self, PidFile, UnixSocket};
+use crate::log::Log;
+use crate::scoreboard::Scoreboard;
+use crate::settings::Settings;
+use crate::sys::fd::{self, AsFd};
+use crate::sys::readiness::Readiness;
+use crate::sys::time::{self, Moment};
+use crate::sys::{self, process, signal};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Workers that have not said a word by then never will.
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the server cannot start; one line.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// What it owns on disk.
+    Instance(instance::Error),
+    /// A listener: its address as it was given.
+    Listen(String, sys::Error),
+    /// A call that needs no object: what was to be done.
+    Call(&'static str, sys::Error),
+    /// The descriptor limit is below what the server needs for itself.
+    FewDescriptors(u64),
+    /// Workers: how the first one that failed ended.
+    Workers(String),
+}
+
+impl From<instance::Error> for Error {
+    fn from(error: instance::Error) -> Self {
+        Self::Instance(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instance(error) => error.fmt(f),
+            Self::Listen(address, why) => {
+                let way_out = listeners::way_out(why.errno);
+                write!(f, "unable to listen on {address}: {why}; {way_out}")
+            }
+            Self::Call(what, why) => write!(f, "unable to {what}: {why}"),
+            Self::FewDescriptors(limit) => write!(
+                f,
+                "unable to serve with a descriptor limit of {limit}; raise it with ulimit -n"
+            ),
+            Self::Workers(how) => write!(f, "unable to start workers: {how}"),
+        }
+    }
+}
+
+fn call(what: &'static str) -> impl Fn(sys::Error) -> Error {
+    move |why| Error::Call(what, why)
+}
+
+/// What is on disk and in the kernel before anything else.
+struct Ground {
+    pid_file: PidFile,
+    meeting: UnixSocket,
+    listeners: Vec<Listener>,
+    root: OwnedFd,
+    log: Log,
+}
+
+/// A daemon leaves its working directory, so names that begin there must not.
+fn make_absolute(settings: &mut Settings) {
+    let paths = [
+        &mut settings.path,
+        &mut settings.socket,
+        &mut settings.pid_file,
+        &mut settings.log_file,
+    ];
+    let binds = settings.bind.iter_mut().filter_map(|bind| match bind {
+        crate::settings::Bind::Unix(path) => Some(path),
+        crate::settings::Bind::Tcp { .. } => None,
+    });
+    for path in paths.into_iter().chain(binds) {
+        if let Ok(absolute) = std::path::absolute(&*path) {
+            *path = absolute;
+        }
+    }
+    // The file system that the starting shell happened to be in can be unmounted then.
+    let _ = std::env::set_current_dir("/");
+}
+
+/// Makes the parent; the starter goes along with it.
+pub(super) fn prepare(
+    mut settings: Settings,
+    worker_main: WorkerMain,
+    starter: &mut Starter,
+) -> Result<Parent, Error> {
+    if settings.daemon {
+        make_absolute(&mut settings);
+    }
+    // First of all: a signal during the start must not leave files behind.
+    let signals = signal::to_pipe().map_err(call("set up signals"))?;
+    process::become_subreaper().map_err(call("become a subreaper"))?;
+    let limit = resolve::raise_descriptor_limit().map_err(call("raise the descriptor limit"))?;
+    let ground = lay_ground(&settings, starter)?;
+    resolve::limits(&mut settings, &limit, ground.listeners.len(), &ground.log)?;
+    let most = settings.limits.max_workers.unwrap_or(settings.workers);
+    let scoreboard = Scoreboard::new(most).map_err(call("share memory with workers"))?;
+    let mut readiness = Readiness::new(false).map_err(call("make the readiness set"))?;
+    for (fd, token) in [
+        (signals.as_fd(), token::Token::Signals),
+        (ground.meeting.listener.as_fd(), token::Token::Meeting),
+    ] {
+        let watched = readiness.watch(fd, token.number());
+        watched.map_err(call("watch a descriptor"))?;
+    }
+    ground.pid_file.write()?;
+    say_first_words(&ground);
+    let now = time::now();
+    Ok(Parent {
+        state: life::State::Starting(now.after(START_TIMEOUT)),
+        now,
+        started: now,
+        readiness,
+        events: Vec::new(),
+        signals,
+        meeting: ground.meeting,
+        _pid_file: ground.pid_file,
+        lot: lot::Lot::new(),
+        wheel: wheel::Wheel::new(now),
+        house: house::House::new(&settings.limits),
+        pool: pool::Pool::new(most),
+        orphans: orphans::Orphans::default(),
+        control: control::Control::default(),
+        watch_at: None,
+        log_reopened: Moment::default(),
+        spooled: 0,
+        accepted: 0,
+        starter: std::mem::replace(starter, Starter::Foreground),
+        failure: None,
+        estate: Estate {
+            addresses: ground.listeners.iter().map(|l| l.address).collect(),
+            handler_descriptor_limit: limit.original,
+            scoreboard,
+            log: ground.log,
+            root: ground.root,
+            settings,
+            worker_main,
+        },
+        listeners: ground.listeners,
+    })
+}
+
+/// The pid file first: of two servers that start at once, its lock lets one go on.
+fn lay_ground(settings: &Settings, starter: &Starter) -> Result<Ground, Error> {
+    let pid_file = PidFile::take(&settings.pid_file)?;
+    let meeting = UnixSocket::bind(&settings.socket, true, "--socket")?;
+    let listeners = listeners::bind(&settings.bind, settings.port)?;
+    let root = instance::open_root(&settings.path)?;
+    let log_file = instance::prepare_log(&settings.log_file)?;
+    let stderr = if starter.is_foreground() {
+        fd::duplicate_above(std::io::stderr().as_fd(), 3).ok()
+    } else {
+        None
+    };
+    let log = Log::open(log_file, settings.log_level, stderr).map_err(call("open the log"))?;
+    Ok(Ground {
+        pid_file,
+        meeting,
+        listeners,
+        root,
+        log,
+    })
+}
+
+fn say_first_words(ground: &Ground) {
+    if ground.pid_file.was_stale {
+        ground.log.warn(format_args!(
+            "replaced the pid file of a server that is gone"
+        ));
+    }
+    if process::effective_uid() == 0 {
+        ground.log.warn(format_args!(
+            "running as root: every handler runs as root too; start it as a user of its own"
+        ));
+    }
+}
+
+/// The one line that says what is served where. Tests read the port from it.
+pub(super) fn start_line(parent: &Parent) -> String {
+    let settings = &parent.estate.settings;
+    let mut line = format!("serving {}", shown(&settings.path));
+    for (i, listener) in parent.listeners.iter().enumerate() {
+        line.push_str(if i == 0 { " on " } else { " " });
+        line.push_str(&listener.shown());
+    }
+    let workers = settings.workers;
+    let plural = if workers == 1 { "" } else { "s" };
+    line.push_str(&format!(" with {workers} worker{plural}"));
+    if parent.listeners.iter().any(Listener::is_wildcard) {
+        line.push_str("; all addresses, handlers run without authentication");
+    }
+    let stop = if parent.starter.is_foreground() {
+        "Ctrl-C or "
+    } else {
+        ""
+    };
+    line.push_str(&format!("; stop with {stop}kill {}", process::pid()));
+    line
+}
+
+fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.strip_suffix('/') {
+        Some(rest) if !rest.is_empty() => rest.to_owned(),
+        _ => PathBuf::from(text).display().to_string(),
+    }
+}

@@ -1,0 +1,142 @@
+//! What becomes of a connection when its worker has said a verdict. Pure. Parent only.
+
+use super::lot::State;
+use crate::channel::{Stage, Verdict};
+use crate::scoreboard::Phase;
+
+/// What the parent does with the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Parks it; at its next event a worker goes on with this stage.
+    Park(State, Stage),
+    /// Discards what it still sends, then closes it.
+    Linger,
+    /// Closes it.
+    Close,
+    /// Keeps it until its handler is free.
+    Hold,
+    /// A worker that says this here can no longer be trusted: it is killed, the connection cut.
+    Distrust,
+}
+
+/// The fate of a connection that a worker was given at `stage`.
+pub(super) fn fate(verdict: Verdict, stage: Stage) -> Fate {
+    // The response that is being sent has said `Connection: close`: nothing can follow it.
+    let is_closing = stage == Stage::DrainClose;
+    match verdict {
+        Verdict::Ready => Fate::Distrust,
+        Verdict::Close => Fate::Close,
+        Verdict::Linger => Fate::Linger,
+        Verdict::DrainClose => Fate::Park(State::Drain, Stage::DrainClose),
+        _ if is_closing => Fate::Distrust,
+        Verdict::Keep => Fate::Park(State::Idle, Stage::Head),
+        Verdict::Head => Fate::Park(State::Head, Stage::Head),
+        Verdict::Body => Fate::Park(State::Body, Stage::Body),
+        Verdict::DrainKeep => Fate::Park(State::Drain, Stage::DrainKeep),
+        Verdict::Retry => Fate::Hold,
+    }
+}
+
+/// What becomes of a client whose worker has died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Salvage {
+    /// Another worker gets it: nothing was taken from its socket.
+    HandOver,
+    /// 503: something was taken, nothing ran.
+    Unread,
+    /// 502: a handler was started, nothing was sent.
+    Lost,
+    /// Something may have been sent: the client must be able to tell that it is not whole.
+    Cut,
+    /// It has cost two workers.
+    GiveUp,
+}
+
+/// The fate of a client by how far its dead worker said it had come. `is_unread`: the slot shows no
+/// sign of life since the order was sent, so the order died with the worker.
+///
+/// Idle with a sign of life means that the worker was done and had not said so: a handler may have
+/// run, and none is run twice.
+pub(super) fn salvage(phase: Phase, is_unread: bool, has_lost_worker: bool) -> Salvage {
+    match phase {
+        Phase::Idle if !is_unread => Salvage::Cut,
+        Phase::Idle | Phase::Looking if has_lost_worker => Salvage::GiveUp,
+        Phase::Idle | Phase::Looking => Salvage::HandOver,
+        Phase::Reading => Salvage::Unread,
+        Phase::Launched => Salvage::Lost,
+        Phase::Answering => Salvage::Cut,
+    }
+}
+
+/// Ticks for which a head stays silent that was found incomplete this often. Three looks are free
+/// (a head in a few segments); then at most ten a second, and less the longer it trickles, so that
+/// a client that drips for its whole head-timeout costs some 30 dispatches.
+pub(super) fn ticks_aside(heads: u8) -> Option<u32> {
+    match heads {
+        0..=2 => None,
+        3..=7 => Some(1),
+        8..=12 => Some(2),
+        _ => Some(4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_verdict_has_its_fate() {
+        use Stage::{Body, DrainClose, DrainKeep, Head, Retry};
+        for (verdict, stage, expected) in [
+            (Verdict::Keep, Head, Fate::Park(State::Idle, Head)),
+            (Verdict::Keep, DrainKeep, Fate::Park(State::Idle, Head)),
+            (Verdict::Head, Head, Fate::Park(State::Head, Head)),
+            (Verdict::Body, Head, Fate::Park(State::Body, Body)),
+            (Verdict::Body, Body, Fate::Park(State::Body, Body)),
+            (
+                Verdict::DrainKeep,
+                Retry,
+                Fate::Park(State::Drain, DrainKeep),
+            ),
+            (
+                Verdict::DrainClose,
+                Head,
+                Fate::Park(State::Drain, DrainClose),
+            ),
+            (Verdict::Close, DrainClose, Fate::Close),
+            (Verdict::Linger, Body, Fate::Linger),
+            (Verdict::Retry, Body, Fate::Hold),
+            (Verdict::Keep, DrainClose, Fate::Distrust),
+            (Verdict::Ready, Head, Fate::Distrust),
+        ] {
+            assert_eq!(fate(verdict, stage), expected, "{verdict:?} at {stage:?}");
+        }
+    }
+
+    #[test]
+    fn no_client_is_handed_over_when_a_handler_may_have_run() {
+        for (phase, unread, lost, expected) in [
+            (Phase::Idle, true, false, Salvage::HandOver),
+            (Phase::Idle, true, true, Salvage::GiveUp),
+            (Phase::Idle, false, false, Salvage::Cut),
+            (Phase::Looking, false, false, Salvage::HandOver),
+            (Phase::Looking, false, true, Salvage::GiveUp),
+            (Phase::Reading, false, false, Salvage::Unread),
+            (Phase::Launched, true, false, Salvage::Lost),
+            (Phase::Answering, true, true, Salvage::Cut),
+        ] {
+            assert_eq!(salvage(phase, unread, lost), expected, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_trickling_head_is_looked_at_less_and_less() {
+        let mut ticks = 0;
+        let mut looks = 0_u8;
+        while ticks < 100 {
+            looks += 1;
+            ticks += ticks_aside(looks).unwrap_or(0);
+        }
+        assert!((20..=40).contains(&looks), "{looks}");
+    }
+}

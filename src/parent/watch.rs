@@ -1,0 +1,143 @@
+//! The watchdog: workers that say nothing when they should. Parent only.
+//!
+//! Runs only while some worker has a client or is on its way in or out: an idle server sleeps.
+
+use super::Parent;
+use super::pool::{Duty, Worker};
+use super::start::START_TIMEOUT;
+use crate::scoreboard::{Phase, Slot};
+use crate::sys::time::Moment;
+use std::time::Duration;
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// A worker that looks at a head or reads a body never waits for anybody, so it says that it lives
+/// at least once a second; the same again is slack for a loaded machine.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What the watchdog sees of a worker.
+#[derive(Clone, Copy)]
+struct Seen {
+    duty: Duty,
+    since: Moment,
+    has_channel: bool,
+    phase: Phase,
+    heartbeat: Moment,
+    deadline: Moment,
+}
+
+/// Why a worker has to go, if it has to. `grace` is what it may need to end its handler's tree.
+fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
+    let is_past = |from: Moment, time: Duration| now > from.after(time);
+    let signs = seen.since.max(seen.heartbeat);
+    match seen.duty {
+        Duty::Starting => is_past(seen.since, START_TIMEOUT).then_some("it does not start"),
+        Duty::Ready => None,
+        Duty::Retiring => is_past(seen.since, grace + SILENCE).then_some("it does not leave"),
+        Duty::Busy(_) if !seen.has_channel => {
+            is_past(signs, grace + SILENCE).then_some("it has hung up")
+        }
+        Duty::Busy(_) => match seen.phase {
+            Phase::Idle | Phase::Looking | Phase::Reading => {
+                is_past(signs, SILENCE).then_some("it shows no sign of life")
+            }
+            Phase::Launched | Phase::Answering => {
+                let has_deadline = seen.deadline > seen.since;
+                (has_deadline && is_past(seen.deadline, grace + SILENCE))
+                    .then_some("its request is over its deadline")
+            }
+        },
+    }
+}
+
+impl Parent {
+    /// Makes the watchdog run while there is somebody to watch.
+    pub(super) fn watch_soon(&mut self) {
+        if self.watch_at.is_none() {
+            self.watch_at = Some(self.now.after(INTERVAL));
+        }
+    }
+
+    /// Kills workers that are overdue.
+    pub(super) fn watch(&mut self) {
+        if self.watch_at.is_none_or(|at| at > self.now) {
+            return;
+        }
+        let grace = self.estate.settings.limits.kill_grace;
+        let late: Vec<(Slot, &'static str)> = self
+            .pool
+            .workers()
+            .filter_map(|(slot, worker)| {
+                let why = overdue(self.seen(slot, worker), grace, self.now)?;
+                Some((slot, why))
+            })
+            .collect();
+        for (slot, why) in late {
+            if let Some(worker) = self.pool.get(slot).filter(|w| !w.is_killed) {
+                let pid = worker.pid;
+                self.log().warn(format_args!("killing worker {pid}: {why}"));
+            }
+            self.kill(slot);
+        }
+        let watched = self.pool.total() - self.pool.ready();
+        self.watch_at = (watched > 0).then(|| self.now.after(INTERVAL));
+    }
+
+    fn seen(&self, slot: Slot, worker: &Worker) -> Seen {
+        let entry = self.estate.scoreboard.entry(slot);
+        Seen {
+            duty: worker.duty,
+            since: worker.since,
+            has_channel: worker.channel.is_some(),
+            phase: entry.phase(),
+            heartbeat: entry.heartbeat(),
+            deadline: entry.deadline(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parent::lot::Id;
+
+    const BUSY: Duty = Duty::Busy(Id {
+        index: 0,
+        generation: 0,
+    });
+
+    #[test]
+    fn only_a_worker_that_owes_a_sign_of_life_is_killed() {
+        let at = |s: u64| Moment::from_micros(1_000_000 * (100 + s));
+        // duty, phase, heartbeat, deadline, now: killed?
+        for (duty, phase, heartbeat, deadline, now, expected) in [
+            (Duty::Ready, Phase::Idle, 0, 0, 1_000, false),
+            (Duty::Starting, Phase::Idle, 0, 0, 9, false),
+            (Duty::Starting, Phase::Idle, 0, 0, 11, true),
+            (Duty::Retiring, Phase::Idle, 0, 0, 3, false),
+            (Duty::Retiring, Phase::Idle, 0, 0, 5, true),
+            (BUSY, Phase::Looking, 0, 0, 3, true),
+            (BUSY, Phase::Reading, 2, 0, 3, false),
+            (BUSY, Phase::Idle, 0, 0, 3, true),
+            (BUSY, Phase::Launched, 0, 60, 60, false),
+            (BUSY, Phase::Launched, 0, 60, 65, true),
+            (BUSY, Phase::Answering, 0, 0, 100_000, false),
+        ] {
+            let seen = Seen {
+                duty,
+                since: at(0),
+                has_channel: true,
+                phase,
+                heartbeat: at(heartbeat),
+                deadline: if deadline == 0 {
+                    Moment::default()
+                } else {
+                    at(deadline)
+                },
+            };
+            let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
+            assert_eq!(killed, expected, "{duty:?} {phase:?} at {now}");
+        }
+    }
+}
