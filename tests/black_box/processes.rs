@@ -1,7 +1,7 @@
 //! Parent, workers and handlers: who dies, who lives on, what is left behind.
 
 use super::harness::{
-    Client, PATIENCE, Server, Setup, command, eventually, eventually_none, os, run,
+    Client, PATIENCE, Server, Setup, command, eventually, eventually_none, os, run, watch_for,
 };
 use std::fs;
 use std::time::{Duration, Instant};
@@ -84,6 +84,29 @@ fn a_worker_killed_after_the_launch_costs_one_request_and_no_handler_runs_twice(
         let all = server.folder.processes();
         if all.len() == 3 { Vec::new() } else { all }
     });
+    server.stop();
+}
+
+#[test]
+fn a_client_outlives_a_worker_that_has_taken_nothing_of_it() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    server.handler("hello", &format!("echo x >> runs; {HELLO}"));
+    let mut client = server.connect();
+    assert_eq!(client.get("/hello").ok(), "hello");
+    for (round, is_killed) in [(2, true), (3, false)] {
+        let workers = server.worker_pids();
+        // A worker that is stopped has a client as soon as there is one, and does nothing with it.
+        os::kill(workers[0], os::STOP);
+        client.send("GET /hello HTTP/1.1\r\nHost: test\r\n\r\n");
+        if is_killed {
+            watch_for(SECOND / 10);
+            os::kill(workers[0], os::KILL);
+        }
+        // Otherwise the server notices by itself.
+        assert_eq!(client.response().ok(), "hello");
+        expect_whole_pool(&server, 1, &workers);
+        assert_eq!(server.read("runs").lines().count(), round);
+    }
     server.stop();
 }
 
@@ -377,7 +400,7 @@ fn a_daemon_accepts_when_its_starter_returns_and_stops_by_its_pid_file() {
 }
 
 #[test]
-fn a_crash_loop_is_paced_and_the_server_says_so() {
+fn a_handler_that_kills_its_worker_harms_its_own_request_only() {
     let server = Server::with(["--workers=2", "--max-workers=2"]);
     server.handler("kills", "kill -KILL $PPID; sleep 100");
     for _ in 0..4 {

@@ -1,6 +1,6 @@
 //! What a well-behaved client gets from a well-behaved handler.
 
-use super::harness::{Folder, Response, Server, noise, os, run, watch_for};
+use super::harness::{Client, Folder, Response, Server, noise, os, run, watch_for};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -166,7 +166,11 @@ fn ten_pipelined_requests_are_answered_in_order() {
 #[test]
 fn http_1_0_closes_unless_it_asks_to_keep_the_connection() {
     let server = Server::new();
-    server.handler("method", METHOD);
+    // Without a length only the end of the connection could end the response.
+    server.handler(
+        "method",
+        "printf 'Content-Type: text/plain\\nContent-Length: 3\\n\\n%s' \"$REQUEST_METHOD\"",
+    );
     let mut client = server.connect();
     client.send("GET /method HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let response = client.response();
@@ -491,6 +495,26 @@ fn a_unix_socket_serves_like_an_address() {
     let socket = server.folder.at("http");
     server.stop();
     assert!(!socket.exists());
+}
+
+#[test]
+fn ipv6_serves_beside_ipv4() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return; // This machine has no IPv6.
+    }
+    let server = Server::with(["--bind=::1"]);
+    server.handler(
+        "ends",
+        "printf 'Content-Type: text/plain\\n\\n%s %s %s' \"$REMOTE_ADDR\" \"$SERVER_ADDR\" \"$SERVER_NAME\"",
+    );
+    let lines = server.stderr().join("\n");
+    let (_, rest) = lines.split_once("[::1]:").unwrap();
+    let port = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+    let stream = std::net::TcpStream::connect(format!("[::1]:{port}")).unwrap();
+    let mut client = Client::of(stream);
+    client.send("GET /ends HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response().ok(), "::1 ::1 [::1]");
+    assert_eq!(server.get("/ends").ok(), "127.0.0.1 127.0.0.1 test");
 }
 
 /// Builds or copies an example into the server's folder; false if the machine lacks what it needs.

@@ -64,9 +64,17 @@ impl Folder {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The processes that run here: server, workers and handlers never leave it.
+    /// The processes that run here. Server, workers and handlers never leave it; only a daemon
+    /// does, which its pid file names.
     pub(crate) fn processes(&self) -> Vec<u32> {
-        os::processes_in(&self.0)
+        let mut pids = os::processes_in(&self.0);
+        let daemon = self.read("pid").trim().parse().ok();
+        let is_ours = |pid: &u32| {
+            let program = fs::read_link(format!("/proc/{pid}/exe"));
+            program.is_ok_and(|program| program == Path::new(env!("CARGO_BIN_EXE_caffeine")))
+        };
+        pids.extend(daemon.filter(|pid| !pids.contains(pid) && is_ours(pid)));
+        pids
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::Path;
 
 pub(crate) const INT: i32 = libc::SIGINT;
 pub(crate) const KILL: i32 = libc::SIGKILL;
+pub(crate) const STOP: i32 = libc::SIGSTOP;
 pub(crate) const TERM: i32 = libc::SIGTERM;
 pub(crate) const USR1: i32 = libc::SIGUSR1;
 
