@@ -202,10 +202,11 @@ build_dynamic() {
 
 build_binary() {
     musl=$(musl_target_of "$host")
-    if [ -n "$musl" ] && { musl_target_works || { add_musl_target && musl_target_works; }; }; then
-        build_with_target
-    elif [ -n "$musl" ] && source_std_is_here; then
+    # With std from source the binary is the smallest.
+    if [ -n "$musl" ] && source_std_is_here; then
         build_with_source_std
+    elif [ -n "$musl" ] && { musl_target_works || { add_musl_target && musl_target_works; }; }; then
+        build_with_target
     else
         build_dynamic
     fi

@@ -4,15 +4,17 @@
 
 use super::Parent;
 use super::canned::{self, Canned};
+use super::life::IDLE_GRACE;
 use super::lot::{Connection, End, Id, State};
 use super::token::Token;
 use crate::channel::Stage;
 use crate::sys::fd::AsFd;
 use crate::sys::readiness::Interest;
 use crate::sys::socket::{self, Direction};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, signal};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// What is discarded of one client after its answer. Time bounds it too (`linger`), and discarding
 /// costs no memory: enough for the upload of a client that reads its 413 only when it is done.
@@ -59,6 +61,8 @@ impl Parent {
                 Err(e) => match refusal(e) {
                     Refusal::Nobody => return,
                     Refusal::Gone => {}
+                    // Linux looks for a descriptor before it looks for a client.
+                    Refusal::Shortage if !self.is_called(index) => return,
                     Refusal::Shortage if self.make_room() => {}
                     Refusal::Shortage => return self.pause_listeners(&e.to_string()),
                 },
@@ -66,8 +70,17 @@ impl Parent {
         }
     }
 
-    /// The listeners leave the readiness set until the pause is over.
-    fn pause_listeners(&mut self, why: &str) {
+    /// Whether a client waits at a listener.
+    fn is_called(&self, index: u8) -> bool {
+        let listener = self.listeners.get(usize::from(index));
+        listener.is_some_and(|l| {
+            signal::wait_one(l.fd(), signal::READABLE, Duration::ZERO).unwrap_or(false)
+        })
+    }
+
+    /// The listeners and the Unix socket leave the readiness set until the pause is over: a level
+    /// that cannot be served would wake the parent for ever.
+    pub(super) fn pause_listeners(&mut self, why: &str) {
         if self.house.full.is_new(self.now) {
             self.log()
                 .warn(format_args!("no room for new clients: {why}"));
@@ -75,10 +88,25 @@ impl Parent {
         for listener in &self.listeners {
             let _ = self.readiness.forget(listener.fd());
         }
+        let _ = self.readiness.forget(self.meeting.listener.as_fd());
         self.house.pause(self.now);
     }
 
-    /// Puts the listeners (back) into the readiness set.
+    /// Puts them back.
+    pub(super) fn end_pause(&mut self) {
+        self.house.refill_reserve();
+        let meeting = self.meeting.listener.as_fd();
+        let token = Token::Meeting.number();
+        if let Err(e) = self.readiness.watch(meeting, token) {
+            let log = &self.estate.log;
+            log.error(format_args!("unable to watch the Unix socket: {e}"));
+        }
+        if !self.state.is_starting() {
+            self.watch_listeners();
+        }
+    }
+
+    /// Puts the listeners into the readiness set.
     pub(super) fn watch_listeners(&mut self) {
         for (index, listener) in (0..).zip(&self.listeners) {
             let token = Token::Listener(index).number();
@@ -118,7 +146,7 @@ impl Parent {
             stage: Stage::Head,
             peer,
             listener,
-            heads: 0,
+            visits: 0,
             is_set_aside: false,
             has_lost_worker: false,
             was_held: false,
@@ -210,6 +238,11 @@ impl Parent {
         // A worker may have asked for more bytes at once than will ever come.
         let _ = socket::set_receive_low_water(connection.client.as_fd(), 1);
         let limit = self.estate.settings.limits.linger;
+        let limit = if self.is_stopping() {
+            limit.min(IDLE_GRACE)
+        } else {
+            limit
+        };
         self.wheel.set(id.index, self.now.after(limit));
         self.lot.enter(id, State::Linger, End::Back);
         self.rearm(id, Interest::Read);

@@ -94,14 +94,8 @@ impl Parent {
                 Ok((peer, _)) => self.meet(peer),
                 Err(e) if e.is_would_block() => return,
                 // A worker may be waiting there, and without workers nothing goes on.
-                Err(e) if e.is_shortage() && self.make_room() => {}
-                Err(e) => {
-                    if self.house.full.is_new(self.now) {
-                        self.log()
-                            .error(format_args!("unable to accept a worker: {e}"));
-                    }
-                    return;
-                }
+                Err(e) if e.is_shortage() && (self.make_room() || self.house.use_reserve()) => {}
+                Err(e) => return self.pause_listeners(&e.to_string()),
             }
         }
     }

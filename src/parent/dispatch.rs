@@ -62,7 +62,7 @@ impl Parent {
         let order = Order::Serve(Serve {
             connection: connection.number,
             stage: connection.stage,
-            is_head_resumed: connection.heads > 0,
+            is_head_resumed: connection.visits > 0,
             is_last,
             listener: connection.listener,
             requests: connection.requests,

@@ -33,9 +33,17 @@ impl Parent {
                 self.log()
                     .error(format_args!("unable to take a spool: {e}"));
                 self.make_room();
-                self.judge(slot, Verdict::Close, None);
+                self.lose_spool(slot);
             }
             Err(e) => self.distrust(slot, &e),
+        }
+    }
+
+    /// A verdict has come without its spool: the client can only be cut.
+    fn lose_spool(&mut self, slot: Slot) {
+        if let Some(Duty::Busy(id)) = self.pool.get(slot).map(|w| w.duty) {
+            self.is_free(slot);
+            self.reset(id);
         }
     }
 
@@ -142,8 +150,11 @@ impl Parent {
 
     /// Tells an idle worker to leave.
     pub(super) fn retire(&mut self, slot: Slot) {
-        if let Some(channel) = self.pool.get(slot).and_then(|w| w.channel.as_ref()) {
-            let _ = channel::send_order(channel.as_fd(), &Order::Retire, None, None);
+        if let Some(worker) = self.pool.get_mut(slot) {
+            worker.is_dismissed = true;
+            if let Some(channel) = &worker.channel {
+                let _ = channel::send_order(channel.as_fd(), &Order::Retire, None, None);
+            }
         }
         self.pool.assign(slot, Duty::Retiring, self.now);
         self.watch_soon();

@@ -4,9 +4,11 @@
 //! Keeps counts; refuses to close anybody (`clients` does, in the order that stands there).
 
 use crate::limits::Limits;
+use crate::sys::file::{self, Open};
 use crate::sys::time::Moment;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// How long the listeners stay out of the readiness set when nothing can be done.
@@ -36,6 +38,8 @@ pub(super) struct House {
     most_per_address: u32,
     by_address: HashMap<u128, u32>,
     paused_until: Option<Moment>,
+    /// One descriptor kept back, so that a new worker can be let in when there is none left.
+    reserve: Option<OwnedFd>,
     /// Somebody had to go, or nobody could be let in.
     pub(super) full: Burst,
     /// One address has too many connections.
@@ -55,6 +59,7 @@ impl House {
             most_per_address: u32::try_from(per_address).unwrap_or(u32::MAX),
             by_address: HashMap::new(),
             paused_until: None,
+            reserve: null(),
             full: Burst::default(),
             crowd: Burst::default(),
             queue: Burst::default(),
@@ -88,6 +93,18 @@ impl House {
         }
     }
 
+    /// Gives the reserve up for somebody who cannot wait; false if it is used up.
+    pub(super) fn use_reserve(&mut self) -> bool {
+        self.reserve.take().is_some()
+    }
+
+    /// Takes a descriptor into reserve again, if there is one.
+    pub(super) fn refill_reserve(&mut self) {
+        if self.reserve.is_none() {
+            self.reserve = null();
+        }
+    }
+
     /// No client is let in for a moment.
     pub(super) fn pause(&mut self, now: Moment) {
         self.paused_until = Some(now.after(PAUSE));
@@ -106,6 +123,10 @@ impl House {
         }
         is_over
     }
+}
+
+fn null() -> Option<OwnedFd> {
+    file::open_at(None, c"/dev/null", Open::Read).ok()
 }
 
 /// What connections are counted by: an IPv4 address, the /64 of an IPv6 one (a host has a whole /64

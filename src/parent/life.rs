@@ -3,7 +3,7 @@
 use super::Parent;
 use super::lot::State as Parked;
 use super::pool::Duty;
-use super::start::{self, start_line};
+use super::start::{self, say_first_words, start_line};
 use crate::channel::Order;
 use crate::settings::Level;
 use crate::sys::fd::{self, AsFd};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Idle connections are closed this long after the order to stop: a request that is on its way is
 /// still answered.
-const IDLE_GRACE: Duration = Duration::from_secs(1);
+pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// Between the order to leave and the last SIGKILL, on top of the handlers' own grace.
 const LEAVE_GRACE: Duration = Duration::from_secs(1);
@@ -34,6 +34,8 @@ pub(super) enum State {
         idle_until: Moment,
         /// By then the rest is.
         until: Moment,
+        /// They have been.
+        is_idle_closed: bool,
         /// A second SIGINT ends the wait.
         is_interrupted: bool,
     },
@@ -136,6 +138,18 @@ impl Parent {
         }
     }
 
+    /// True once, when idle connections are to be closed.
+    fn is_time_for_idle(&mut self) -> bool {
+        match &mut self.state {
+            State::Draining {
+                idle_until,
+                is_idle_closed,
+                ..
+            } if *idle_until <= self.now => !std::mem::replace(is_idle_closed, true),
+            _ => false,
+        }
+    }
+
     /// Starts to stop: nobody else is let in, who is here is answered.
     pub(super) fn drain(&mut self) {
         match self.state {
@@ -159,6 +173,7 @@ impl Parent {
         self.state = State::Draining {
             idle_until: self.now.after(IDLE_GRACE),
             until: self.now.after(grace),
+            is_idle_closed: false,
             is_interrupted: false,
         };
     }
@@ -212,14 +227,12 @@ impl Parent {
     pub(super) fn live(&mut self) {
         self.end_late_conversations();
         if self.house.ends_pause(self.now) {
-            self.watch_listeners();
+            self.end_pause();
         }
         match self.state {
             State::Starting(until) => self.start_up(until),
-            State::Draining {
-                idle_until, until, ..
-            } => {
-                if idle_until <= self.now {
+            State::Draining { until, .. } => {
+                if self.is_time_for_idle() {
                     self.close_idle();
                 }
                 if self.lot.len() == 0 || until <= self.now {
@@ -254,6 +267,7 @@ impl Parent {
         }
         self.state = State::Serving;
         self.watch_listeners();
+        say_first_words(self);
         let line = start_line(self);
         self.log().info(format_args!("{line}"));
         if self.starter.is_foreground() && !self.log().has(Level::Info) {

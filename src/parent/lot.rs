@@ -108,9 +108,9 @@ pub(super) struct Connection {
     pub(super) peer: Option<SocketAddr>,
     /// Which listener it came from.
     pub(super) listener: u8,
-    /// How often this head was found incomplete.
-    pub(super) heads: u8,
-    /// It is silent until its tick: its head trickles.
+    /// Visits to a worker that found no whole head, or next to nothing of a body.
+    pub(super) visits: u8,
+    /// It is silent until its tick: its request trickles.
     pub(super) is_set_aside: bool,
     /// A worker died while it looked at it.
     pub(super) has_lost_worker: bool,
@@ -380,7 +380,7 @@ mod tests {
             stage: Stage::Head,
             peer: None,
             listener: 0,
-            heads: 0,
+            visits: 0,
             is_set_aside: false,
             has_lost_worker: false,
             was_held: false,

@@ -73,7 +73,7 @@ struct Parent {
     /// Where workers and controllers connect.
     meeting: UnixSocket,
     /// Held for its lock, removed at the end.
-    _pid_file: PidFile,
+    pid_file: PidFile,
     lot: lot::Lot,
     wheel: wheel::Wheel,
     house: house::House,
@@ -107,6 +107,7 @@ pub fn serve(settings: Settings, worker_main: WorkerMain) -> u8 {
         Ok(parent) => parent,
         Err(error) => return starter.refuse(&error),
     };
+    parent.leave_alone();
     parent.reconcile();
     while parent.state != life::State::Over {
         if let Err(e) = parent.turn() {
@@ -127,7 +128,12 @@ impl Parent {
     fn end(mut self) -> u8 {
         self.orphans_end();
         match self.failure.take() {
-            Some(failure) => self.starter.refuse(&failure),
+            Some(failure) => {
+                if !self.starter.is_foreground() {
+                    self.log().error(format_args!("{failure}"));
+                }
+                self.starter.refuse(&failure)
+            }
             None => {
                 let pid = process::pid();
                 self.log().info(format_args!("stopped (pid {pid})"));

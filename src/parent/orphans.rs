@@ -53,11 +53,18 @@ impl Parent {
             && process::group_of(pid).is_ok_and(|group| self.orphans.detached.contains(&group))
     }
 
-    /// A worker has left in good order: what it leaves behind may stay.
+    /// A worker has left in good order: what it leaves behind may stay, if there is a handler that
+    /// may leave anything behind.
     pub(super) fn adopt_detached(&mut self) {
-        if self.orphans.is_sweeping {
-            return;
+        let handlers = &self.estate.settings.handlers;
+        if !self.orphans.is_sweeping && handlers.iter().any(|handler| handler.detach) {
+            self.leave_alone();
         }
+    }
+
+    /// The children that are there now are none of the server's business: before the first fork,
+    /// those of a shell that became this process by exec.
+    pub(super) fn leave_alone(&mut self) {
         for pid in self.orphans() {
             if let Ok(group) = process::group_of(pid) {
                 self.orphans.detached.push(group);

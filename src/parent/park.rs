@@ -11,13 +11,30 @@ use super::wheel::TICK;
 use crate::channel::Stage;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::{Event, Interest};
+use crate::sys::time::Moment;
 use crate::sys::{file, socket};
 use std::os::fd::OwnedFd;
+
+/// A visit that brought less of a body than this was in vain (chunk sizes can drip).
+const SMALL_BYTES: u64 = 1024;
 
 impl Connection {
     /// Whether nothing of the present head has been seen yet.
     fn is_untouched(&self) -> bool {
-        self.heads == 0 && self.spool.is_none()
+        self.visits == 0 && self.spool.is_none()
+    }
+
+    /// A worker has given it back with more of its body, or not.
+    fn note_body(&mut self, now: Moment, was_body: bool, spooled_before: u64) {
+        let grown = self.spooled.saturating_sub(spooled_before);
+        if !was_body || self.spooled != spooled_before {
+            self.progress = now;
+        }
+        self.visits = if was_body && grown < SMALL_BYTES {
+            self.visits.saturating_add(1)
+        } else {
+            0
+        };
     }
 }
 
@@ -62,16 +79,15 @@ impl Parent {
         match state {
             State::Idle => {
                 connection.requests = connection.requests.saturating_add(1);
-                connection.heads = 0;
+                connection.visits = 0;
                 connection.has_lost_worker = false;
                 connection.was_held = false;
             }
             State::Head => {
-                connection.heads = connection.heads.saturating_add(1);
+                connection.visits = connection.visits.saturating_add(1);
                 // The time that it spent in queue and worker is not the client's slowness.
                 let own = now.since(connection.woken);
                 connection.head_begun = connection.head_begun.after(own);
-                connection.is_set_aside = ticks_aside(connection.heads).is_some();
             }
             State::Drain => {
                 connection.progress = now;
@@ -83,10 +99,11 @@ impl Parent {
         self.set_spool(id, spool);
         if let Some(connection) = self.lot.get_mut(id) {
             connection.worker = None;
-            let has_moved = !was_body || connection.spooled != spooled_before;
-            if state == State::Body && has_moved {
-                connection.progress = now;
+            if state == State::Body {
+                connection.note_body(now, was_body, spooled_before);
             }
+            let may_trickle = matches!(state, State::Head | State::Body);
+            connection.is_set_aside = may_trickle && ticks_aside(connection.visits).is_some();
         }
         self.lot.enter(id, state, End::Back);
         self.set_deadline(id, state);
@@ -105,11 +122,12 @@ impl Parent {
             return;
         };
         let deadline = match state {
+            _ if connection.is_set_aside => {
+                let ticks = ticks_aside(connection.visits).unwrap_or(1);
+                self.now.after(TICK * ticks)
+            }
             State::Idle => self.now.after(limits.keep_alive_timeout),
-            State::Head => match ticks_aside(connection.heads) {
-                Some(ticks) if connection.is_set_aside => self.now.after(TICK * ticks),
-                _ => connection.head_begun.after(limits.head_timeout),
-            },
+            State::Head => connection.head_begun.after(limits.head_timeout),
             State::Body | State::Drain => connection.progress.after(limits.progress_timeout),
             State::Linger => self.now.after(limits.linger),
             State::Queued | State::Held => connection.woken.after(limits.queue_timeout),
@@ -168,6 +186,7 @@ impl Parent {
             End::Back
         };
         connection.worker = None;
+        connection.is_set_aside = false;
         connection.was_held = true;
         connection.handler = handler;
         connection.stage = Stage::Retry;
@@ -187,6 +206,11 @@ impl Parent {
     }
 
     fn overdue(&mut self, id: Id, state: State) {
+        let connection = self.lot.get_mut(id);
+        if connection.is_some_and(|c| std::mem::take(&mut c.is_set_aside)) {
+            self.set_deadline(id, state);
+            return self.rearm(id, interest(state));
+        }
         match state {
             State::Idle | State::Linger => self.close(id),
             State::Head => self.overdue_head(id),
@@ -200,15 +224,11 @@ impl Parent {
         }
     }
 
+    /// A head that is not there in time. Without a byte of it nothing was asked for, and there is
+    /// nothing to answer.
     fn overdue_head(&mut self, id: Id) {
-        let Some(connection) = self.lot.get_mut(id) else {
-            return;
-        };
-        if std::mem::take(&mut connection.is_set_aside) {
-            self.set_deadline(id, State::Head);
-            self.rearm(id, Interest::Read);
-        } else if connection.is_untouched() && unread(connection) == 0 {
-            // It has not asked for anything: RFC 9110 section 15.5.9 has nothing to answer.
+        let is_silent = |c: &Connection| c.is_untouched() && unread(c) == 0;
+        if self.lot.get(id).is_some_and(is_silent) {
             self.close(id);
         } else {
             self.refuse(id, Canned::TooSlow);

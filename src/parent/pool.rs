@@ -54,6 +54,8 @@ pub(super) struct Worker {
     pub(super) since: Moment,
     /// The parent has killed it; why stands in the log.
     pub(super) is_killed: bool,
+    /// It was told to leave.
+    pub(super) is_dismissed: bool,
     /// It has answered something.
     pub(super) has_served: bool,
 }
@@ -272,6 +274,7 @@ impl Pool {
                 born: now,
                 since: now,
                 is_killed: false,
+                is_dismissed: false,
                 has_served: false,
             });
             *self.tally(Duty::Starting) += 1;

@@ -17,7 +17,6 @@ use crate::sys::time::{self, Moment};
 use crate::sys::{self, process, signal};
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Workers that have not said a word by then never will.
@@ -122,7 +121,6 @@ pub(super) fn prepare(
         watched.map_err(call("watch a descriptor"))?;
     }
     ground.pid_file.write()?;
-    say_first_words(&ground);
     let now = time::now();
     Ok(Parent {
         state: life::State::Starting(now.after(START_TIMEOUT)),
@@ -132,7 +130,7 @@ pub(super) fn prepare(
         events: Vec::new(),
         signals,
         meeting: ground.meeting,
-        _pid_file: ground.pid_file,
+        pid_file: ground.pid_file,
         lot: lot::Lot::new(),
         wheel: wheel::Wheel::new(now),
         house: house::House::new(&settings.limits),
@@ -180,14 +178,16 @@ fn lay_ground(settings: &Settings, starter: &Starter) -> Result<Ground, Error> {
     })
 }
 
-fn say_first_words(ground: &Ground) {
-    if ground.pid_file.was_stale {
-        ground.log.warn(format_args!(
+/// Warnings that belong to a start that went well.
+pub(super) fn say_first_words(parent: &Parent) {
+    let log = parent.log();
+    if parent.pid_file.was_stale {
+        log.warn(format_args!(
             "replaced the pid file of a server that is gone"
         ));
     }
     if process::effective_uid() == 0 {
-        ground.log.warn(format_args!(
+        log.warn(format_args!(
             "running as root: every handler runs as root too; start it as a user of its own"
         ));
     }
@@ -196,7 +196,9 @@ fn say_first_words(ground: &Ground) {
 /// The one line that says what is served where. Tests read the port from it.
 pub(super) fn start_line(parent: &Parent) -> String {
     let settings = &parent.estate.settings;
-    let mut line = format!("serving {}", shown(&settings.path));
+    // Without the slash at the end that the default has.
+    let folder = settings.path.components().as_path();
+    let mut line = format!("serving {}", folder.display());
     for (i, listener) in parent.listeners.iter().enumerate() {
         line.push_str(if i == 0 { " on " } else { " " });
         line.push_str(&listener.shown());
@@ -214,12 +216,4 @@ pub(super) fn start_line(parent: &Parent) -> String {
     };
     line.push_str(&format!("; stop with {stop}kill {}", process::pid()));
     line
-}
-
-fn shown(path: &Path) -> String {
-    let text = path.display().to_string();
-    match text.strip_suffix('/') {
-        Some(rest) if !rest.is_empty() => rest.to_owned(),
-        _ => PathBuf::from(text).display().to_string(),
-    }
 }

@@ -68,11 +68,11 @@ pub(super) fn salvage(phase: Phase, is_unread: bool, has_lost_worker: bool) -> S
     }
 }
 
-/// Ticks for which a head stays silent that was found incomplete this often. Three looks are free
+/// Ticks for which a client stays silent after this many visits to a worker in vain. Two are free
 /// (a head in a few segments); then at most ten a second, and less the longer it trickles, so that
 /// a client that drips for its whole head-timeout costs some 30 dispatches.
-pub(super) fn ticks_aside(heads: u8) -> Option<u32> {
-    match heads {
+pub(super) fn ticks_aside(visits: u8) -> Option<u32> {
+    match visits {
         0..=2 => None,
         3..=7 => Some(1),
         8..=12 => Some(2),

@@ -185,7 +185,8 @@ impl Parent {
         let Some(worker) = self.pool.remove(slot) else {
             return;
         };
-        let left = reaped.ended == Ended::Exited(0) && !matches!(worker.duty, Duty::Busy(_));
+        // With a client whose order it had not read, if the two crossed.
+        let left = reaped.ended == Ended::Exited(0) && phase == Phase::Idle;
         self.note_end(&worker, reaped.ended, phase, left);
         if left {
             self.adopt_detached();
@@ -217,7 +218,7 @@ impl Parent {
                 doing(phase, worker.duty)
             ));
         }
-        if !worker.has_served && worker.duty != Duty::Retiring {
+        if !worker.has_served && !worker.is_dismissed {
             self.pool.pace.note_death(self.now);
         }
     }

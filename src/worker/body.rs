@@ -10,7 +10,8 @@ use super::Client;
 use super::input;
 use super::spool::{Spool, SpoolKeeper};
 use crate::http::{BodyLength, CHUNKED_BYTES, Chunked, Malformed};
-use crate::sys::{self, Errno, Error, fd, fd::AsFd, file, signal, socket};
+use crate::scoreboard::Phase;
+use crate::sys::{self, Errno, Error, fd, fd::AsFd, file, signal, socket, time};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -204,7 +205,10 @@ impl BodyReader {
                 Err(stop) => stop,
             };
             match stop {
-                Stop::Wait if since_wait >= LOT && is_more_coming(job.client) => since_wait = 0,
+                Stop::Wait if since_wait >= LOT && is_more_coming(job.client) => {
+                    since_wait = 0;
+                    job.keeper.entry.enter(Phase::Reading, time::now());
+                }
                 Stop::Wait => return self.park(job, *progress, spool),
                 Stop::TooLarge => return Read::TooLarge,
                 Stop::Malformed(malformed) => return Read::Malformed(malformed),

@@ -16,10 +16,9 @@ use crate::route::{Handler, Route, Router};
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::{self, time};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Where spools that do not fit in memory are made.
-const SPOOL_FOLDER: &std::ffi::CStr = c"/tmp";
 /// Bytes of a handler's output that are moved at a time.
 const RELAY_BYTES: usize = 64 * 1024;
 
@@ -43,6 +42,12 @@ pub(super) struct Desk<'a> {
 /// A body that an earlier worker began to read.
 pub(super) type Begun<'a> = Option<(Progress, Spool<'a>)>;
 
+/// Where spools that do not fit in memory are made. Lives as long as the process.
+fn spool_folder() -> &'static CStr {
+    let folder = std::env::temp_dir().into_os_string().into_vec();
+    CString::new(folder).map_or(c"/tmp", |folder| Box::leak(folder.into_boxed_c_str()))
+}
+
 /// The configuration file, if it lies in the root itself.
 fn hidden_name(birth: &Birth<'_>) -> Option<Vec<u8>> {
     let config = birth.settings.config.as_ref()?;
@@ -57,7 +62,7 @@ impl<'a> Desk<'a> {
         let keeper = SpoolKeeper {
             scoreboard: birth.scoreboard,
             entry: birth.entry(),
-            folder: SPOOL_FOLDER,
+            folder: spool_folder(),
             max_total: settings.limits.max_spool_total.unwrap_or(u64::MAX),
         };
         let (index, follow) = (&settings.index, settings.follow_symlinks);

@@ -43,7 +43,7 @@ use crate::http::imf_fixdate;
 use crate::scoreboard::Phase;
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, process, signal, socket};
+use crate::sys::{self, Errno, process, signal, socket};
 use exchange::Exchange;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -114,6 +114,8 @@ impl DateCache {
 pub fn run(birth: &Birth<'_>) -> i32 {
     match serve_until_retired(birth) {
         Ok(()) => 0,
+        // The parent died while a verdict was on its way: there is nobody to work for.
+        Err(e) if matches!(e.errno, Errno::CONNRESET | Errno::PIPE) => 0,
         Err(e) => {
             birth.log.error(format_args!("unable to work: {e}"));
             1

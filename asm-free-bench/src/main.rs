@@ -1,0 +1,54 @@
+//! Measures Caffeine: the descriptor round trip, dispatch, launches, parsers. One process, its own
+//! harness; the clock is clock_gettime(2). Checks every answer and judges no timing.
+
+mod child;
+mod dispatch;
+mod echo;
+mod failure;
+mod handler;
+mod launches;
+mod machine;
+mod options;
+mod parsers;
+mod reply;
+mod roundtrip;
+mod samples;
+mod scratch;
+mod server;
+mod table;
+
+use failure::Failure;
+use options::{Command, Options};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options = match options::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run(options)) => options,
+        Ok(Command::Help) => {
+            print!("{}", options::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            eprintln!("asm-free-bench: {why}; see --help");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("asm-free-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    let binary = server::binary(options)?;
+    let scratch = scratch::Scratch::new()?;
+    let handler = handler::Handler::install(&scratch)?;
+    machine::print(options, &binary, &handler);
+    table::print_heading();
+    parsers::run(options)?;
+    launches::run(options, &handler)?;
+    dispatch::run(options, &binary, &scratch)
+}

@@ -1,0 +1,342 @@
+//! What the client gets when something is wrong, and what the log says then.
+
+use super::harness::{Client, Server, eventually, eventually_none, os};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
+
+#[test]
+fn a_bad_head_is_refused_with_its_status_and_the_connection_ends() {
+    let server = Server::new();
+    server.handler("hello", HELLO);
+    let long = "x".repeat(9000);
+    let huge = format!("X: {}\r\n", "y".repeat(4000)).repeat(5);
+    let many = "X: y\r\n".repeat(101);
+    let fields = |lines: &str| format!("POST /hello HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+    for (request, status) in [
+        ("\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("hello\r\n\r\n".to_owned(), 400),
+        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("GET /hello HTTP/1.1\r\n\r\n".to_owned(), 400),
+        (
+            "GET /hello HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(),
+            400,
+        ),
+        ("GET /hello HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(), 400),
+        ("GET /hello HTTP/1.1\nHost: a\n\n".to_owned(), 400),
+        ("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("GET /../x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("GET /hello HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 414),
+        ("TRACE /hello HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 501),
+        (fields(&huge), 431),
+        (fields(&many), 431),
+        (fields("X : y\r\n"), 400),
+        (fields("X: y\r\n z\r\n"), 400),
+        (fields("X: a\rb\r\n"), 400),
+        (fields("Content-Length: x\r\n"), 400),
+        (fields("Content-Length: -1\r\n"), 400),
+        (fields("Content-Length: 1\r\nContent-Length: 2\r\n"), 400),
+        (
+            fields("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"),
+            400,
+        ),
+        (fields("Transfer-Encoding: gzip\r\n"), 501),
+        (fields("Transfer-Encoding: chunked\r\n") + "x\r\n", 400),
+        (fields("Content-Length: 99999999\r\n"), 413),
+        (fields("Expect: tea\r\n"), 417),
+    ] {
+        let mut client = server.connect();
+        client.send(&request);
+        let response = client.response();
+        let shown = &request[..request.len().min(60)];
+        assert_eq!(response.status, status, "{shown:?}: {}", response.head);
+        assert!(response.says_close(), "{shown:?}: {}", response.head);
+        assert!(response.body.len() < 100, "{shown:?}: {}", response.text());
+        client.expect_closed();
+    }
+    assert_eq!(server.get("/hello").ok(), "hello");
+    server.stop();
+}
+
+#[test]
+fn what_is_no_handler_is_not_found_or_forbidden_and_the_connection_is_kept() {
+    let server = Server::start(|setup| {
+        let config = setup
+            .folder
+            .write("root/caffeine.conf", "workers = 2\n", 0o755);
+        setup.args([&format!("--config={}", config.display())]);
+    });
+    server.handler("hello", HELLO);
+    server.file("data.txt", "secret", 0o644);
+    server.handler(".hidden", HELLO);
+    server.handler("old~", HELLO);
+    server.handler("old.bak", HELLO);
+    server.handler("sub/run", HELLO);
+    server.folder.write("outside", "#!/bin/sh\n", 0o755);
+    std::os::unix::fs::symlink("../outside", server.folder.at("root/link")).unwrap();
+    let mut client = server.connect();
+    for (path, status) in [
+        ("/nothing", 404),
+        ("/hello%2fx", 404),
+        ("/data.txt", 403),
+        ("/.hidden", 404),
+        ("/%2ehidden", 404),
+        ("/old~", 404),
+        ("/old.bak", 404),
+        ("/caffeine.conf", 404),
+        ("/sub", 404),
+        ("/sub/", 404),
+        ("/link", 404),
+        ("/hello", 200),
+    ] {
+        let response = client.get(path);
+        assert_eq!(response.status, status, "{path}");
+        assert!(!response.text().contains("secret"), "{path}");
+        assert!(!response.says_close(), "{path}");
+    }
+    let response = client.post("/nothing", b"a body that nobody wants");
+    assert_eq!(response.status, 404);
+    assert_eq!(client.get("/hello").ok(), "hello");
+}
+
+#[test]
+fn a_handler_without_a_response_is_a_bad_gateway_and_the_log_says_why() {
+    let server = Server::with(["--kill-grace=100ms"]);
+    let mut client = server.connect();
+    for (name, script, reason) in [
+        ("silent", "exit 0", "exit status 0"),
+        ("failing", "exit 3", "exit status 3"),
+        ("garbage", "echo 'Traceback: <x>'; echo; echo", "Traceback"),
+        ("crash", "kill -SEGV $$", "killed by signal 11"),
+        (
+            "half",
+            "printf 'Content-Type: text/plain\\n'",
+            "/half: not a response",
+        ),
+        ("bytes", "head -c 70000 /dev/zero", "/bytes: not a response"),
+        (
+            "early",
+            "printf 'Content-Type: text/plain\\n\\nx'; kill -KILL $$",
+            "killed by signal 9",
+        ),
+        (
+            "status",
+            "printf 'Status: fine\\n\\n'",
+            "/status: not a response",
+        ),
+        (
+            "length",
+            "printf 'Content-Type: a/b\\nContent-Length: 9\\n\\nx'",
+            "/length: its response",
+        ),
+    ] {
+        server.handler(name, script);
+        let response = client.get(&format!("/{name}"));
+        assert_eq!(response.status, 502, "{name}: {}", response.text());
+        assert!(!response.says_close(), "{name}");
+        server.wait_for_log(reason);
+    }
+    server.handler("hello", HELLO);
+    assert_eq!(client.get("/hello").ok(), "hello");
+    server.stop();
+}
+
+#[test]
+fn a_non_zero_exit_after_a_response_counts_only_where_it_is_strict() {
+    let server = Server::start(|setup| {
+        setup.config("[handler /strict]\nexit-status = strict\n");
+    });
+    for name in ["lenient", "strict"] {
+        server.handler(name, "printf 'Content-Type: text/plain\\n\\nhello'; exit 1");
+    }
+    assert_eq!(server.get("/lenient").ok(), "hello");
+    server.wait_for_log("/lenient: exit status 1 after its response");
+    assert_eq!(server.get("/strict").status, 502);
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_a_server_error_with_its_reason_in_the_log() {
+    let server = Server::new();
+    server.file("lost", "#!/no/such/interpreter\n", 0o755);
+    server.file("dos", "#!/bin/sh\r\necho\r\n", 0o755);
+    server.file("headless", "echo Content-Type: text/plain\necho\n", 0o755);
+    server.file("empty", "", 0o755);
+    let mut client = server.connect();
+    for (name, reason) in [
+        ("lost", "interpreter"),
+        ("dos", "interpreter"),
+        ("headless", "no #! line"),
+        ("empty", "no #! line"),
+    ] {
+        let response = client.get(&format!("/{name}"));
+        assert_eq!(response.status, 500, "{name}");
+        assert!(!response.says_close(), "{name}");
+        server.wait_for_log(&format!("unable to launch /{name}"));
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains(&format!("/{name}:")));
+        assert!(line.is_some_and(|line| line.contains(reason)), "{log}");
+    }
+}
+
+#[test]
+fn a_handler_over_its_time_is_ended_with_everything_that_it_started() {
+    let server = Server::with(["--handler-timeout=300ms", "--kill-grace=100ms"]);
+    server.handler("slow", "sleep 100 & sleep 100");
+    server.handler("deaf", "trap '' TERM; while :; do sleep 100; done");
+    server.handler(
+        "streaming",
+        "printf 'Content-Type: text/plain\\n\\nhello'; sleep 100",
+    );
+    let workers = server.worker_pids().len() + 1;
+    let mut client = server.connect();
+    for name in ["slow", "deaf"] {
+        let response = client.get(&format!("/{name}"));
+        assert_eq!(response.status, 504, "{name}");
+        assert!(!response.says_close(), "{name}");
+        server.wait_for_log(&format!("/{name}: over its time limit"));
+    }
+    let response = client.get("/streaming");
+    assert_eq!((response.status, response.text().as_str()), (200, "hello"));
+    assert!(!response.is_whole, "a cut response must not look complete");
+    client.expect_closed();
+    eventually_none(SECOND, "handlers are left", || {
+        let all = server.folder.processes();
+        if all.len() == workers {
+            Vec::new()
+        } else {
+            all
+        }
+    });
+    server.stop();
+}
+
+/// Asks in each way that frames a response differently.
+fn cut_in_every_framing(server: &Server, path: &str) {
+    for version in ["1.1", "1.0"] {
+        let mut client = server.connect();
+        client.send(format!("GET {path} HTTP/{version}\r\nHost: test\r\n\r\n"));
+        let response = client.response();
+        assert_eq!(response.status, 200, "{path}");
+        assert!(
+            !response.is_whole,
+            "{path} by HTTP/{version} looks complete"
+        );
+    }
+}
+
+#[test]
+fn a_handler_that_dies_in_its_response_leaves_it_visibly_cut() {
+    let server = Server::new();
+    let begin = "printf 'Content-Type: text/plain\\n\\n'; head -c 200000 /dev/zero; sleep 0.05;";
+    server.handler("killed", &format!("{begin} kill -KILL $$"));
+    server.handler(
+        "short",
+        "printf 'Content-Type: text/plain\\nContent-Length: 300000\\n\\n'; head -c 200000 /dev/zero",
+    );
+    server.handler(
+        "broken",
+        "printf 'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n10000\\r\\n'
+         head -c 70000 /dev/zero; sleep 0.05; printf nonsense",
+    );
+    for path in ["/killed", "/short", "/broken"] {
+        cut_in_every_framing(&server, path);
+    }
+    server.stop();
+}
+
+#[test]
+fn more_than_the_declared_length_is_dropped_and_logged() {
+    let server = Server::new();
+    server.handler(
+        "long",
+        "printf 'Content-Type: text/plain\\nContent-Length: 5\\n\\nhello, world'",
+    );
+    let mut client = server.connect();
+    assert_eq!(client.get("/long").ok(), "hello");
+    server.wait_for_log("/long: printed more than its Content-Length");
+    assert_eq!(client.get("/long").ok(), "hello");
+}
+
+#[test]
+fn complaints_of_a_handler_go_to_the_log_line_by_line() {
+    let server = Server::new();
+    server.handler(
+        "loud",
+        &format!("echo one >&2; printf 'two\\033[2J' >&2; {HELLO}"),
+    );
+    server.handler(
+        "flood",
+        &format!("head -c 300000 /dev/zero | tr '\\0' x >&2; {HELLO}"),
+    );
+    let mut client = server.connect();
+    assert_eq!(client.get("/loud").ok(), "hello");
+    server.wait_for_log("stderr: one");
+    server.wait_for_log("stderr: two\\x1b[2J");
+    assert_eq!(client.get("/flood").ok(), "hello");
+    server.wait_for_log("the rest is dropped");
+    assert!(server.log().len() < 100_000);
+}
+
+#[test]
+fn a_head_that_is_too_slow_gets_408_and_silence_gets_nothing() {
+    let server = Server::with(["--head-timeout=300ms"]);
+    let mut slow = server.connect();
+    slow.send("GET / HTTP/1.1\r\nHost:");
+    let mut silent = server.connect();
+    let response = slow.response();
+    assert_eq!(response.status, 408);
+    assert!(response.says_close());
+    slow.expect_closed();
+    let rest = String::from_utf8(silent.rest()).unwrap();
+    assert!(
+        rest.is_empty() || rest.starts_with("HTTP/1.1 408"),
+        "{rest}"
+    );
+}
+
+#[test]
+fn a_body_that_stops_gets_408() {
+    let server = Server::with(["--progress-timeout=300ms"]);
+    server.handler("hello", HELLO);
+    let mut client = server.connect();
+    client.send("POST /hello HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nhalf");
+    let response = client.response();
+    assert_eq!(response.status, 408);
+    client.expect_closed();
+}
+
+#[test]
+fn a_client_that_leaves_in_its_body_starts_nothing() {
+    let server = Server::new();
+    server.handler("count", &format!("echo x >> runs; {HELLO}"));
+    for part in ["", "half"] {
+        let mut client = server.connect();
+        client.send(format!(
+            "POST /count HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n{part}"
+        ));
+        drop(client);
+    }
+    assert_eq!(server.get("/count").ok(), "hello");
+    eventually(SECOND, "connections are closed", || {
+        let links = os::descriptors(server.pid());
+        let sockets = links.iter().filter(|link| link.starts_with("socket:"));
+        // The listener, the meeting socket and the channels.
+        sockets.count() <= 2 + server.worker_pids().len()
+    });
+    assert_eq!(server.read("runs"), "x\n");
+}
+
+#[test]
+fn errors_never_echo_the_clients_bytes() {
+    let server = Server::new();
+    let mut client: Client = server.connect();
+    let response = client.get("/<script>alert(1)</script>");
+    let text = response.text() + &response.head;
+    assert!(!text.contains("script"), "{text}");
+    assert_eq!(response.field("Content-Type").unwrap(), "text/plain");
+    let log = server.log();
+    assert!(!log.contains('\x1b'), "{log}");
+}

@@ -1,0 +1,113 @@
+//! What the standard library does not have: signals, urgent bytes, and /proc.
+
+#![expect(
+    unsafe_code,
+    reason = "three system calls that the standard library does not wrap"
+)]
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+pub(crate) const INT: i32 = libc::SIGINT;
+pub(crate) const KILL: i32 = libc::SIGKILL;
+pub(crate) const STOP: i32 = libc::SIGSTOP;
+pub(crate) const TERM: i32 = libc::SIGTERM;
+pub(crate) const USR1: i32 = libc::SIGUSR1;
+
+/// Sends a signal; whether there was somebody to get it.
+pub(crate) fn kill(pid: u32, signal: i32) -> bool {
+    let pid = i32::try_from(pid).unwrap();
+    assert!(pid > 1);
+    // SAFETY: takes numbers only.
+    unsafe { libc::kill(pid, signal) == 0 }
+}
+
+/// Sends one urgent byte.
+pub(crate) fn send_urgent(stream: &TcpStream, byte: u8) {
+    let bytes = [byte];
+    // SAFETY: the buffer holds the one byte that is announced.
+    let n = unsafe { libc::send(stream.as_raw_fd(), bytes.as_ptr().cast(), 1, libc::MSG_OOB) };
+    assert_eq!(n, 1, "{}", std::io::Error::last_os_error());
+}
+
+/// Lets the close of this socket be a reset.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    set_option(stream, libc::SO_LINGER, &linger);
+}
+
+/// Makes the socket's receive buffer that large, so that little is enough to fill it.
+pub(crate) fn set_receive_buffer(stream: &TcpStream, bytes: i32) {
+    set_option(stream, libc::SO_RCVBUF, &bytes);
+}
+
+fn set_option<T>(stream: &TcpStream, option: i32, value: &T) {
+    let size = libc::socklen_t::try_from(size_of::<T>()).unwrap();
+    let value = std::ptr::from_ref(value).cast();
+    // SAFETY: the value lives, and the length is its own.
+    let result =
+        unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, option, value, size) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+pub(crate) fn is_root() -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nUid:\t0\t0"))
+}
+
+/// The fields of /proc/PID/stat behind the program's name: state, parent, group, ...
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(") ")?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Whether it runs: neither gone nor a zombie.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| !matches!(fields[0].as_str(), "Z" | "X"))
+}
+
+/// CPU time that it has used so far, in clock ticks (10 ms).
+pub(crate) fn cpu_ticks(pid: u32) -> u64 {
+    let fields = stat(pid).unwrap();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Its living children.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let parent = parent.to_string();
+    pids()
+        .filter(|&pid| is_alive(pid) && stat(pid).is_some_and(|fields| fields[1] == parent))
+        .collect()
+}
+
+/// The living processes whose working folder is `folder` or below it.
+pub(crate) fn processes_in(folder: &Path) -> Vec<u32> {
+    let is_there = |pid: &u32| {
+        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+    };
+    pids()
+        .filter(is_there)
+        .filter(|&pid| is_alive(pid))
+        .collect()
+}
+
+/// What its descriptors lead to.
+pub(crate) fn descriptors(pid: u32) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    let links = entries
+        .flatten()
+        .filter_map(|e| fs::read_link(e.path()).ok());
+    links.map(|link| link.display().to_string()).collect()
+}

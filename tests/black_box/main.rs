@@ -1,0 +1,20 @@
+//! Black-box tests: the real binary, real sockets, real handlers.
+//!
+//! One crate, so that the tests run beside each other and the harness is built once; one module
+//! per theme, so that `cargo test --test black_box slow_clients` runs one. Each test has a server
+//! of its own in a folder of its own, on a port that the kernel chose.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at what it does not expect"
+)]
+
+mod command_line;
+mod contract;
+mod errors;
+mod harness;
+mod processes;
+mod serving;
+mod slow_clients;
