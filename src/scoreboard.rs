@@ -142,12 +142,12 @@ impl Entry<'_> {
         self.words[CLIENT_WAITS].load(Ordering::Relaxed)
     }
 
-    /// Worker: how long one dispatch without a handler of its own kept it.
+    /// Worker: how long one dispatch without a handler kept it.
     pub fn note_hold(&self, micros: u64) {
         self.words[LONGEST_HOLD_US].fetch_max(micros, Ordering::Relaxed);
     }
 
-    /// The longest that a body or drain dispatch kept it, in microseconds.
+    /// The longest that a dispatch without a handler kept it, in microseconds.
     pub fn longest_hold_us(&self) -> u64 {
         self.words[LONGEST_HOLD_US].load(Ordering::Relaxed)
     }

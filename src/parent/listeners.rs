@@ -21,8 +21,6 @@ pub(super) struct Listener {
     socket: Socket,
     /// Where it is bound; `None` for a Unix socket.
     pub(super) address: Option<SocketAddr>,
-    /// An IPv6 wildcard that takes IPv4 too.
-    is_dual: bool,
 }
 
 impl Listener {
@@ -39,14 +37,14 @@ impl Listener {
         self.address.is_some_and(|a| a.ip().is_unspecified())
     }
 
-    /// As a client would name it.
+    /// As a client would name it; on this machine, if it takes all addresses.
     pub(super) fn shown(&self) -> String {
         match (&self.socket, self.address) {
             (Socket::Unix(unix), _) => format!("unix:{}", unix.path().display()),
-            (_, Some(address)) if self.is_dual => {
-                format!("http://0.0.0.0:{} http://{address}", address.port())
+            (_, Some(address)) if self.is_wildcard() => {
+                format!("http://localhost:{}/", address.port())
             }
-            (_, Some(address)) => format!("http://{address}"),
+            (_, Some(address)) => format!("http://{address}/"),
             (_, None) => String::from("nowhere"),
         }
     }
@@ -63,7 +61,6 @@ pub(super) fn bind(binds: &[Bind], port: u16) -> Result<Vec<Listener>, Error> {
             Bind::Unix(path) => Ok(Listener {
                 socket: Socket::Unix(UnixSocket::bind(path, false, "--bind")?),
                 address: None,
-                is_dual: false,
             }),
             Bind::Tcp { addr, port: own } => {
                 let address = SocketAddr::new(*addr, own.unwrap_or(port));
@@ -93,7 +90,6 @@ fn tcp(address: SocketAddr, is_dual: bool) -> sys::Result<Listener> {
     Ok(Listener {
         address: socket::local_address(listener.as_fd())?,
         socket: Socket::Tcp(listener),
-        is_dual,
     })
 }
 

@@ -74,7 +74,8 @@ struct Ground {
     log: Log,
 }
 
-/// A daemon leaves its working directory, so names that begin there must not.
+/// Workers run in the handlers' folder and a daemon in the root, so no name may begin where the
+/// server was started.
 fn make_absolute(settings: &mut Settings) {
     let paths = [
         &mut settings.path,
@@ -86,13 +87,12 @@ fn make_absolute(settings: &mut Settings) {
         crate::settings::Bind::Unix(path) => Some(path),
         crate::settings::Bind::Tcp { .. } => None,
     });
-    for path in paths.into_iter().chain(binds) {
+    let config = settings.config.as_mut();
+    for path in paths.into_iter().chain(binds).chain(config) {
         if let Ok(absolute) = std::path::absolute(&*path) {
             *path = absolute;
         }
     }
-    // The file system that the starting shell happened to be in can be unmounted then.
-    let _ = std::env::set_current_dir("/");
 }
 
 /// Makes the parent; the starter goes along with it.
@@ -101,8 +101,10 @@ pub(super) fn prepare(
     worker_main: WorkerMain,
     starter: &mut Starter,
 ) -> Result<Parent, Error> {
+    make_absolute(&mut settings);
     if settings.daemon {
-        make_absolute(&mut settings);
+        // The file system that the starting shell happened to be in can be unmounted then.
+        let _ = std::env::set_current_dir("/");
     }
     // First of all: a signal during the start must not leave files behind.
     let signals = signal::to_pipe().map_err(call("set up signals"))?;

@@ -55,33 +55,17 @@ impl<'a> Desk<'a> {
         if matches!(head.body, BodyLength::Length(n) if n > max_body) {
             return Err(self.fail(request, request.broken(), 413));
         }
-        let entry = self.birth.entry();
-        entry.set_handler(handler.hash());
-        let is_resumed = begun.is_some();
-        if !is_resumed && self.is_at_concurrency_limit(settings, handler) {
-            return Err(Outcome::of(Verdict::Retry));
-        }
-        let consumed = match begun {
-            None => {
-                entry.enter(Phase::Reading, time::now());
-                request.input.consume(request.client, head.length)
-            }
-            Some(_) => Ok(()),
-        };
-        if consumed.is_err() {
-            return Err(Outcome::of(Verdict::Close));
-        }
-        let fresh = || (Progress::new(head.body, head.expect_continue), None);
-        let (mut progress, spool) = begun.map_or_else(fresh, |(p, spool)| (p, Some(spool)));
-        if head.body == BodyLength::None {
-            return Ok((progress, None));
-        }
-        let bytes = request.input.bytes().get(..head.length).unwrap_or_default();
+        self.birth.entry().set_handler(handler.hash());
         let job = Reading {
             client: request.client,
             keeper: self.keeper,
-            head: bytes,
+            head: request.input.bytes().get(..head.length).unwrap_or_default(),
             max_body,
+        };
+        let is_resumed = begun.is_some();
+        let (mut progress, spool) = match begun {
+            Some((progress, spool)) => (progress, Some(spool)),
+            None => (self.take_head(request, &job, handler)?, None),
         };
         match self.reader.read(&job, &mut progress, spool) {
             Read::Complete(spool)
@@ -89,7 +73,9 @@ impl<'a> Desk<'a> {
             {
                 Err(self.wait_with_body(&job, progress, spool))
             }
-            Read::Complete(spool) => Ok((progress, spool)),
+            Read::Complete(spool) => {
+                Ok((progress, spool.filter(|_| head.body != BodyLength::None)))
+            }
             Read::Parked(spool) => Err(Outcome::with(Verdict::Body, spool)),
             Read::ClientGone => Err(Outcome::of(Verdict::Close)),
             Read::TooLarge => Err(self.fail(request, request.broken(), 413)),
@@ -103,7 +89,31 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// The body is here, but others run the handler: it waits in its spool.
+    /// Takes the head off the socket, unless the request has to wait for others that run its
+    /// handler: then it stays there, if all of it still is.
+    fn take_head(
+        &mut self,
+        request: &Request<'_>,
+        job: &Reading<'_, 'a>,
+        handler: &Handler,
+    ) -> Result<Progress, Outcome> {
+        let head = request.head;
+        let must_wait = self.is_at_concurrency_limit(self.settings_of(handler), handler);
+        if must_wait && request.input.taken() == 0 {
+            return Err(Outcome::of(Verdict::Retry));
+        }
+        self.birth.entry().enter(Phase::Reading, time::now());
+        if request.input.consume(request.client, head.length).is_err() {
+            return Err(Outcome::of(Verdict::Close));
+        }
+        let progress = Progress::new(head.body, head.expect_continue);
+        match must_wait {
+            true => Err(self.wait_with_body(job, progress, None)),
+            false => Ok(progress),
+        }
+    }
+
+    /// The request waits in a spool: others run its handler.
     fn wait_with_body(
         &mut self,
         job: &Reading<'_, 'a>,

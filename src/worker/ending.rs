@@ -117,9 +117,15 @@ fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate
         (_, Fate::Replace(_) | Fate::Cut) if bad.is_some() => {
             let first = Escaped(cgi::first_line(relay.response.raw()));
             let why = bad.map(|bad| bad.to_string()).unwrap_or_default();
-            log.warn(format_args!(
-                "{name}: not a response: {why} (\"{first}\"), {status}"
-            ));
+            match end {
+                // We ended it ourselves then.
+                End::Bad(_) => {
+                    log.warn(format_args!("{name}: not a response: {why} (\"{first}\")"));
+                }
+                _ => log.warn(format_args!(
+                    "{name}: not a response: {why} (\"{first}\"), {status}"
+                )),
+            }
         }
         (End::TimedOut, _) => {
             log.warn(format_args!("{name}: over its time limit, ended; {status}"));
@@ -129,6 +135,9 @@ fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate
             log.info(format_args!("{name}: the client took nothing for too long"));
         }
         (End::Broken(e), _) => log.error(format_args!("{name}: unable to relay: {e}")),
+        (End::Complete, Fate::Replace(_) | Fate::Cut) if wrong.is_none() => {
+            log.warn(format_args!("{name}: failed after its response: {status}"));
+        }
         (End::Complete, Fate::Replace(_) | Fate::Cut) => {
             log.warn(format_args!("{name}: its response is incomplete; {status}"));
         }

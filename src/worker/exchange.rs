@@ -61,13 +61,14 @@ impl<'a> Exchange<'a> {
         channel: BorrowedFd<'_>,
         spool: Option<OwnedFd>,
     ) -> Outcome {
+        self.desk.start_request();
         let result = match (client.serve.stage, spool) {
             (Stage::DrainKeep, spool) => outlet::resume(client, spool, true),
             (Stage::DrainClose, spool) => outlet::resume(client, spool, false),
             (Stage::Body | Stage::Retry, Some(spool)) => self.resume_body(client, channel, spool),
             (_, spool) => self.begin(client, channel, spool),
         };
-        if client.serve.stage != Stage::Head {
+        if !self.desk.receipt.has_handler() {
             let held = time::now().since(client.received);
             self.entry()
                 .note_hold(u64::try_from(held.as_micros()).unwrap_or(u64::MAX));
@@ -88,7 +89,6 @@ impl<'a> Exchange<'a> {
         channel: BorrowedFd<'_>,
         spool: Option<OwnedFd>,
     ) -> sys::Result<Outcome> {
-        self.desk.start_request();
         let arrived = self.input.look(client, spool.as_ref())?;
         if arrived == Arrived::End {
             return Ok(Outcome::of(Verdict::Close));
@@ -143,7 +143,6 @@ impl<'a> Exchange<'a> {
         channel: BorrowedFd<'_>,
         spool: OwnedFd,
     ) -> sys::Result<Outcome> {
-        self.desk.start_request();
         self.entry().enter(Phase::Reading, client.received);
         let broken = sys::Error {
             call: "pread",

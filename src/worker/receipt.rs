@@ -39,6 +39,11 @@ impl Receipt {
         };
     }
 
+    /// A handler was started for it.
+    pub(super) fn has_handler(&self) -> bool {
+        self.pid.is_some()
+    }
+
     /// Writes the line. `request` is the request line, empty if there was none to be read.
     pub(super) fn write(&self, log: &Log, client: &Client, request: &[u8]) {
         if !log.has(Level::Info) {

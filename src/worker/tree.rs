@@ -58,8 +58,9 @@ pub(super) fn sweep(log: &Log, handler: &[u8]) {
     }
     if !killed.is_empty() {
         let (handler, n) = (Escaped(handler), killed.len());
+        let noun = if n == 1 { "process" } else { "processes" };
         log.warn(format_args!(
-            "{handler}: {n} processes outlived the handler and were ended"
+            "{handler}: {n} {noun} outlived the handler and had to be ended"
         ));
     }
 }
