@@ -194,6 +194,7 @@ impl BodyReader {
         progress: &mut Progress,
         mut spool: Option<Spool<'a>>,
     ) -> Read<'a> {
+        let was_parked = spool.is_some();
         let mut since_wait = 0;
         while !progress.is_done() {
             let before = progress.total;
@@ -215,6 +216,10 @@ impl BodyReader {
                 Stop::ClientGone => return Read::ClientGone,
                 Stop::Unable(e) => return Read::Unable(e),
             }
+        }
+        if was_parked && !job.client.is_unix() {
+            // The mark of `park`: the next request may be shorter than what this body lacked.
+            let _ = socket::set_receive_low_water(job.client.socket(), 1);
         }
         Read::Complete(spool)
     }

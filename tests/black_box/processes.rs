@@ -161,7 +161,7 @@ fn a_worker_that_is_forked_later_holds_none_of_the_parked_connections() {
 
 #[test]
 fn many_requests_leave_no_descriptor_and_no_process() {
-    let server = Server::with(["--workers=2"]);
+    let server = Server::with(["--workers=2", "--max-workers=2"]);
     server.handler("hello", HELLO);
     serves_a_hundred(&server);
     let count = || {

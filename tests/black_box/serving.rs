@@ -476,7 +476,10 @@ fn a_unix_socket_serves_like_an_address() {
         let path = setup.folder.at("http").display().to_string();
         setup.args([&format!("--bind=unix:{path}")]);
     });
-    server.handler("echo", ECHO);
+    server.handler(
+        "echo",
+        "printf 'Content-Type: text/plain\\nContent-Length: 2\\n\\n'; exec cat",
+    );
     let mut stream = std::os::unix::net::UnixStream::connect(server.folder.at("http")).unwrap();
     let request = "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n";
     stream

@@ -187,6 +187,25 @@ fn a_slow_upload_does_not_hold_the_only_worker() {
 }
 
 #[test]
+fn a_connection_serves_on_after_a_body_that_came_in_pieces() {
+    let server = Server::with(["--workers=1"]);
+    server.handler("hello", HELLO);
+    server.handler("echo", ECHO);
+    let body = noise(200_000);
+    let mut client = server.connect();
+    client.send("POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n");
+    for piece in body.chunks(100_000) {
+        client.send(piece);
+        // Served after it: so the piece before has been parked.
+        assert_eq!(server.get("/hello").ok(), "hello");
+    }
+    assert!(client.response().body == body);
+    // Fewer bytes than any piece.
+    assert_eq!(client.get("/hello").ok(), "hello");
+    server.stop();
+}
+
+#[test]
 fn a_slow_reader_does_not_hold_the_only_worker() {
     let server = Server::with(["--workers=1", "--max-workers=1"]);
     server.handler("hello", HELLO);
