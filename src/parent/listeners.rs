@@ -116,7 +116,7 @@ mod tests {
         let bound = bind(&[loopback.clone(), loopback], 0).unwrap();
         let ports: Vec<u16> = bound.iter().map(|l| l.address.unwrap().port()).collect();
         assert!(ports[0] != ports[1] && ports.iter().all(|p| *p != 0));
-        assert_eq!(bound[0].shown(), format!("http://127.0.0.1:{}", ports[0]));
+        assert_eq!(bound[0].shown(), format!("http://127.0.0.1:{}/", ports[0]));
         assert!(!bound[0].is_wildcard());
         let client = std::net::TcpStream::connect(bound[0].address.unwrap()).unwrap();
         let (server, _) = socket::accept(bound[0].fd()).unwrap();
