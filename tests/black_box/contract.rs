@@ -186,7 +186,7 @@ fn a_background_process_that_keeps_stdout_does_not_hold_the_response() {
         "{:?}",
         start.elapsed()
     );
-    server.wait_for_log("/stays: 1 processes outlived the handler and were ended");
+    server.wait_for_log("/stays: 1 process outlived the handler");
     server.stop();
 }
 
@@ -235,7 +235,7 @@ fn nothing_that_a_handler_started_outlives_its_request() {
     server.handler("next", &shows("echo next"));
     assert_eq!(client.get("/next").ok(), "next\n");
     assert!(!os::is_alive(grandchild));
-    server.wait_for_log("/leaves: 2 processes outlived the handler and were ended");
+    server.wait_for_log("/leaves: 2 processes outlived the handler");
     let mut expected = server.worker_pids();
     expected.push(server.pid());
     let mut all = server.folder.processes();
