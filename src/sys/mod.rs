@@ -25,6 +25,7 @@ pub mod readiness;
 pub mod signal;
 pub mod socket;
 pub mod time;
+mod wide;
 
 pub use errno::Errno;
 use std::fmt;

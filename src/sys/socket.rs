@@ -284,7 +284,7 @@ pub fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
 pub fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
     Err(Error {
         call: "ioctl",
-        errno: Errno::NOSYS,
+        errno: super::Errno::NOSYS,
     })
 }
 
