@@ -1,6 +1,6 @@
 //! Calls that any descriptor takes: read, write, pipe, fcntl, and closing what was inherited.
 
-use super::{Result, count, once, retry, wide};
+use super::{Result, born, count, once, retry, wide};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub use std::os::fd::AsFd;
@@ -55,7 +55,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
     // SAFETY: pipe2 writes two descriptors into an array of two.
     once("pipe2", unsafe {
-        libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC)
+        born::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC)
     })?;
     let [read_end, write_end] = ends;
     Ok((own(read_end), own(write_end)))

@@ -2,7 +2,7 @@
 
 #[cfg(target_os = "linux")]
 use super::count;
-use super::{Errno, Error, Result, fd, once, retry, wide};
+use super::{Errno, Error, Result, born, fd, once, retry, wide};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -224,7 +224,7 @@ pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
     template.extend_from_slice(b"/caffeine-spool-XXXXXX\0");
     // SAFETY: the template is writable, NUL-terminated and ends in six X.
     let opened = once("mkostemp", unsafe {
-        libc::mkostemp(template.as_mut_ptr().cast(), libc::O_CLOEXEC)
+        born::mkostemp(template.as_mut_ptr().cast(), libc::O_CLOEXEC)
     })?;
     let file = fd::own(opened);
     // SAFETY: mkostemp left a NUL-terminated path in the template.
