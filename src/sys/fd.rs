@@ -1,6 +1,6 @@
 //! Calls that any descriptor takes: read, write, pipe, fcntl, and closing what was inherited.
 
-use super::{Result, count, once, retry};
+use super::{Result, born, count, once, retry, wide};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub use std::os::fd::AsFd;
@@ -20,7 +20,7 @@ pub fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize
     retry("pread", || {
         // SAFETY: the buffer is writable for its own length.
         unsafe {
-            libc::pread64(
+            wide::pread(
                 fd.as_raw_fd(),
                 buffer.as_mut_ptr().cast(),
                 buffer.len(),
@@ -45,7 +45,7 @@ pub fn pwrite(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
     let offset = offset.cast_signed();
     retry("pwrite", || {
         // SAFETY: the bytes are readable for their own length.
-        unsafe { libc::pwrite64(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset) }
+        unsafe { wide::pwrite(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset) }
     })
     .map(count)
 }
@@ -55,7 +55,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
     // SAFETY: pipe2 writes two descriptors into an array of two.
     once("pipe2", unsafe {
-        libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC)
+        born::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC)
     })?;
     let [read_end, write_end] = ends;
     Ok((own(read_end), own(write_end)))

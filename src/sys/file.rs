@@ -1,6 +1,8 @@
 //! Files: looking handlers up below a folder, spools, and what the instance keeps on disk.
 
-use super::{Errno, Error, Result, count, fd, once, retry};
+#[cfg(target_os = "linux")]
+use super::count;
+use super::{Errno, Error, Result, born, fd, once, retry, wide};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -45,7 +47,7 @@ impl Stat {
 }
 
 /// The fields of stat(2) differ in width between C libraries; as u64 they are one.
-fn stat_of(raw: &libc::stat64) -> Stat {
+fn stat_of(raw: &wide::stat) -> Stat {
     Stat {
         identity: (raw.st_dev as u64, raw.st_ino as u64),
         size: u64::try_from(raw.st_size).unwrap_or(0),
@@ -57,10 +59,10 @@ fn stat_of(raw: &libc::stat64) -> Stat {
 /// fstat(2).
 pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     // SAFETY: a zeroed stat is valid.
-    let mut raw: libc::stat64 = unsafe { std::mem::zeroed() };
+    let mut raw: wide::stat = unsafe { std::mem::zeroed() };
     // SAFETY: fstat writes one stat.
     once("fstat", unsafe {
-        libc::fstat64(fd.as_raw_fd(), &raw mut raw)
+        wide::fstat(fd.as_raw_fd(), &raw mut raw)
     })?;
     Ok(stat_of(&raw))
 }
@@ -69,10 +71,10 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
 pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
     let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     // SAFETY: a zeroed stat is valid.
-    let mut raw: libc::stat64 = unsafe { std::mem::zeroed() };
+    let mut raw: wide::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the path is NUL-terminated; fstatat writes one stat.
     once("fstatat", unsafe {
-        libc::fstatat64(dir.as_raw_fd(), path.as_ptr(), &raw mut raw, flags)
+        wide::fstatat(dir.as_raw_fd(), path.as_ptr(), &raw mut raw, flags)
     })?;
     Ok(stat_of(&raw))
 }
@@ -222,7 +224,7 @@ pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
     template.extend_from_slice(b"/caffeine-spool-XXXXXX\0");
     // SAFETY: the template is writable, NUL-terminated and ends in six X.
     let opened = once("mkostemp", unsafe {
-        libc::mkostemp(template.as_mut_ptr().cast(), libc::O_CLOEXEC)
+        born::mkostemp(template.as_mut_ptr().cast(), libc::O_CLOEXEC)
     })?;
     let file = fd::own(opened);
     // SAFETY: mkostemp left a NUL-terminated path in the template.
@@ -251,7 +253,7 @@ pub fn truncate(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
     let bytes = bytes.cast_signed();
     retry("ftruncate", || {
         // SAFETY: takes two integers.
-        unsafe { libc::ftruncate64(file.as_raw_fd(), bytes) }
+        unsafe { wide::ftruncate(file.as_raw_fd(), bytes) }
     })
     .map(drop)
 }
@@ -261,7 +263,7 @@ pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
     let offset = offset.cast_signed();
     // SAFETY: takes integers.
     once("lseek", unsafe {
-        libc::lseek64(file.as_raw_fd(), offset, libc::SEEK_SET)
+        wide::lseek(file.as_raw_fd(), offset, libc::SEEK_SET)
     })
     .map(drop)
 }
@@ -270,7 +272,7 @@ pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
 pub fn offset(file: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: takes integers.
     let at = once("lseek", unsafe {
-        libc::lseek64(file.as_raw_fd(), 0, libc::SEEK_CUR)
+        wide::lseek(file.as_raw_fd(), 0, libc::SEEK_CUR)
     })?;
     Ok(at.unsigned_abs())
 }
@@ -291,6 +293,22 @@ pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> 
         }
     })
     .map(count)
+}
+
+/// Elsewhere sendfile(2) is missing or another call: read, send, move the offset on.
+#[cfg(not(target_os = "linux"))]
+pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
+    let mut piece = [0; 32 * 1024];
+    let at = offset(file)?;
+    let room = piece.get_mut(..bytes.min(32 * 1024)).unwrap_or_default();
+    let n = fd::pread(file, room, at)?;
+    let part = piece.get(..n).unwrap_or_default();
+    if part.is_empty() {
+        return Ok(0);
+    }
+    let sent = super::socket::send(socket, part, false)?;
+    seek(file, at + sent as u64)?;
+    Ok(sent)
 }
 
 /// flock(2), exclusive and without waiting; the lock goes with the open file description.
@@ -326,10 +344,10 @@ pub fn change_folder(dir: BorrowedFd<'_>) -> Result<()> {
 /// fstatvfs(3): bytes that an ordinary user may still write to the file system of a folder.
 pub fn free_space(folder: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: a zeroed statvfs is valid.
-    let mut raw: libc::statvfs64 = unsafe { std::mem::zeroed() };
+    let mut raw: wide::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: fstatvfs writes one statvfs.
     retry("fstatvfs", || unsafe {
-        libc::fstatvfs64(folder.as_raw_fd(), &raw mut raw)
+        wide::fstatvfs(folder.as_raw_fd(), &raw mut raw)
     })?;
     Ok(u64::from(raw.f_bavail).saturating_mul(u64::from(raw.f_frsize)))
 }

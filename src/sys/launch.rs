@@ -129,8 +129,8 @@ impl Launcher {
             folder: plan.folder.map_or(-1, |f| f.as_raw_fd()),
             standard: plan.standard.map(|fd| fd.as_raw_fd()),
             limit: plan.descriptor_limit.map(|l| libc::rlimit {
-                rlim_cur: l.soft,
-                rlim_max: l.hard,
+                rlim_cur: l.soft as libc::rlim_t,
+                rlim_max: l.hard as libc::rlim_t,
             }),
             report: self.report,
         };

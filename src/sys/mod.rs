@@ -13,6 +13,8 @@
 )]
 
 mod address;
+#[cfg(target_os = "macos")]
+mod apple;
 mod errno;
 pub mod fd;
 pub mod file;
@@ -25,8 +27,15 @@ pub mod readiness;
 pub mod signal;
 pub mod socket;
 pub mod time;
+mod wide;
 
 pub use errno::Errno;
+
+/// The calls that macOS has to be given.
+#[cfg(target_os = "macos")]
+use apple as born;
+#[cfg(not(target_os = "macos"))]
+use libc as born;
 use std::fmt;
 
 /// A system call that failed.

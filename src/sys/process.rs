@@ -273,9 +273,9 @@ pub fn set_name(name: &std::ffi::CStr) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorLimit {
     /// What the kernel enforces.
-    pub soft: libc::rlim_t,
+    pub soft: u64,
     /// How far it may be raised.
-    pub hard: libc::rlim_t,
+    pub hard: u64,
 }
 
 impl DescriptorLimit {
@@ -296,16 +296,16 @@ pub fn descriptor_limit() -> Result<DescriptorLimit> {
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut raw)
     })?;
     Ok(DescriptorLimit {
-        soft: raw.rlim_cur,
-        hard: raw.rlim_max,
+        soft: raw.rlim_cur as u64,
+        hard: raw.rlim_max as u64,
     })
 }
 
 /// setrlimit(2) of RLIMIT_NOFILE.
 pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
     let raw = libc::rlimit {
-        rlim_cur: limit.soft,
-        rlim_max: limit.hard,
+        rlim_cur: limit.soft as libc::rlim_t,
+        rlim_max: limit.hard as libc::rlim_t,
     };
     // SAFETY: setrlimit reads one rlimit.
     once("setrlimit", unsafe {

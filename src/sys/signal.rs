@@ -1,6 +1,6 @@
 //! Signals: the parent's self-pipe, the worker's interrupts, and the mask around a launch.
 
-use super::{Result, fd, once};
+use super::{Result, born, fd, once};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -184,7 +184,7 @@ pub fn wait(fds: &mut [PollFd], timeout: Option<std::time::Duration>) -> Result<
     let len = fds.len() as libc::nfds_t;
     // SAFETY: the array is writable for its length; time and mask are live or null.
     let result = once("ppoll", unsafe {
-        libc::ppoll(fds.as_mut_ptr(), len, pointer, &raw const none)
+        born::ppoll(fds.as_mut_ptr(), len, pointer, &raw const none)
     });
     match result {
         Ok(_) => Ok(true),

@@ -1,15 +1,15 @@
 //! Sockets: listeners, clients (never blocking), and the Unix socket of the server.
 
 use super::address::{RawAddress, internet_address, unix_address};
-use super::{Error, Result, count, fd, once, retry};
+use super::{Error, Result, born, count, fd, once, retry};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 fn socket(family: i32, extra: i32) -> Result<OwnedFd> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | extra;
+    let kind = libc::SOCK_STREAM | born::SOCK_CLOEXEC | extra;
     // SAFETY: takes integers.
-    once("socket", unsafe { libc::socket(family, kind, 0) }).map(fd::own)
+    once("socket", unsafe { born::socket(family, kind, 0) }).map(fd::own)
 }
 
 fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<()> {
@@ -36,7 +36,7 @@ pub fn listen(address: SocketAddr, dual: bool, backlog: i32) -> Result<OwnedFd> 
     } else {
         libc::AF_INET6
     };
-    let listener = socket(family, libc::SOCK_NONBLOCK)?;
+    let listener = socket(family, born::SOCK_NONBLOCK)?;
     set_option(listener.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if address.is_ipv6() {
         set_option(
@@ -66,7 +66,7 @@ fn bind_and_listen(socket: &OwnedFd, address: &RawAddress, backlog: i32) -> Resu
 /// moment on (by the umask), else whoever may reach the folder may connect.
 pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> {
     let address = unix_address(path)?;
-    let listener = socket(libc::AF_UNIX, libc::SOCK_NONBLOCK)?;
+    let listener = socket(libc::AF_UNIX, born::SOCK_NONBLOCK)?;
     // SAFETY: takes an integer, cannot fail.
     let before = unsafe { libc::umask(if private { 0o177 } else { 0o111 }) };
     let bound = bind_and_listen(&listener, &address, backlog);
@@ -109,11 +109,11 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>)>
     let accepted = retry("accept4", || {
         // SAFETY: storage and length are live and agree.
         unsafe {
-            libc::accept4(
+            born::accept4(
                 listener.as_raw_fd(),
                 (&raw mut address.storage).cast(),
                 &raw mut address.len,
-                libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+                born::SOCK_CLOEXEC | born::SOCK_NONBLOCK,
             )
         }
     })?;
@@ -284,7 +284,7 @@ pub fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
 pub fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
     Err(Error {
         call: "ioctl",
-        errno: Errno::NOSYS,
+        errno: super::Errno::NOSYS,
     })
 }
 
@@ -341,10 +341,10 @@ pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
 /// socketpair(2), for tests and benches of the channel.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    let kind = libc::SOCK_STREAM | born::SOCK_CLOEXEC;
     // SAFETY: socketpair writes two descriptors into an array of two.
     once("socketpair", unsafe {
-        libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr())
+        born::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr())
     })?;
     let [a, b] = ends;
     Ok((fd::own(a), fd::own(b)))

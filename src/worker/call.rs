@@ -146,7 +146,10 @@ impl<'a> Desk<'a> {
         spool: Option<Spool<'a>>,
     ) -> Outcome {
         let mut target = match self.call(request, &call, spool) {
-            Called::Done(outcome) => return outcome,
+            Called::Done(outcome) => {
+                self.router.recycle(call.handler);
+                return outcome;
+            }
             Called::Redirect(target) => target,
         };
         for _ in 0..MAX_REDIRECTS {

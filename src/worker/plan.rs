@@ -193,7 +193,7 @@ impl Planner {
     ) -> Result<Pid, NotLaunched> {
         self.words.clear();
         self.words
-            .extend_from_slice(job.handler.program.as_bytes_with_nul());
+            .extend_from_slice(job.handler.program().to_bytes_with_nul());
         let argv = self.argv.fill(&self.words, &[0]);
         let envp = self
             .envp
@@ -202,7 +202,7 @@ impl Planner {
             return Err(NotLaunched::Unspeakable);
         };
         let plan = Plan {
-            program: &job.handler.program,
+            program: job.handler.program(),
             argv,
             envp,
             folder: job.handler.folder.as_ref().map(|f| f.as_fd()),

@@ -1,6 +1,6 @@
 //! What the client gets when something is wrong, and what the log says then.
 
-use super::harness::{Client, Server, eventually, eventually_none, os};
+use super::harness::{Client, Response, Server, eventually, eventually_none, os};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -118,19 +118,9 @@ fn a_handler_without_a_response_is_a_bad_gateway_and_the_log_says_why() {
         ),
         ("bytes", "head -c 70000 /dev/zero", "/bytes: not a response"),
         (
-            "early",
-            "printf 'Content-Type: text/plain\\n\\nx'; kill -KILL $$",
-            "killed by signal 9",
-        ),
-        (
             "status",
             "printf 'Status: fine\\n\\n'",
             "/status: not a response",
-        ),
-        (
-            "length",
-            "printf 'Content-Type: a/b\\nContent-Length: 9\\n\\nx'",
-            "/length: its response",
         ),
     ] {
         server.handler(name, script);
@@ -144,6 +134,34 @@ fn a_handler_without_a_response_is_a_bad_gateway_and_the_log_says_why() {
     server.stop();
 }
 
+/// A response that began to leave before its handler failed is cut; before that it is 502. Which
+/// of the two it is depends on the machine's speed.
+#[track_caller]
+fn expect_visible_failure(response: &Response) {
+    assert!(response.status == 502 || !response.is_whole, "{response:?}");
+}
+
+#[test]
+fn a_handler_that_fails_after_a_short_response_is_seen_to_fail() {
+    let server = Server::new();
+    for (name, script, reason) in [
+        (
+            "early",
+            "printf 'Content-Type: text/plain\\n\\nx'; kill -KILL $$",
+            "killed by signal 9",
+        ),
+        (
+            "length",
+            "printf 'Content-Type: a/b\\nContent-Length: 9\\n\\nx'",
+            "/length: its response is incomplete",
+        ),
+    ] {
+        server.handler(name, script);
+        expect_visible_failure(&server.get(&format!("/{name}")));
+        server.wait_for_log(reason);
+    }
+}
+
 #[test]
 fn a_non_zero_exit_after_a_response_counts_only_where_it_is_strict() {
     let server = Server::start(|setup| {
@@ -154,7 +172,7 @@ fn a_non_zero_exit_after_a_response_counts_only_where_it_is_strict() {
     }
     assert_eq!(server.get("/lenient").ok(), "hello");
     server.wait_for_log("/lenient: exit status 1 after its response");
-    assert_eq!(server.get("/strict").status, 502);
+    expect_visible_failure(&server.get("/strict"));
 }
 
 #[test]
