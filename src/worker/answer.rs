@@ -1,7 +1,7 @@
 //! The server's own short responses: errors (DESIGN section 6), the welcome page, OPTIONS *. They
 //! never echo a client's byte.
 
-use super::{Client, DateCache, Outcome};
+use super::{Client, DateCache, Outcome, outlet};
 use crate::channel::Verdict;
 use crate::http::{self, ErrorResponse, Framing, ResponseHead, Version};
 use crate::sys::socket;
@@ -23,11 +23,12 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    /// For a request that could not be understood.
-    pub(super) fn of_nobody() -> Self {
+    /// For a request that could not be understood; of HEAD the method may have been.
+    pub(super) fn of_nobody(bytes: &[u8]) -> Self {
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         Self {
             version: Version::Http11,
-            is_head: false,
+            is_head: bytes.starts_with(b"HEAD "),
             close: true,
             linger: true,
         }
@@ -126,7 +127,8 @@ impl Answerer {
                 let _ = socket::shutdown(client.socket(), socket::Direction::Write);
                 Verdict::Linger
             }
-            (true, true, false) => Verdict::Close,
+            // What it has pipelined behind this request must not become a reset.
+            (true, true, false) => return (outlet::close(client), sent as u64),
             (true, false, _) => Verdict::Keep,
         };
         (Outcome::of(verdict), sent as u64)

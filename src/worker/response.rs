@@ -311,8 +311,9 @@ impl<'b> Response<'b> {
 
     /// The connection has to end with this response.
     pub(super) fn must_close(&self) -> bool {
-        let is_close_delimited = self.is_close_delimited();
-        self.manner.close || (is_close_delimited && !self.manner.is_head)
+        // Also after HEAD, whose body would have ended so: its head has said `close`, and who
+        // says that must do it (RFC 9112 section 9.6).
+        self.manner.close || self.is_close_delimited()
     }
 
     /// Only the end of the connection says that the response is over.
