@@ -252,7 +252,8 @@ impl BodyReader {
                 while !rest.is_empty() && !chunked.is_done() {
                     let step = chunked.decode(rest).map_err(Stop::Malformed)?;
                     progress.total += step.data.len() as u64;
-                    if progress.total > job.max_body {
+                    // A chunk that cannot fit is refused by its size, before it is read.
+                    if progress.total.saturating_add(chunked.announced()) > job.max_body {
                         return Err(Stop::TooLarge);
                     }
                     store(&mut self.memory, job.keeper, spool, step.data)?;
@@ -294,7 +295,8 @@ impl BodyReader {
         progress: Progress,
         spool: Option<Spool<'a>>,
     ) -> sys::Result<Spool<'a>> {
-        let mut spool = self.spool_up(job.keeper, spool, progress.total + progress.missing())?;
+        let expected = progress.total.saturating_add(progress.missing());
+        let mut spool = self.spool_up(job.keeper, spool, expected)?;
         spool.append(job.head)?;
         spool.append(&progress.to_trailer(job.head.len()))?;
         Ok(spool)
