@@ -15,6 +15,7 @@ mod command_line;
 mod contract;
 mod errors;
 mod harness;
+mod hostile;
 mod processes;
 mod serving;
 mod slow_clients;
