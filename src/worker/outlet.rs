@@ -101,7 +101,11 @@ impl<'a> Outlet<'a> {
             return Ok(false);
         };
         match send_on(self.client, spool.fd(), u64::MAX)? {
-            Sent::All => self.spool = None,
+            Sent::All => {
+                if let Some(spool) = self.spool.take() {
+                    spool.end();
+                }
+            }
             Sent::Some(0) => return Ok(false),
             Sent::Some(_) => {}
         }

@@ -137,6 +137,11 @@ impl<'a> Spool<'a> {
         Ok(())
     }
 
+    /// It is empty again: what it held counts no longer.
+    pub(super) fn end(self) {
+        self.keeper.release(self.len);
+    }
+
     /// Gives it to the parent, which counts it from now on.
     pub(super) fn into_fd(self) -> OwnedFd {
         self.fd

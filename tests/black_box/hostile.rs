@@ -1,6 +1,7 @@
 //! Handlers and clients that do what nobody expects: no wrong byte, no spinning, no loss for others.
 
 use super::harness::{Server, eventually, os, watch_for};
+use std::io::Read;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,4 +37,25 @@ fn a_redirect_is_followed_once_its_handler_has_ended_and_is_no_response_of_its_o
     assert_eq!(client.get("/from").ok(), "hello");
     assert_eq!(client.get("/hello").ok(), "hello");
     assert!(client.is_silent());
+}
+
+#[test]
+fn a_response_that_goes_through_its_spool_again_and_again_is_counted_once() {
+    const TOTAL: usize = 24 * 1024 * 1024;
+    let server = Server::with(["--max-spool=256K", "--max-spool-total=2M"]);
+    server.handler(
+        "large",
+        &format!("printf 'Content-Type: text/plain\\n\\n'; exec head -c {TOTAL} /dev/zero"),
+    );
+    let mut client = server.connect();
+    os::set_receive_buffer(&client.stream, 64 * 1024);
+    client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    // Slower than the handler, and never silent.
+    let (mut came, mut bytes) = (0, vec![0; 128 * 1024]);
+    while came < TOTAL {
+        let n = client.stream.read(&mut bytes).unwrap();
+        assert!(n > 0, "cut after {came} bytes: {}", server.log());
+        came += n;
+        watch_for(Duration::from_micros(200));
+    }
 }
