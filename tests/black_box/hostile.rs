@@ -1,6 +1,6 @@
 //! Handlers and clients that do what nobody expects: no wrong byte, no spinning, no loss for others.
 
-use super::harness::{Server, eventually, os, watch_for};
+use super::harness::{Server, noise, os, watch_for};
 use std::io::Read;
 use std::time::Duration;
 
@@ -58,4 +58,26 @@ fn a_response_that_goes_through_its_spool_again_and_again_is_counted_once() {
         came += n;
         watch_for(Duration::from_micros(200));
     }
+}
+
+#[test]
+fn a_client_that_waits_for_the_rest_of_its_response_is_not_told_that_nobody_is_free() {
+    let server = Server::with(["--workers=1", "--max-workers=1", "--queue-timeout=300ms"]);
+    server.handler("hello", HELLO);
+    server.handler("slow", &format!("echo > slow.runs; sleep 2; {HELLO}"));
+    let bytes = noise(8 * 1024 * 1024);
+    server.folder.write("root/.large", &bytes, 0o644);
+    server.handler("large", "printf 'Content-Type: text/plain\\n\\n'; exec cat .large");
+    let mut reader = server.connect();
+    os::set_receive_buffer(&reader.stream, 64 * 1024);
+    reader.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    server.wait_for_log("GET /large");
+    let mut other = server.connect();
+    other.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    server.wait_for_line("slow.runs");
+    let response = reader.response();
+    assert!(response.is_whole, "{} bytes", response.body.len());
+    assert!(response.body == bytes, "{} bytes", response.body.len());
+    assert_eq!(other.response().ok(), "hello");
+    assert_eq!(reader.get("/hello").ok(), "hello");
 }
