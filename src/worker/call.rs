@@ -198,7 +198,12 @@ impl<'a> Desk<'a> {
         let started = time::now();
         entry.set_handler(call.handler.hash());
         entry.set_deadline(started.after(timeout));
-        entry.enter(Phase::Launched, started);
+        // Nobody sees what an nph handler sends: it may have begun as soon as it runs.
+        let phase = match call.handler.is_nph() {
+            true => Phase::Answering,
+            false => Phase::Launched,
+        };
+        entry.enter(phase, started);
         let job = Job {
             client: request.client,
             head: request.head,

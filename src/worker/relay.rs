@@ -13,7 +13,6 @@ use super::stderr::Stderr;
 use super::{Client, tree};
 use crate::birth::Birth;
 use crate::log::Log;
-use crate::scoreboard::Phase;
 use crate::settings::{HalfClose, HandlerSettings};
 use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid, Reaped};
@@ -329,9 +328,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         let piece = self.buffer.get(..n).unwrap_or_default();
         let was_backed_up = self.outlet.is_backed_up();
         let result = self.response.feed(piece, &mut self.outlet);
-        if !self.response.is_unsent() {
-            self.scene.birth.entry().enter(Phase::Answering, self.now);
-        }
         if !was_backed_up {
             self.client_progress = self.now;
         }
@@ -347,7 +343,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         if !has_paused || !self.is_pause_due() {
             return None;
         }
-        self.scene.birth.entry().enter(Phase::Answering, self.now);
         self.response.flush(&mut self.outlet).err().map(end_of)
     }
 }

@@ -81,3 +81,27 @@ fn a_client_that_waits_for_the_rest_of_its_response_is_not_told_that_nobody_is_f
     assert_eq!(other.response().ok(), "hello");
     assert_eq!(reader.get("/hello").ok(), "hello");
 }
+
+#[test]
+fn a_worker_that_dies_after_its_first_byte_gets_no_second_response_behind_it() {
+    let server = Server::with(["--workers=2"]);
+    server.handler(
+        "nph-begun",
+        "printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 1000\\r\\n\\r\\nabc'; sleep 0.2; kill -9 $PPID; sleep 9",
+    );
+    let response = server.get("/nph-begun");
+    assert_eq!((response.text().as_str(), response.is_whole), ("abc", false));
+
+    // What it leaves behind keeps its worker for a moment after the response.
+    let leave = "for i in 1 2 3 4 5 6 7 8 9 10; do (setsid sleep 50 >/dev/null 2>&1 &); done";
+    server.handler(
+        "whole",
+        &format!("{leave}; printf 'Content-Type: text/plain\\nContent-Length: 10\\n\\n%10d' $PPID"),
+    );
+    for _ in 0..10 {
+        let mut client = server.connect();
+        let worker = client.get("/whole").ok();
+        os::kill(worker.trim().parse().unwrap(), os::KILL);
+        client.expect_closed();
+    }
+}
