@@ -196,7 +196,8 @@ impl<'a> Desk<'a> {
             .unwrap_or(limits.handler_timeout);
         let entry = self.birth.entry();
         let started = time::now();
-        entry.set_handler(call.handler.hash());
+        // The slot goes on naming the first handler of a redirect: the request takes its place, and
+        // whoever is held for that place is let go when the request has ended.
         entry.set_deadline(started.after(timeout));
         // Nobody sees what an nph handler sends: it may have begun as soon as it runs.
         let phase = match call.handler.is_nph() {

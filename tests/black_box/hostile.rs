@@ -105,3 +105,17 @@ fn a_worker_that_dies_after_its_first_byte_gets_no_second_response_behind_it() {
         client.expect_closed();
     }
 }
+
+#[test]
+fn who_waits_for_a_handler_that_redirects_is_served_when_the_redirect_is_over() {
+    let server = Server::start(|setup| {
+        setup.config("[handler /from]\nmax-concurrent = 1\n");
+    });
+    server.handler("hello", HELLO);
+    server.handler("from", "echo >> runs; sleep 0.3; printf 'Location: /hello\\n\\n'");
+    let mut first = server.connect();
+    first.send("GET /from HTTP/1.1\r\nHost: test\r\n\r\n");
+    server.wait_for_line("runs");
+    assert_eq!(server.get("/from").ok(), "hello", "at once, not after queue-timeout");
+    assert_eq!(first.response().ok(), "hello");
+}
