@@ -2,7 +2,7 @@
 
 use super::harness::{Server, noise, os, watch_for};
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
@@ -118,4 +118,26 @@ fn who_waits_for_a_handler_that_redirects_is_served_when_the_redirect_is_over() 
     server.wait_for_line("runs");
     assert_eq!(server.get("/from").ok(), "hello", "at once, not after queue-timeout");
     assert_eq!(first.response().ok(), "hello");
+}
+
+#[test]
+fn a_connection_on_which_an_nph_handler_could_not_be_started_never_blocks_a_worker() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    server.file("nph-broken", "\x7fELF", 0o755);
+    server.handler("hello", HELLO);
+    server.handler("large", "printf 'Content-Type: text/plain\\n\\n'; exec head -c 20000000 /dev/zero");
+    let mut reader = server.connect();
+    os::set_receive_buffer(&reader.stream, 64 * 1024);
+    assert_eq!(reader.get("/nph-broken").status, 500);
+    reader.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    server.wait_for_log("GET /large");
+    // Enough for its socket to be writable again.
+    let mut bytes = vec![0; 64 * 1024];
+    for _ in 0..100 {
+        assert!(reader.stream.read(&mut bytes).unwrap() > 0);
+    }
+    watch_for(SECOND / 10);
+    let start = Instant::now();
+    assert_eq!(server.get("/hello").ok(), "hello");
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
 }
