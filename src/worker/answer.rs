@@ -1,7 +1,7 @@
 //! The server's own short responses: errors (DESIGN section 6), the welcome page, OPTIONS *. They
 //! never echo a client's byte.
 
-use super::{Client, DateCache, Outcome};
+use super::{Client, DateCache, Outcome, outlet};
 use crate::channel::Verdict;
 use crate::http::{self, ErrorResponse, Framing, ResponseHead, Version};
 use crate::sys::socket;
@@ -126,7 +126,7 @@ impl Answerer {
                 let _ = socket::shutdown(client.socket(), socket::Direction::Write);
                 Verdict::Linger
             }
-            (true, true, false) => Verdict::Close,
+            (true, true, false) => return (outlet::close(client), sent as u64),
             (true, false, _) => Verdict::Keep,
         };
         (Outcome::of(verdict), sent as u64)

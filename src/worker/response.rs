@@ -311,8 +311,8 @@ impl<'b> Response<'b> {
 
     /// The connection has to end with this response.
     pub(super) fn must_close(&self) -> bool {
-        let is_close_delimited = self.is_close_delimited();
-        self.manner.close || (is_close_delimited && !self.manner.is_head)
+        // Also after HEAD, where it delimits nothing: the head has said `Connection: close`.
+        self.manner.close || self.is_close_delimited()
     }
 
     /// Only the end of the connection says that the response is over.

@@ -141,3 +141,23 @@ fn a_connection_on_which_an_nph_handler_could_not_be_started_never_blocks_a_work
     assert_eq!(server.get("/hello").ok(), "hello");
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_response_that_says_close_is_followed_by_the_end() {
+    let server = Server::new();
+    server.handler("empty", "printf 'Content-Type: text/plain\\n\\n'");
+    let mut client = server.connect();
+    client.send("HEAD /empty HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(client.response_to_head().says_close());
+    let start = Instant::now();
+    client.expect_closed();
+    assert!(start.elapsed() < 5 * SECOND);
+
+    let mut client = server.connect();
+    client.send("GET /nothing HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\nGET /more");
+    // Time for what a reset would do.
+    watch_for(SECOND / 10);
+    assert_eq!(client.response().status, 404);
+    client.expect_closed();
+    assert!(!client.was_reset, "unread bytes make it no reset");
+}
