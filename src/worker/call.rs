@@ -199,12 +199,7 @@ impl<'a> Desk<'a> {
         // The slot goes on naming the first handler of a redirect: the request takes its place, and
         // whoever is held for that place is let go when the request has ended.
         entry.set_deadline(started.after(timeout));
-        // Nobody sees what an nph handler sends: it may have begun as soon as it runs.
-        let phase = match call.handler.is_nph() {
-            true => Phase::Answering,
-            false => Phase::Launched,
-        };
-        entry.enter(phase, started);
+        entry.enter(first_phase(&call.handler), started);
         let job = Job {
             client: request.client,
             head: request.head,
@@ -321,6 +316,14 @@ impl<'a> Desk<'a> {
             .log
             .error(format_args!("unable to launch {name}: {why}{advice}"));
         self.fail(request, request.manner, plan::status_of(why))
+    }
+}
+
+/// How far a request has come as soon as its handler runs. Nobody sees what an nph handler sends.
+fn first_phase(handler: &Handler) -> Phase {
+    match handler.is_nph() {
+        true => Phase::Answering,
+        false => Phase::Launched,
     }
 }
 
