@@ -160,12 +160,13 @@ impl Parent {
         self.watch_soon();
     }
 
-    /// Salvages a client whose order died unread with its worker.
-    pub(super) fn hand_over_again(&mut self, id: Id) {
+    /// Salvages a client whose worker died before it took anything from it. `was_seen`: it looked at
+    /// the client, so that may be what it died of.
+    pub(super) fn hand_over_again(&mut self, id: Id, was_seen: bool) {
         let Some(connection) = self.lot.get_mut(id) else {
             return;
         };
-        connection.has_lost_worker = true;
+        connection.has_lost_worker |= was_seen;
         connection.worker = None;
         let spooled = connection.spooled;
         if spooled > 0 {

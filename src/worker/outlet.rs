@@ -57,11 +57,12 @@ impl<'a> Outlet<'a> {
         self.spool.is_some()
     }
 
-    /// The spool is full: the handler has to wait for the client.
+    /// The spool is full, or all spools together are: the handler has to wait for the client. To cut
+    /// the response instead would make four large downloads each other's end.
     pub(super) fn is_full(&self) -> bool {
         self.spool
             .as_ref()
-            .is_some_and(|spool| spool.len() >= self.max_spool)
+            .is_some_and(|spool| spool.len() >= self.max_spool || spool.is_total_reached())
     }
 
     /// Writes the pieces in order, in one call if the client takes them.
@@ -95,7 +96,7 @@ impl<'a> Outlet<'a> {
             self.spool = Some(Spool::new(self.keeper, 0).map_err(Blocked::Unable)?);
         }
         match &mut self.spool {
-            Some(spool) => spool.append(part).map_err(Blocked::Unable),
+            Some(spool) => spool.append_last_piece(part).map_err(Blocked::Unable),
             None => Ok(()),
         }
     }
@@ -108,7 +109,7 @@ impl<'a> Outlet<'a> {
         match send_on(self.client, spool.fd(), u64::MAX)? {
             Sent::All => {
                 if let Some(spool) = self.spool.take() {
-                    spool.end();
+                    spool.discard();
                 }
             }
             Sent::Some(0) => return Ok(false),

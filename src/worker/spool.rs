@@ -30,8 +30,16 @@ impl SpoolKeeper<'_> {
                 errno: Errno::NOSPC,
             });
         }
-        self.entry.set_spooled(self.entry.spooled() + more);
+        self.count(more);
         Ok(())
+    }
+
+    fn count(&self, more: u64) {
+        self.entry.set_spooled(self.entry.spooled() + more);
+    }
+
+    fn is_total_reached(&self) -> bool {
+        self.scoreboard.spooled_total() >= self.max_total
     }
 
     fn release(&self, bytes: u64) {
@@ -91,9 +99,24 @@ impl<'a> Spool<'a> {
         &self.fd
     }
 
+    /// No more may be spooled: what can wait has to.
+    pub(super) fn is_total_reached(&self) -> bool {
+        self.keeper.is_total_reached()
+    }
+
     /// Appends all of `bytes`; on failure (disk full, total reached) the spool is worthless.
-    pub(super) fn append(&mut self, mut bytes: &[u8]) -> sys::Result<()> {
+    pub(super) fn append(&mut self, bytes: &[u8]) -> sys::Result<()> {
         self.keeper.reserve(bytes.len() as u64)?;
+        self.write(bytes)
+    }
+
+    /// The same beyond the total: one piece of output that was read already, and cannot be put back.
+    pub(super) fn append_last_piece(&mut self, bytes: &[u8]) -> sys::Result<()> {
+        self.keeper.count(bytes.len() as u64);
+        self.write(bytes)
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> sys::Result<()> {
         if self.is_in_memory && self.len + bytes.len() as u64 > IN_MEMORY {
             self.move_to_disk()?;
         }
@@ -137,8 +160,8 @@ impl<'a> Spool<'a> {
         Ok(())
     }
 
-    /// It is empty again: what it held counts no longer.
-    pub(super) fn end(self) {
+    /// Nothing in it is wanted any more, and the request goes on.
+    pub(super) fn discard(self) {
         self.keeper.release(self.len);
     }
 
