@@ -196,9 +196,10 @@ impl<'a> Desk<'a> {
             .unwrap_or(limits.handler_timeout);
         let entry = self.birth.entry();
         let started = time::now();
-        entry.set_handler(call.handler.hash());
+        // The slot goes on naming the first handler of a redirect: the request takes its place, and
+        // whoever is held for that place is let go when the request has ended.
         entry.set_deadline(started.after(timeout));
-        entry.enter(Phase::Launched, started);
+        entry.enter(first_phase(&call.handler), started);
         let job = Job {
             client: request.client,
             head: request.head,
@@ -315,6 +316,14 @@ impl<'a> Desk<'a> {
             .log
             .error(format_args!("unable to launch {name}: {why}{advice}"));
         self.fail(request, request.manner, plan::status_of(why))
+    }
+}
+
+/// How far a request has come as soon as its handler runs. Nobody sees what an nph handler sends.
+fn first_phase(handler: &Handler) -> Phase {
+    match handler.is_nph() {
+        true => Phase::Answering,
+        false => Phase::Launched,
     }
 }
 

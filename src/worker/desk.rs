@@ -139,6 +139,7 @@ impl<'a> Desk<'a> {
             return self.fail(&request, request.broken(), 501);
         }
         if target.form == Form::Asterisk {
+            self.birth.entry().enter(Phase::Answering, time::now());
             let (outcome, sent) = self.answerer.options(request.client, request.drop_body());
             self.conclude(&request, 204, sent);
             return outcome;
@@ -174,6 +175,7 @@ impl<'a> Desk<'a> {
             && matches!(request.head.method, b"GET" | b"HEAD")
             && self.has_no_handlers()
         {
+            self.birth.entry().enter(Phase::Answering, time::now());
             let (outcome, sent) = self.answerer.welcome(request.client, manner);
             self.conclude(request, 200, sent);
             return outcome;

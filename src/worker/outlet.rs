@@ -4,7 +4,8 @@
 use super::spool::{Spool, SpoolKeeper};
 use super::{Client, Outcome};
 use crate::channel::Verdict;
-use crate::sys::{self, Errno, Error, fd::AsFd, file, socket};
+use crate::scoreboard::Phase;
+use crate::sys::{self, Errno, Error, fd::AsFd, file, socket, time};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
@@ -67,6 +68,10 @@ impl<'a> Outlet<'a> {
     /// Writes the pieces in order, in one call if the client takes them.
     pub(super) fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), Blocked> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if self.written == 0 {
+            // Said before the first byte: should this worker die, the parent must not answer too.
+            self.keeper.entry.enter(Phase::Answering, time::now());
+        }
         self.written += total as u64;
         let mut skip = 0;
         if self.spool.is_none() {

@@ -162,7 +162,6 @@ impl Planner {
         let (stdin, feed) = open_stdin(job, body)?;
         let (stderr, stderr_end) = fd::pipe()?;
         let (stdout, stdout_end) = if job.handler.is_nph() {
-            fd::set_nonblocking(job.client.socket(), false)?;
             (None, None)
         } else {
             let (read_end, write_end) = fd::pipe()?;
@@ -176,7 +175,16 @@ impl Planner {
                 .map_or(job.client.socket(), |f| f.as_fd()),
             stderr_end.as_fd(),
         ];
-        let pid = self.start(birth, job, standard)?;
+        let is_nph = job.handler.is_nph();
+        if is_nph {
+            fd::set_nonblocking(job.client.socket(), false)?;
+        }
+        let started = self.start(birth, job, standard);
+        if is_nph && (started.is_err() || self.failure().is_some()) {
+            // The connection may be kept: a client that does not read must not hold a worker.
+            fd::set_nonblocking(job.client.socket(), true)?;
+        }
+        let pid = started?;
         Ok(Running {
             pid,
             stdout,

@@ -13,7 +13,6 @@ use super::stderr::Stderr;
 use super::{Client, tree};
 use crate::birth::Birth;
 use crate::log::Log;
-use crate::scoreboard::Phase;
 use crate::settings::{HalfClose, HandlerSettings};
 use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid, Reaped};
@@ -72,6 +71,8 @@ pub(super) struct Relay<'r, 'b> {
     quiet_since: Moment,
     client_progress: Moment,
     has_client_fin: bool,
+    /// What the end of stdout means was decided, though the handler runs on.
+    is_eof_judged: bool,
     is_nph: bool,
     now: Moment,
 }
@@ -105,6 +106,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             quiet_since: now,
             client_progress: now,
             has_client_fin: false,
+            is_eof_judged: false,
             now,
             scene,
         }
@@ -208,11 +210,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             let is_enough = is_silent || self.response.is_declared_complete();
             return (is_enough || is_over).then_some(End::Complete);
         }
-        if is_silent
-            && !self.is_nph
-            && !self.response.is_complete()
-            && self.now >= self.after_eof_deadline()
-        {
+        if self.is_eof_open() && self.now >= self.after_eof_deadline() {
             // Its output is over and it does something else: the client need not wait for that.
             return self.finish_response();
         }
@@ -221,7 +219,9 @@ impl<'r, 'b> Relay<'r, 'b> {
 
     /// The response is complete, though the handler still runs: it may, until its deadline.
     fn finish_response(&mut self) -> Option<End> {
-        if self.response.judge().is_err() {
+        self.is_eof_judged = true;
+        let may_fail_late = self.scene.settings.strict_exit || self.response.is_redirect();
+        if may_fail_late || self.response.judge().is_err() {
             return None; // Judged again, and answered, at its exit.
         }
         self.response.complete(&mut self.outlet).err().map(end_of)
@@ -328,9 +328,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         let piece = self.buffer.get(..n).unwrap_or_default();
         let was_backed_up = self.outlet.is_backed_up();
         let result = self.response.feed(piece, &mut self.outlet);
-        if !self.response.is_unsent() {
-            self.scene.birth.entry().enter(Phase::Answering, self.now);
-        }
         if !was_backed_up {
             self.client_progress = self.now;
         }
@@ -346,7 +343,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         if !has_paused || !self.is_pause_due() {
             return None;
         }
-        self.scene.birth.entry().enter(Phase::Answering, self.now);
         self.response.flush(&mut self.outlet).err().map(end_of)
     }
 }

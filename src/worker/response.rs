@@ -106,9 +106,9 @@ impl<'b> Response<'b> {
         self.stage == Stage::Held && self.redirect.is_none()
     }
 
-    /// Its last byte was written.
-    pub(super) fn is_complete(&self) -> bool {
-        matches!(self.stage, Stage::Complete(_))
+    /// Another handler answers in place of this one, once it has ended.
+    pub(super) fn is_redirect(&self) -> bool {
+        self.redirect.is_some()
     }
 
     /// All that was declared is here.

@@ -16,6 +16,7 @@ mod conformance;
 mod contract;
 mod errors;
 mod harness;
+mod hostile;
 mod processes;
 mod serving;
 mod slow_clients;

@@ -46,10 +46,16 @@ impl Relay<'_, '_> {
             if !self.outlet.is_full() {
                 next = next.min(self.after_exit_deadline());
             }
-        } else if self.stdout.is_none() && !self.is_nph && !self.response.is_complete() {
+        } else if self.is_eof_open() {
             next = next.min(self.after_eof_deadline());
         }
         next
+    }
+
+    /// The handler has ended its output and runs on, and what that means is still to be decided:
+    /// once, since a deadline that has passed would end every wait at once.
+    pub(super) fn is_eof_open(&self) -> bool {
+        self.stdout.is_none() && self.reaped.is_none() && !self.is_nph && !self.is_eof_judged
     }
 
     /// There is something to send as soon as the handler pauses. What a strict exit status can

@@ -64,7 +64,7 @@ pub(crate) struct Client {
     /// What was received and not yet understood.
     buffer: Vec<u8>,
     /// The connection ended by a reset.
-    was_reset: bool,
+    pub(crate) was_reset: bool,
 }
 
 impl Client {

@@ -1,6 +1,6 @@
 //! 2: a thousand heads that come byte by byte and never end.
 
-use super::{end, judge_load, load_time, rounds, warm_up};
+use super::{Bounds, end, judge_load, load_time, rounds, warm_up};
 use crate::Result;
 use crate::abuser::Abuser;
 use crate::args::Options;
@@ -33,7 +33,11 @@ pub fn run(options: &Options, table: &mut Table) -> Result<()> {
         least = least.min(found.get("min"));
         most = most.max(found.get("max"));
     }
-    judge_load(table, &compared, 0.7, Some(2.0));
+    let bounds = Bounds {
+        throughput: Some(0.7),
+        p99: Some(2.0),
+    };
+    judge_load(table, &compared, bounds);
     let all = u64::try_from(count * rounds(options))?;
     let bound = format!("{all}");
     table.check("answered 408", timeouts, &bound, timeouts == all);

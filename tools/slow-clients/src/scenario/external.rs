@@ -1,6 +1,6 @@
 //! 4: slowhttptest, a program of other people's, in its four modes.
 
-use super::{end, judge_load, load_time, warm_up};
+use super::{Bounds, end, judge_load, load_time, warm_up};
 use crate::Result;
 use crate::args::Options;
 use crate::load::{self, Compared};
@@ -109,7 +109,7 @@ pub fn run(options: &Options, table: &mut Table) -> Result<()> {
         let worst = compared.with.worst_ms();
         let what = format!("{mode}: longest normal request");
         table.time(&what, format!("{worst:.0} ms"), "< 1000 ms", worst < 1000.0);
-        judge_load(table, &compared, 0.0, None);
+        judge_load(table, &compared, Bounds::default());
         server.wait_for(Duration::from_secs(45), |s| s.get("connections") == 0)?;
     }
     end(table, server)

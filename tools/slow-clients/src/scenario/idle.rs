@@ -1,6 +1,6 @@
 //! 1: ten thousand idle keep-alive connections.
 
-use super::{end, judge_load, load_time, rounds, warm_up};
+use super::{Bounds, end, judge_load, load_time, rounds, warm_up};
 use crate::abuser::Abuser;
 use crate::args::Options;
 use crate::load::{self, Compared};
@@ -53,7 +53,11 @@ pub fn run(options: &Options, table: &mut Table) -> Result<()> {
         &bound,
         answered == all,
     );
-    judge_load(table, &compared, 0.95, Some(1.2));
+    let bounds = Bounds {
+        throughput: Some(0.95),
+        p99: Some(1.2),
+    };
+    judge_load(table, &compared, bounds);
     let shown = format!("{growth} KiB");
     table.check("parent's RSS growth", shown, "< 4096 KiB", growth < 4096);
     table.check("parent's CPU ticks in silence", ticks, "0", ticks == 0);

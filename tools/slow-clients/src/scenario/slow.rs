@@ -1,6 +1,6 @@
 //! 3: slow uploads and slow downloads, all of them finished fast in the end.
 
-use super::{end, judge_load, load_time, warm_up};
+use super::{Bounds, end, judge_load, load_time, warm_up};
 use crate::Result;
 use crate::abuser::Abuser;
 use crate::args::Options;
@@ -31,7 +31,11 @@ pub fn run(options: &Options, table: &mut Table) -> Result<()> {
     fast(table, &transfers, count)?;
     drop(transfers);
     compared.without.add(load::run(server.address, time)?);
-    judge_load(table, &compared, 0.9, None);
+    let bounds = Bounds {
+        throughput: Some(0.9),
+        p99: None,
+    };
+    judge_load(table, &compared, bounds);
     let hold = server.status()?.get("longest_hold_us") as f64 / 1000.0;
     let what = "longest hold, with the fast finish";
     table.show(what, format!("{hold:.1} ms"));

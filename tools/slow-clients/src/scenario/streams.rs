@@ -1,6 +1,6 @@
 //! 7: event streams and large slow downloads beside the normal load.
 
-use super::{end, judge_load, load_time, rounds, warm_up};
+use super::{Bounds, end, judge_load, load_time, rounds, warm_up};
 use crate::Result;
 use crate::abuser::Abuser;
 use crate::args::Options;
@@ -36,7 +36,11 @@ pub fn run(options: &Options, table: &mut Table) -> Result<()> {
     for _ in 0..rounds(options) {
         round(&server, options, &mut compared, &mut seen)?;
     }
-    judge_load(table, &compared, 0.9, None);
+    let bounds = Bounds {
+        throughput: Some(0.9),
+        p99: None,
+    };
+    judge_load(table, &compared, bounds);
     let broken = seen.broken;
     table.check("readers that were cut off", broken, "0", broken == 0);
     let least = options.pick(10, 1);
