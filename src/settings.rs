@@ -35,6 +35,15 @@ pub enum Bind {
     Unix(PathBuf),
 }
 
+/// A peer that may say for whom it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedProxy {
+    /// Everybody who reaches a Unix domain socket.
+    Unix,
+    /// The addresses that share so many first bits with this one.
+    Network(IpAddr, u8),
+}
+
 /// What a client's FIN before the end of the response means (DESIGN section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfClose {
@@ -133,6 +142,8 @@ pub struct Settings {
     pub port: u16,
     /// `--bind`; empty: all addresses, IPv4 and IPv6.
     pub bind: Vec<Bind>,
+    /// `--trusted-proxy`.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// `--workers`: workers that are always there.
     pub workers: usize,
     /// `--log-level`.

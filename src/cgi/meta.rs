@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub body_length: Option<u64>,
     /// The client; `None` on a Unix domain socket.
     pub peer: Option<SocketAddr>,
+    /// The client's address by the word of a trusted proxy, which is the peer then.
+    pub forwarded_for: Option<IpAddr>,
     /// The address that the client connected to; `None` on a Unix domain socket.
     pub local: Option<SocketAddr>,
     /// `REQUEST_SCHEME`.
@@ -272,12 +274,13 @@ fn write_script(environment: &mut Environment, request: &Request<'_>) -> Result<
 /// RFC 3875 4.1.8 and 4.1.15: both ends MUST be named by an address and ours by a port, so a
 /// Unix domain socket, whose peer is on this host, shows as the loopback address.
 fn write_addresses(environment: &mut Environment, request: &Request<'_>) -> Result<(), Refused> {
-    let remote = address_of(request.peer);
+    let peer = address_of(request.peer);
+    let remote = request.forwarded_for.unwrap_or(peer);
     let local = address_of(request.local);
     push_address(environment, b"REMOTE_ADDR", remote)?;
     // RFC 3875 4.1.9: the address stands in for a name that nobody looked up.
     push_address(environment, b"REMOTE_HOST", remote)?;
-    if let Some(peer) = request.peer {
+    if let (Some(peer), None) = (request.peer, request.forwarded_for) {
         push_number(environment, b"REMOTE_PORT", u64::from(peer.port()))?;
     }
     push_address(environment, b"SERVER_ADDR", local)?;
@@ -366,6 +369,7 @@ mod tests {
             query: b"x=%41",
             body_length: None,
             peer: Some("192.0.2.1:5000".parse().unwrap()),
+            forwarded_for: None,
             local: Some("192.0.2.9:8080".parse().unwrap()),
             scheme: Scheme::Http,
             document_root: b"/srv/cgi/",
@@ -538,10 +542,18 @@ mod tests {
         let mut request = request();
         (request.scheme, request.local) = (Scheme::Https, None);
         request.host = Some(b"h");
+        request.forwarded_for = Some("203.0.113.5".parse().unwrap());
         let variables = written(&request, &[], &[]);
-        for expected in ["HTTPS=on", "REQUEST_SCHEME=https", "SERVER_PORT=443"] {
+        for expected in [
+            "HTTPS=on",
+            "REQUEST_SCHEME=https",
+            "SERVER_PORT=443",
+            "REMOTE_ADDR=203.0.113.5",
+            "REMOTE_HOST=203.0.113.5",
+        ] {
             assert!(variables.contains(&expected.to_owned()));
         }
+        assert!(!variables.iter().any(|v| v.starts_with("REMOTE_PORT=")));
     }
 
     #[test]

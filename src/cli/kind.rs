@@ -5,7 +5,7 @@
 
 use super::error::Reason;
 use super::value::{self, Fault};
-use crate::settings::{Bind, HandlerSettings, Settings};
+use crate::settings::{Bind, HandlerSettings, Settings, TrustedProxy};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -100,6 +100,8 @@ pub enum Kind {
     Name(To<OsString>),
     /// An address to listen on.
     Address(To<Bind>),
+    /// Peers that may say for whom they speak.
+    Proxy(To<TrustedProxy>),
     /// A variable of the handlers' environment.
     Env(To<(OsString, OsString)>),
     /// A status with the file that holds its page; in the file only.
@@ -188,6 +190,7 @@ impl Kind {
             Self::Path(_, to) => to.standing(),
             Self::Name(to) => to.standing(),
             Self::Address(to) => to.standing(),
+            Self::Proxy(to) => to.standing(),
             Self::Env(to) => to.standing(),
             Self::Page(to) => Standing {
                 on_line: false,
@@ -247,6 +250,7 @@ impl Kind {
             Self::Config => return most_bytes("a path of at most ", MAX_PATH),
             Self::Name(_) => return "a file name without '/' or a leading '.'".into(),
             Self::Address(_) => return most_bytes(ADDRESSES, MAX_SOCKET_PATH),
+            Self::Proxy(_) => return "an address, one with /BITS, or unix".into(),
             Self::Env(_) => return "NAME=VALUE with a NAME of letters, digits and '_'".into(),
             Self::Page(_) => return "a status from 400 to 599 and the path of a file".into(),
             Self::Flag(_) | Self::Choice(..) | Self::Shell => {
@@ -284,6 +288,10 @@ impl Kind {
             Self::Address(to) => {
                 let bind = value::address(text, MAX_SOCKET_PATH);
                 to.put(target, bind.ok_or_else(|| self.not_a(text))?)
+            }
+            Self::Proxy(to) => {
+                let proxy = value::proxy(text);
+                to.put(target, proxy.ok_or_else(|| self.not_a(text))?)
             }
             Self::Env(to) => to.put(target, self.variable(text)?),
             Self::Page(to) => to.put(target, self.page(text)?),

@@ -5,7 +5,7 @@ use super::body::BodyReader;
 use super::feed::Feed;
 use super::spool::{Spool, SpoolKeeper};
 use crate::birth::Birth;
-use crate::cgi::{Environment, MetaVariables, Request, Scheme};
+use crate::cgi::{Environment, Forwarded, MetaVariables, Request};
 use crate::http::{DecodedPath, Head, Version};
 use crate::route::Handler;
 use crate::settings::{HandlerSettings, Stdin};
@@ -236,6 +236,9 @@ impl Planner {
             Some(_) => socket::local_address(job.client.socket()).ok().flatten(),
             None => None,
         };
+        let peer = job.client.serve.peer;
+        let fields = job.head.fields.iter();
+        let forwarded = Forwarded::read(&birth.settings.trusted_proxies, peer, fields);
         let request = Request {
             method: job.method,
             protocol: match job.head.version {
@@ -253,8 +256,9 @@ impl Planner {
             query: job.query,
             body_length: job.body_length,
             peer: job.client.serve.peer,
+            forwarded_for: forwarded.client,
             local,
-            scheme: Scheme::Http,
+            scheme: forwarded.scheme,
             document_root: &self.document_root,
             script_filename: &self.file_name,
             search_path: SEARCH_PATH,

@@ -303,6 +303,23 @@ fn every_response_has_a_date_in_imf_fixdate() {
 }
 
 #[test]
+fn only_a_trusted_proxy_says_who_the_client_is() {
+    let show = "printf 'Content-Type: text/plain\\n\\n%s %s %s %s' \"$REMOTE_ADDR\" \
+        \"${REMOTE_PORT:+port}\" \"${HTTPS-unset}\" \"$REQUEST_SCHEME\"";
+    let request = "GET /show HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.7\r\n\
+        X-Forwarded-Proto: https\r\n\r\n";
+    for (option, expected) in [
+        ("--trusted-proxy=127.0.0.0/8", "192.0.2.7  on https"),
+        ("--trusted-proxy=10.0.0.1", "127.0.0.1 port unset http"),
+        ("--trusted-proxy=unix", "127.0.0.1 port unset http"),
+    ] {
+        let server = Server::with([option]);
+        server.handler("show", show);
+        assert_eq!(server.ask(request).ok(), expected, "{option}");
+    }
+}
+
+#[test]
 fn empty_segments_are_segments_and_case_is_kept() {
     let server = Server::new();
     server.handler(

@@ -59,6 +59,21 @@ pub(super) const SERVER: &[Row] = &[
         ..BASE
     },
     Row {
+        name: "trusted-proxy",
+        value: "ADDRESS",
+        kind: Kind::Proxy(server(|to, proxy| to.trusted_proxies.push(proxy))),
+        help: "proxy that says who the client is, may be repeated",
+        long: "An IPv4 or IPv6 address, a network as ADDRESS/BITS, \
+               or unix for everybody who reaches a Unix domain socket. \
+               Of requests from there the last address of X-Forwarded-For becomes REMOTE_ADDR, \
+               and X-Forwarded-Proto https sets HTTPS and REQUEST_SCHEME. \
+               Trust only a proxy that sets or removes both fields itself, \
+               since else every client can claim to be another. \
+               Those of the command line replace those of the configuration file.",
+        repeats: true,
+        ..BASE
+    },
+    Row {
         name: "workers",
         value: "NUMBER",
         kind: Kind::Count(
