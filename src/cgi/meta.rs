@@ -24,7 +24,7 @@ pub struct Request<'a> {
     pub method: &'a [u8],
     /// `SERVER_PROTOCOL`, as the client sent it: `HTTP/1.1`.
     pub protocol: &'a [u8],
-    /// `REQUEST_URI`: the target in origin-form, raw.
+    /// `REQUEST_URI`: the target as sent, raw, in origin-form or absolute-form.
     pub target: &'a [u8],
     /// The valid Host of the request, or the authority of an absolute-form target, which
     /// replaces it (RFC 9112 3.2.2). Becomes `SERVER_NAME` and `HTTP_HOST`.
@@ -55,9 +55,10 @@ pub struct Request<'a> {
     pub deadline_ms: u64,
     /// Whether Authorization and Proxy-Authorization reach the handler.
     pub authorization: bool,
-    /// Whether the handler owns the connection: only then it sees Upgrade, and Connection,
-    /// in which RFC 6455 4.2.1 wants it to find `Upgrade`.
-    pub nph: bool,
+    /// Whether the client asks for another protocol, in HTTP/1.1 (RFC 9110 7.8), and the handler
+    /// owns the connection: only then it sees Upgrade, and Connection, in which RFC 6455 4.2.1
+    /// wants it to find `Upgrade`.
+    pub upgrade: bool,
 }
 
 /// Fields that concern one connection only (RFC 9110 7.6.1). Caffeine has answered or undone
@@ -220,7 +221,7 @@ fn is_passed(name: &[u8], request: &Request<'_>) -> bool {
 /// Content-Type is not given up when Connection lists it: RFC 3875 4.1.3 says MUST.
 fn is_hop(name: &[u8], hash: u64, nominated: &Nominated, request: &Request<'_>) -> bool {
     if names::is_one_of(name, &UPGRADE) {
-        return !request.nph;
+        return !request.upgrade;
     }
     names::is_one_of(name, &HOP_BY_HOP) || (nominated.has(hash) && !is(name, b"content-type"))
 }
@@ -373,7 +374,7 @@ mod tests {
             queue_ms: 3,
             deadline_ms: 60_000,
             authorization: false,
-            nph: false,
+            upgrade: false,
         }
     }
 
@@ -633,7 +634,7 @@ mod tests {
             from_fields(&request, &fields),
             ["HTTP_AUTHORIZATION=Basic x"]
         );
-        (request.authorization, request.nph) = (false, true);
+        (request.authorization, request.upgrade) = (false, true);
         let expected = ["HTTP_CONNECTION=Upgrade, X-Hop", "HTTP_UPGRADE=websocket"];
         assert_eq!(from_fields(&request, &fields), expected);
     }

@@ -240,8 +240,11 @@ fn escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8], most: usize) -> fmt::Result
             }
         }
         for byte in chunk.invalid() {
+            if left == 0 {
+                return f.write_str("...");
+            }
+            left -= 1;
             write!(f, "\\x{byte:02x}")?;
-            left = left.saturating_sub(1);
         }
     }
     Ok(())
@@ -390,6 +393,15 @@ mod tests {
         for (value, shown) in rows {
             let text = told(Place::CommandLine, "", Reason::Operand(value.to_vec()));
             assert!(text.contains(shown), "{text}");
+        }
+    }
+
+    /// Found by fuzzing: only characters were counted, so that such a line had no end.
+    #[test]
+    fn a_flood_of_bytes_that_are_no_utf_8_is_cut_as_well() {
+        for flood in [&[0xff; 100][..], &[b"\xe2\x82".as_slice(); 100].concat()] {
+            let text = told(Place::CommandLine, "", Reason::Operand(flood.to_vec()));
+            assert!(text.contains("...'") && text.len() < 500, "{text}");
         }
     }
 }

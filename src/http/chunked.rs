@@ -179,6 +179,15 @@ impl Chunked {
         }
     }
 
+    /// The data of the current chunk that has been announced and is still to come.
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        match self.state {
+            State::Data => self.remaining,
+            _ => 0,
+        }
+    }
+
     fn take_data<'a>(&mut self, input: &'a [u8], consumed: usize) -> Step<'a> {
         let rest = input.get(consumed..).unwrap_or_default();
         let wanted = usize::try_from(self.remaining).unwrap_or(usize::MAX);
@@ -500,6 +509,7 @@ mod tests {
         let step = decoder.decode(b"FFFFFFFFFFFFFFFF\r\nab").unwrap();
         assert_eq!((step.consumed, step.data), (20, &b"ab"[..]));
         assert_eq!(decoder.missing(), u64::MAX);
+        assert_eq!(decoder.announced(), u64::MAX - 2);
         assert_eq!(Chunked::from_bytes(&decoder.to_bytes()), Some(decoder));
     }
 

@@ -59,16 +59,18 @@ pub fn frame(version: Version, status: u16, length: Option<u64>) -> Framing {
     match (status, length, version) {
         // RFC 9112 section 6.3: these have no body; RFC 9110 section 8.6 forbids the field in 1xx, 204.
         (100..=199 | 204 | 304, _, _) => Framing::None,
+        // RFC 9110 section 15.3.6: no content, but a client expects the framing of any other.
+        (205, _, _) => Framing::Length(0),
         (_, Some(length), _) => Framing::Length(length),
         (_, None, Version::Http11) => Framing::Chunked,
         (_, None, Version::Http10) => Framing::Close,
     }
 }
 
-/// Whether a body follows the head (RFC 9112 section 6.3).
+/// Whether a body follows the head (RFC 9112 section 6.3, RFC 9110 section 15.3.6).
 #[must_use]
 pub fn has_body(head_request: bool, status: u16) -> bool {
-    !head_request && !matches!(status, 100..=199 | 204 | 304)
+    !head_request && !matches!(status, 100..=199 | 204 | 205 | 304)
 }
 
 /// Appends status line, Date, Server, Connection and framing fields.
@@ -385,6 +387,8 @@ mod tests {
             (Http11, 204, Some(5), Framing::None),
             (Http11, 304, None, Framing::None),
             (Http11, 103, None, Framing::None),
+            (Http11, 205, Some(5), Framing::Length(0)), // 9110 15.3.6
+            (Http10, 205, None, Framing::Length(0)),
         ] {
             assert_eq!(frame(version, status, length), expected);
         }
@@ -392,6 +396,7 @@ mod tests {
             (false, 200, true),
             (true, 200, false),
             (false, 204, false),
+            (false, 205, false),
             (false, 304, false),
         ] {
             assert_eq!(has_body(head_request, status), expected);

@@ -23,11 +23,12 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    /// For a request that could not be understood.
-    pub(super) fn of_nobody() -> Self {
+    /// For a request that could not be understood; of HEAD the method may have been.
+    pub(super) fn of_nobody(bytes: &[u8]) -> Self {
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         Self {
             version: Version::Http11,
-            is_head: false,
+            is_head: bytes.starts_with(b"HEAD "),
             close: true,
             linger: true,
         }
@@ -126,6 +127,7 @@ impl Answerer {
                 let _ = socket::shutdown(client.socket(), socket::Direction::Write);
                 Verdict::Linger
             }
+            // What it has pipelined behind this request must not become a reset.
             (true, true, false) => return (outlet::close(client), sent as u64),
             (true, false, _) => Verdict::Keep,
         };

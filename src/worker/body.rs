@@ -257,13 +257,15 @@ impl BodyReader {
                 while !rest.is_empty() && !chunked.is_done() {
                     let step = chunked.decode(rest).map_err(Stop::Malformed)?;
                     self.decoded.extend_from_slice(step.data);
+                    let total = progress.total + self.decoded.len() as u64;
+                    // A chunk that cannot fit is refused by its size, before it is read.
+                    if total.saturating_add(chunked.announced()) > job.max_body {
+                        return Err(Stop::TooLarge);
+                    }
                     rest = rest.get(step.consumed..).unwrap_or_default();
                 }
                 let taken = n - rest.len();
                 progress.total += self.decoded.len() as u64;
-                if progress.total > job.max_body {
-                    return Err(Stop::TooLarge);
-                }
                 store(&mut self.memory, job.keeper, spool, &self.decoded)?;
                 Ok(input::discard(job.client, taken)?)
             }
@@ -301,11 +303,8 @@ impl BodyReader {
         progress: Progress,
         spool: Option<Spool<'a>>,
     ) -> sys::Result<Spool<'a>> {
-        let mut spool = self.spool_up(
-            job.keeper,
-            spool,
-            progress.total.saturating_add(progress.missing()),
-        )?;
+        let expected = progress.total.saturating_add(progress.missing());
+        let mut spool = self.spool_up(job.keeper, spool, expected)?;
         spool.append(job.head)?;
         spool.append(&progress.to_trailer(job.head.len()))?;
         Ok(spool)

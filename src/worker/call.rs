@@ -273,7 +273,7 @@ impl<'a> Desk<'a> {
             Fate::Complete if call.handler.is_nph() => {
                 // The handler's own bytes: only the end of the connection says that they are over.
                 let _ = socket::shutdown(client.socket(), socket::Direction::Write);
-                Outcome::of(Verdict::Close)
+                outlet::close(client)
             }
             Fate::Redirect(target) => return Called::Redirect(target),
             Fate::NotLaunched(why) => {

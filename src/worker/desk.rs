@@ -90,11 +90,16 @@ impl<'a> Desk<'a> {
     }
 
     /// A head against the rules (DESIGN section 6).
-    pub(super) fn refuse(&mut self, client: &Client, malformed: Malformed) -> Outcome {
+    pub(super) fn refuse(
+        &mut self,
+        client: &Client,
+        bytes: &[u8],
+        malformed: Malformed,
+    ) -> Outcome {
         self.birth.entry().enter(Phase::Answering, time::now());
-        let (outcome, sent) = self
-            .answerer
-            .error(client, Manner::of_nobody(), malformed.status());
+        let (outcome, sent) =
+            self.answerer
+                .error(client, Manner::of_nobody(bytes), malformed.status());
         self.receipt.status = malformed.status();
         self.receipt.bytes_out = sent;
         self.birth

@@ -261,7 +261,7 @@ impl Planner {
             queue_ms: u64::from(job.client.serve.queued_ms),
             deadline_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
             authorization: job.settings.authorization,
-            nph: job.handler.is_nph(),
+            upgrade: job.handler.is_nph() && job.head.upgrade,
         };
         let extra = birth.settings.env.iter().chain(&job.settings.env);
         let extra = extra.map(|(name, value)| (name.as_bytes(), value.as_bytes()));

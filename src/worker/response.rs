@@ -311,7 +311,8 @@ impl<'b> Response<'b> {
 
     /// The connection has to end with this response.
     pub(super) fn must_close(&self) -> bool {
-        // Also after HEAD, where it delimits nothing: the head has said `Connection: close`.
+        // Also after HEAD, whose body would have ended so: its head has said `close`, and who
+        // says that must do it (RFC 9112 section 9.6).
         self.manner.close || self.is_close_delimited()
     }
 

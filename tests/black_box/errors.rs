@@ -46,6 +46,14 @@ fn a_bad_head_is_refused_with_its_status_and_the_connection_ends() {
         (fields("Transfer-Encoding: gzip\r\n"), 501),
         (fields("Transfer-Encoding: chunked\r\n") + "x\r\n", 400),
         (fields("Content-Length: 99999999\r\n"), 413),
+        (
+            fields("Transfer-Encoding: chunked\r\n") + "1000001\r\nx",
+            413,
+        ),
+        (
+            fields("Transfer-Encoding: chunked\r\n") + "ffffffffffffffff\r\nhello",
+            413,
+        ),
         (fields("Expect: tea\r\n"), 417),
     ] {
         let mut client = server.connect();

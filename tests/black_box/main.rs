@@ -12,6 +12,7 @@
 )]
 
 mod command_line;
+mod conformance;
 mod contract;
 mod errors;
 mod harness;
