@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | Status | becomes the status | removed |
 //! | Location | passed; alone and local, it is an internal redirect | passed |
-//! | Content-Type, Date | passed, once | passed, once |
+//! | Content-Type | passed, once | passed, once |
+//! | Date | passed, once; `http::push_field` leaves it out, as it does Server | the same |
 //! | Content-Length | removed, told as a number | removed, told as a number |
 //! | Transfer-Encoding | removed: the body is taken as it is (RFC 3875 6.3.4) | removed, told as `chunked` |
 //! | Connection and what it lists, Keep-Alive, Proxy-Connection, TE, Trailer, Upgrade | removed | removed |
