@@ -55,6 +55,32 @@ pub enum Stdin {
     Pipe,
 }
 
+/// A page of one's own for an error that the server itself answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// 400 to 599.
+    pub status: u16,
+    /// The file that holds it.
+    pub path: PathBuf,
+    /// The line of the configuration file that says so.
+    pub line: usize,
+    /// What the file held at start.
+    pub body: Vec<u8>,
+}
+
+impl ErrorPage {
+    /// Bytes that a page may have: workers keep all of them in memory.
+    pub const MAX_BYTES: usize = 64 * 1024;
+
+    /// `text/plain` for a file called so, else `text/html`.
+    pub fn content_type(&self) -> &'static str {
+        match self.path.extension() {
+            Some(end) if end == "txt" => "text/plain",
+            _ => "text/html",
+        }
+    }
+}
+
 /// Settings of one handler; `None` takes the server's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerSettings {
@@ -129,6 +155,8 @@ pub struct Settings {
     pub half_close: HalfClose,
     /// `env NAME = value` for every handler.
     pub env: Vec<(OsString, OsString)>,
+    /// `error-page STATUS = FILE`.
+    pub error_pages: Vec<ErrorPage>,
     /// The limits of section 7.
     pub limits: Limits,
     /// `[handler /name]` sections.

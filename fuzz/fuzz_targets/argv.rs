@@ -87,7 +87,11 @@ fn as_file(words: &[OsString]) -> Option<Vec<u8>> {
         let row = options::find(name)?;
         let differs = value.trim_ascii() != value || value.contains(&0) || value.starts_with(b"~/");
         // A word whose value is the next one is not worth the trouble.
-        if !row.standing().in_file || differs || equals.is_some() != row.kind.takes_value() {
+        if !row.standing().on_line
+            || !row.standing().in_file
+            || differs
+            || equals.is_some() != row.kind.takes_value()
+        {
             return None;
         }
         if name == b"env" {

@@ -141,7 +141,7 @@ fn check_descriptors() {
         static FIRST: Cell<usize> = const { Cell::new(0) };
     }
     let run = RUNS.replace(RUNS.get().wrapping_add(1));
-    if run % COUNT_EVERY != 0 {
+    if !run.is_multiple_of(COUNT_EVERY) {
         return;
     }
     let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);

@@ -29,7 +29,14 @@ fn read(words: &[OsString], file: Option<&[u8]>) -> Result<Settings, UsageError>
     let parsed = cli::parse(words, Environment { home })?;
     let file = file.map(|bytes| (Path::new("c.conf"), bytes));
     match cli::combine(&parsed, file)? {
-        Command::Serve(settings) => Ok(*settings),
+        Command::Serve(mut settings) => {
+            // The padded file has them on other lines.
+            settings
+                .error_pages
+                .iter_mut()
+                .for_each(|page| page.line = 0);
+            Ok(*settings)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -121,6 +128,8 @@ fn check_words(bytes: &[u8], settings: &Settings) {
     };
     of_words.config = settings.config.clone();
     of_words.handlers.clone_from(&settings.handlers);
+    // Of the file only.
+    of_words.error_pages.clone_from(&settings.error_pages);
     assert_eq!(of_words, *settings);
 }
 
@@ -134,6 +143,9 @@ fn word_of(line: &[u8]) -> Option<OsString> {
     let blank = key.iter().position(u8::is_ascii_whitespace);
     let (name, variable) = key.split_at(blank.unwrap_or(key.len()));
     let row = cli::options::find(name).expect("accepted");
+    if !row.standing().on_line {
+        return None;
+    }
     let mut word = [b"--", name].concat();
     if !row.kind.takes_value() {
         return value

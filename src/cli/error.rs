@@ -70,6 +70,8 @@ pub enum Reason {
     },
     /// A line that is none of comment, section, `name = value`; what it lacks.
     Line(&'static str),
+    /// The file that the value names cannot be read; why.
+    Unreadable(PathBuf, String),
     /// A section with this header stands above.
     RepeatedSection(Vec<u8>),
 }
@@ -168,6 +170,12 @@ impl UsageError {
                 "{workers} is more than max-workers, which is {max_workers}; raise --max-workers or lower --workers"
             ),
             Reason::Line(lack) => f.write_str(lack),
+            Reason::Unreadable(path, why) => {
+                use std::os::unix::ffi::OsStrExt;
+                f.write_str("unable to read ")?;
+                quoted(f, path.as_os_str().as_bytes())?;
+                pieces(f, &[": ", why])
+            }
             Reason::RepeatedSection(name) => {
                 f.write_str("a second section [handler ")?;
                 escaped(f, name, SHOWN_CHARS)?;

@@ -49,6 +49,8 @@ pub struct ErrorResponse<'a> {
     pub retry_after: Option<u32>,
     /// Whether the request was HEAD, so that the body stays away.
     pub head_only: bool,
+    /// A page of one's own, with its media type; else the body is the status line's text.
+    pub page: Option<(&'a [u8], &'static str)>,
 }
 
 /// The framing for a response to a client of `version`, whose `length` is known or not.
@@ -109,11 +111,14 @@ pub fn finish(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a complete text/plain response whose body is the status line's text.
+/// Appends a complete response: a page of one's own, or the status line's text.
 pub fn error_response(out: &mut Vec<u8>, error: &ErrorResponse<'_>) {
     let reason = status_reason(error.status);
-    let length = 3 + 1 + reason.len() as u64 + 1;
-    let framing = frame(error.version, error.status, Some(length));
+    let (length, kind) = match error.page {
+        Some((page, kind)) => (page.len(), kind),
+        None => (3 + 1 + reason.len() + 1, "text/plain"),
+    };
+    let framing = frame(error.version, error.status, Some(length as u64));
     begin(
         out,
         &ResponseHead {
@@ -126,13 +131,18 @@ pub fn error_response(out: &mut Vec<u8>, error: &ErrorResponse<'_>) {
         },
     );
     if framing != Framing::None {
-        push_line(out, b"Content-Type", b"text/plain");
+        push_line(out, b"Content-Type", kind.as_bytes());
     }
     if let Some(seconds) = error.retry_after {
         push_number_line(out, b"Retry-After", u64::from(seconds));
     }
     finish(out);
-    if has_body(error.head_only, error.status) {
+    if !has_body(error.head_only, error.status) {
+        return;
+    }
+    if let Some((page, _)) = error.page {
+        out.extend_from_slice(page);
+    } else {
         push_status(out, error.status);
         out.push(b' ');
         out.extend_from_slice(reason.as_bytes());
@@ -412,6 +422,7 @@ mod tests {
             close: true,
             retry_after: Some(7),
             head_only: false,
+            page: None,
         };
         let fields =
             "Connection: close|Content-Length: 24|Content-Type: text/plain|Retry-After: 7||";
@@ -427,6 +438,16 @@ mod tests {
             ..error
         };
         assert_eq!(text(|out| error_response(out, &for_head)), expected);
+        let of_its_own = ErrorResponse {
+            page: Some((b"<p>later", "text/html")),
+            ..error
+        };
+        let fields = "Connection: close|Content-Length: 8|Content-Type: text/html|Retry-After: 7||";
+        let head = format!("HTTP/1.1 503 Service Unavailable|{START}{fields}");
+        assert_eq!(
+            text(|out| error_response(out, &of_its_own)),
+            format!("{head}<p>later")
+        );
     }
 
     #[test]

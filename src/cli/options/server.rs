@@ -2,7 +2,7 @@
 
 use super::super::kind::{Kind, MAX_PATH, MAX_SOCKET_PATH, both, server};
 use super::{BASE, Default, Row};
-use crate::settings::{HalfClose, Level};
+use crate::settings::{ErrorPage, HalfClose, Level};
 
 const fn level(index: usize) -> Level {
     match index {
@@ -128,6 +128,24 @@ pub(super) const SERVER: &[Row] = &[
         ..BASE
     },
 ];
+
+/// What stands at the top of the configuration file only.
+pub(super) const FILE: &[Row] = &[Row {
+    name: "error-page",
+    value: "FILE",
+    kind: Kind::Page(server(|to, (status, path)| {
+        let (line, body) = (0, Vec::new());
+        to.error_pages.push(ErrorPage {
+            status,
+            path,
+            line,
+            body,
+        });
+    })),
+    help: "page for an error that the server answers itself",
+    repeats: true,
+    ..BASE
+}];
 
 /// The log and the files of a running server.
 pub(super) const INSTANCE: &[Row] = &[
