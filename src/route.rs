@@ -57,13 +57,18 @@ impl Handler {
 
     /// Identifies the handler in the scoreboard; never 0.
     pub fn hash(&self) -> u64 {
-        // FNV-1a: short names, no need for more.
-        let start = 0xcbf2_9ce4_8422_2325_u64;
-        let hash = self.script_name.iter().fold(start, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        hash.max(1)
+        hash_of(&self.script_name)
     }
+}
+
+/// What stands for a handler of this name in the scoreboard.
+pub fn hash_of(script_name: &[u8]) -> u64 {
+    // FNV-1a: short names, no need for more.
+    let start = 0xcbf2_9ce4_8422_2325_u64;
+    let hash = script_name.iter().fold(start, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash.max(1)
 }
 
 /// Looks handlers up below one folder.

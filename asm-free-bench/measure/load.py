@@ -34,6 +34,7 @@ class Load:
     seconds: float
     p50_ms: float
     p99_ms: float
+    mean_ms: float
     wrong: int
     broken: int
 
@@ -215,12 +216,15 @@ def read_wrk(text, answer_bytes):
     for percent in ("50", "99"):
         time_found = re.search(rf"^ +{percent}(?:\.0+)?% +([\d.]+)(us|ms|s|m|h)", text, re.MULTILINE)
         times[percent] = float(time_found[1]) * _UNITS[time_found[2]] if time_found else 0.0
+    mean = re.search(r"Latency +([\d.]+)(us|ms|s|m|h)", text)
+    mean_ms = float(mean[1]) * _UNITS[mean[2]] if mean else 0.0
     wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     wrong = int(wrong[1]) if wrong else 0
     if answer_bytes:
         wrong += _missing(float(found[4]) * _SIZES[found[5]], count, answer_bytes)
-    return Load(count, seconds, times["50"], times["99"], wrong, sum(map(int, broken.groups())) if broken else 0)
+    broken = sum(map(int, broken.groups())) if broken else 0
+    return Load(count, seconds, times["50"], times["99"], mean_ms, wrong, broken)
 
 
 def _missing(read, count, size):
@@ -251,7 +255,8 @@ class Loop:
         self.selector.close()
         times = sorted(self.times) or [0.0]
         p50, p99 = (times[min(len(times) - 1, len(times) * p // 100)] * 1e3 for p in (50, 99))
-        return Load(len(self.times), took, p50, p99, self.wrong, self.broken)
+        mean = sum(times) / len(times) * 1e3
+        return Load(len(self.times), took, p50, p99, mean, self.wrong, self.broken)
 
     def _connect(self):
         try:

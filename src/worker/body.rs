@@ -360,7 +360,8 @@ pub(super) struct Resumed<'a> {
     pub(super) spool: Spool<'a>,
 }
 
-/// Takes up a body where an earlier worker left it: reads head and trailer, and cuts them off.
+/// Takes up a body where an earlier worker left it: reads head and trailer. What is written
+/// next goes over them.
 pub(super) fn resume<'a>(keeper: SpoolKeeper<'a>, fd: OwnedFd) -> sys::Result<Resumed<'a>> {
     let broken = Error {
         call: "pread",
@@ -377,7 +378,7 @@ pub(super) fn resume<'a>(keeper: SpoolKeeper<'a>, fd: OwnedFd) -> sys::Result<Re
     let mut head = vec![0; usize::try_from(head_len).map_err(|_| broken)?];
     read_exactly(&fd, &mut head, progress.total)?;
     let mut spool = Spool::resume(keeper, fd, size);
-    spool.truncate(progress.total)?;
+    spool.rewind(progress.total);
     Ok(Resumed {
         progress,
         head,

@@ -294,7 +294,8 @@ fn open_stdin(
     {
         return Ok((Some(pipe), None));
     }
-    let spool = body.reader.spool_up(body.keeper, body.spool, 0)?;
+    let mut spool = body.reader.spool_up(body.keeper, body.spool, 0)?;
+    spool.seal()?;
     let file = match file::reopen_for_reading(spool.fd().as_fd()) {
         Ok(file) => file,
         // Without /proc: the same description, from its start.

@@ -164,8 +164,12 @@ impl<'r, 'b> Relay<'r, 'b> {
             return Ok(Some(end));
         }
         let mut set = self.poll_set();
+        let (since, was_full) = (self.now, self.outlet.is_full());
         let woke = signal::wait(&mut set, Some(self.next_deadline().since(self.now)))?;
         self.now = time::now();
+        if was_full {
+            self.give_back(self.now.since(since));
+        }
         if !woke {
             self.reap();
             return Ok(None);
@@ -225,6 +229,12 @@ impl<'r, 'b> Relay<'r, 'b> {
             return None; // Judged again, and answered, at its exit.
         }
         self.response.complete(&mut self.outlet).err().map(end_of)
+    }
+
+    /// Time in which the handler could not go on because of its client is not the handler's.
+    fn give_back(&mut self, waited: Duration) {
+        self.scene.deadline = self.scene.deadline.after(waited);
+        self.scene.birth.entry().set_deadline(self.scene.deadline);
     }
 
     fn reap(&mut self) {

@@ -54,6 +54,8 @@ pub(super) struct Spool<'a> {
     fd: OwnedFd,
     len: u64,
     is_in_memory: bool,
+    /// The file is longer than `len`.
+    has_tail: bool,
 }
 
 impl<'a> Spool<'a> {
@@ -67,6 +69,7 @@ impl<'a> Spool<'a> {
                 fd,
                 len: 0,
                 is_in_memory: true,
+                has_tail: false,
             });
         }
         let fd = file::temporary_file(keeper.folder)?;
@@ -75,6 +78,7 @@ impl<'a> Spool<'a> {
             fd,
             len: 0,
             is_in_memory: false,
+            has_tail: false,
         })
     }
 
@@ -86,6 +90,7 @@ impl<'a> Spool<'a> {
             fd,
             len,
             is_in_memory: len <= IN_MEMORY,
+            has_tail: false,
         }
     }
 
@@ -149,14 +154,24 @@ impl<'a> Spool<'a> {
         file::seek(disk.as_fd(), file::offset(self.fd.as_fd())?)?;
         self.fd = disk;
         self.is_in_memory = false;
+        self.has_tail = false;
         Ok(())
     }
 
-    /// Cuts it to `len` bytes.
-    pub(super) fn truncate(&mut self, len: u64) -> sys::Result<()> {
-        file::truncate(self.fd.as_fd(), len)?;
+    /// Only the first `len` bytes count from now on; what stands behind them is written over.
+    /// The file itself is cut by `seal`: a change of size on a busy disk can wait for its journal,
+    /// and a parked upload comes here each time that its client has sent a little.
+    pub(super) fn rewind(&mut self, len: u64) {
         self.keeper.release(self.len.saturating_sub(len));
         self.len = len;
+        self.has_tail = true;
+    }
+
+    /// Cuts the file to what counts, before a handler gets it.
+    pub(super) fn seal(&mut self) -> sys::Result<()> {
+        if std::mem::take(&mut self.has_tail) {
+            file::truncate(self.fd.as_fd(), self.len)?;
+        }
         Ok(())
     }
 

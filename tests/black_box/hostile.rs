@@ -1,7 +1,8 @@
 //! Handlers and clients that do what nobody expects: no wrong byte, no spinning, no loss for others.
 
-use super::harness::{Server, noise, os, watch_for};
+use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, watch_for};
 use std::io::Read;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -216,4 +217,33 @@ fn a_chunk_that_says_it_is_larger_than_anything_kills_no_worker() {
     assert_eq!(client.response().status, 413);
     assert_eq!(server.get("/hello").ok(), "hello");
     assert_eq!(server.worker_pids(), worker);
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_stops_no_request() {
+    let setup = Setup::new();
+    let mut child = setup
+        .command()
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let port = || {
+        let log = setup.folder.read("log");
+        log.split("127.0.0.1:")
+            .nth(1)?
+            .split('/')
+            .next()?
+            .parse()
+            .ok()
+    };
+    eventually(PATIENCE, "the server serves", || port().is_some());
+    // More than a pipe holds.
+    let path = format!("/{}", "x".repeat(2000));
+    let mut client = Client::connect(port().unwrap());
+    for _ in 0..60 {
+        assert_eq!(client.get(&path).status, 404);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
