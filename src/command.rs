@@ -2,7 +2,9 @@
 //! and the configuration file, given to `cli`, which is pure), and what it prints in answer.
 //! Refuses to serve.
 
+use crate::cli::error::{Place, Reason};
 use crate::cli::{self, Command, Environment, UsageError};
+use crate::settings::{ErrorPage, Settings};
 use crate::sys::{self, process};
 use std::fmt;
 use std::fs::File;
@@ -55,7 +57,38 @@ pub fn read() -> Result<Command, Error> {
     let file = file
         .as_ref()
         .map(|(path, bytes)| (path.as_path(), bytes.as_slice()));
-    cli::combine(&parsed, file).map_err(Error::Usage)
+    let mut command = cli::combine(&parsed, file).map_err(Error::Usage)?;
+    if let Command::Serve(settings) = &mut command {
+        read_error_pages(settings).map_err(Error::Usage)?;
+    }
+    Ok(command)
+}
+
+/// Reads each page once: workers inherit them, and a file that goes later does no harm.
+fn read_error_pages(settings: &mut Settings) -> Result<(), UsageError> {
+    let config = settings.config.as_deref().unwrap_or(Path::new(""));
+    for page in &mut settings.error_pages {
+        page.body = read_error_page(&page.path).map_err(|why| UsageError {
+            place: Place::File {
+                path: config.to_path_buf(),
+                line: page.line,
+            },
+            name: "error-page",
+            reason: Reason::Unreadable(page.path.clone(), why),
+        })?;
+    }
+    Ok(())
+}
+
+fn read_error_page(path: &Path) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    let most = ErrorPage::MAX_BYTES as u64;
+    let file = File::open(path);
+    match file.and_then(|file| file.take(most + 1).read_to_end(&mut body)) {
+        Ok(_) if body.len() > ErrorPage::MAX_BYTES => Err("it is larger than 64K".into()),
+        Ok(_) => Ok(body),
+        Err(e) => Err(sys::Error::from_io("open", &e).to_string()),
+    }
 }
 
 /// The configuration file with its path; `None` if it is missing and was not asked for by name.

@@ -4,11 +4,12 @@
 use crate::settings::Level;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
-use crate::sys::{self, process, time};
+use crate::sys::{self, process, signal, time};
 use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::fmt::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// The longest line; what is longer is cut. Below PIPE_BUF, so that a log that is a pipe keeps its
 /// lines whole.
@@ -136,8 +137,11 @@ impl Log {
         let _ = Sink(&mut line).write_fmt(text);
         line.push(b'\n');
         if let Some(stderr) = &self.stderr {
-            // A closed terminal is no reason to stop.
-            let _ = fd::write(stderr.as_fd(), &line);
+            // A closed terminal is no reason to stop, and neither is a pipe that nobody reads: its
+            // bytes would be waited for. What is writable has room for a line (PIPE_BUF).
+            if signal::wait_one(stderr.as_fd(), signal::WRITABLE, Duration::ZERO).unwrap_or(false) {
+                let _ = fd::write(stderr.as_fd(), &line);
+            }
         }
         let file = self.file.borrow();
         file.as_ref()

@@ -30,8 +30,8 @@ pub enum Route {
 pub struct Handler {
     /// Its folder; `None`: the root.
     pub folder: Option<OwnedFd>,
-    /// What to execute in that folder: `./name`.
-    pub program: CString,
+    /// What to execute in that folder: `./name`, and a NUL.
+    program: Vec<u8>,
     /// `SCRIPT_NAME`: decoded, starts with a slash.
     pub script_name: Vec<u8>,
     /// Where PATH_INFO begins in the decoded path.
@@ -39,12 +39,15 @@ pub struct Handler {
 }
 
 impl Handler {
+    /// What to execute in its folder: `./name`.
+    pub fn program(&self) -> &CStr {
+        CStr::from_bytes_with_nul(&self.program).unwrap_or_default()
+    }
+
     /// The file's own name.
     pub fn name(&self) -> &[u8] {
-        self.program
-            .to_bytes()
-            .strip_prefix(b"./")
-            .unwrap_or_default()
+        let program = self.program().to_bytes();
+        program.strip_prefix(b"./").unwrap_or_default()
     }
 
     /// Its output goes to the client as it is (RFC 3875 section 5).
@@ -54,22 +57,29 @@ impl Handler {
 
     /// Identifies the handler in the scoreboard; never 0.
     pub fn hash(&self) -> u64 {
-        // FNV-1a: short names, no need for more.
-        let start = 0xcbf2_9ce4_8422_2325_u64;
-        let hash = self.script_name.iter().fold(start, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        hash.max(1)
+        hash_of(&self.script_name)
     }
+}
+
+/// What stands for a handler of this name in the scoreboard.
+pub fn hash_of(script_name: &[u8]) -> u64 {
+    // FNV-1a: short names, no need for more.
+    let start = 0xcbf2_9ce4_8422_2325_u64;
+    let hash = script_name.iter().fold(start, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash.max(1)
 }
 
 /// Looks handlers up below one folder.
 pub struct Router<'a> {
     root: BorrowedFd<'a>,
-    index: CString,
+    index: Vec<u8>,
     follow_symlinks: bool,
     /// A name directly in the root that is never found: the configuration file.
     hidden: Option<Vec<u8>>,
+    /// The buffers of a handler that is done with: `program`, `script_name`.
+    spare: (Vec<u8>, Vec<u8>),
 }
 
 /// One step of a walk down the path.
@@ -87,17 +97,22 @@ impl<'a> Router<'a> {
         follow_symlinks: bool,
         hidden: Option<Vec<u8>>,
     ) -> Self {
-        let index = CString::new(index.as_bytes()).unwrap_or_default();
         Self {
             root,
-            index,
+            index: index.as_bytes().to_vec(),
             follow_symlinks,
             hidden,
+            spare: (Vec::new(), Vec::new()),
         }
     }
 
+    /// Takes a handler back whose request is over: the next one gets its memory.
+    pub fn recycle(&mut self, handler: Handler) {
+        self.spare = (handler.program, handler.script_name);
+    }
+
     /// Resolves a path. One stat(2) for a handler that lies directly in the root.
-    pub fn resolve(&self, path: &DecodedPath) -> Route {
+    pub fn resolve(&mut self, path: &DecodedPath) -> Route {
         match self.walk(path) {
             Ok(route) => route,
             Err(e) if is_absence(e.errno) => Route::NotFound,
@@ -105,41 +120,52 @@ impl<'a> Router<'a> {
         }
     }
 
-    fn walk(&self, path: &DecodedPath) -> sys::Result<Route> {
+    fn walk(&mut self, path: &DecodedPath) -> sys::Result<Route> {
+        let (mut program, mut script_name) = std::mem::take(&mut self.spare);
         let mut folder: Option<OwnedFd> = None;
         for (depth, segment) in path.segments().enumerate() {
             let is_hidden_here = depth == 0 && self.hidden.as_deref() == Some(segment);
             if is_hidden(segment) || is_hidden_here {
                 return Ok(Route::NotFound);
             }
-            let Ok(name) = CString::new(segment) else {
-                return Ok(Route::NotFound);
-            };
-            let below = path
-                .bytes()
-                .get(1..path.offset_after(depth + 1))
-                .unwrap_or_default();
-            match self.step(folder.as_ref(), &name, below)? {
+            set_program(&mut program, segment);
+            let path_info_at = path.offset_after(depth + 1);
+            let below = path.bytes().get(1..path_info_at).unwrap_or_default();
+            match self.step(folder.as_ref(), &program, below)? {
                 Found::Folder(next) => folder = Some(next),
                 Found::File(stat) if stat.has_execute_bit() => {
-                    return Ok(handler(folder, &name, path, depth + 1));
+                    script_name.clear();
+                    script_name.push(b'/');
+                    script_name.extend_from_slice(below);
+                    return Ok(Route::Handler(Handler {
+                        folder,
+                        program,
+                        script_name,
+                        path_info_at,
+                    }));
                 }
                 Found::File(_) => return Ok(Route::NotExecutable),
                 Found::Nothing => return Ok(Route::NotFound),
             }
         }
-        self.index_of(folder, path)
+        self.index_of(folder, path, program)
     }
 
     /// A folder runs its index.
-    fn index_of(&self, folder: Option<OwnedFd>, path: &DecodedPath) -> sys::Result<Route> {
+    fn index_of(
+        &self,
+        folder: Option<OwnedFd>,
+        path: &DecodedPath,
+        mut program: Vec<u8>,
+    ) -> sys::Result<Route> {
         let is_root = folder.is_none();
         let mut below = path.bytes().get(1..).unwrap_or_default().to_vec();
         if !below.is_empty() && !below.ends_with(b"/") {
             below.push(b'/');
         }
-        below.extend_from_slice(self.index.as_bytes());
-        let found = match self.step(folder.as_ref(), &self.index, &below) {
+        below.extend_from_slice(&self.index);
+        set_program(&mut program, &self.index);
+        let found = match self.step(folder.as_ref(), &program, &below) {
             Err(e) if e.errno == Errno::NOENT => Found::Nothing,
             found => found?,
         };
@@ -148,7 +174,7 @@ impl<'a> Router<'a> {
                 below.insert(0, b'/');
                 Route::Handler(Handler {
                     folder,
-                    program: program(&self.index),
+                    program,
                     script_name: below,
                     path_info_at: path.bytes().len(),
                 })
@@ -161,7 +187,11 @@ impl<'a> Router<'a> {
 
     /// One name in one folder. `below` is the whole path up to this name, from the root: a link is
     /// resolved from there, so that it may lead anywhere inside the root and nowhere else.
-    fn step(&self, folder: Option<&OwnedFd>, name: &CStr, below: &[u8]) -> sys::Result<Found> {
+    fn step(&self, folder: Option<&OwnedFd>, program: &[u8], below: &[u8]) -> sys::Result<Found> {
+        let name = program.get(2..).unwrap_or_default();
+        let Ok(name) = CStr::from_bytes_with_nul(name) else {
+            return Ok(Found::Nothing);
+        };
         let here = folder.map_or(self.root, |f| f.as_fd());
         let stat = file::stat_at(here, name, self.follow_symlinks)?;
         if stat.is_directory() {
@@ -201,23 +231,12 @@ impl<'a> Router<'a> {
     }
 }
 
-fn handler(folder: Option<OwnedFd>, name: &CStr, path: &DecodedPath, depth: usize) -> Route {
-    let path_info_at = path.offset_after(depth);
-    Route::Handler(Handler {
-        folder,
-        program: program(name),
-        script_name: path
-            .bytes()
-            .get(..path_info_at)
-            .unwrap_or_default()
-            .to_vec(),
-        path_info_at,
-    })
-}
-
-fn program(name: &CStr) -> CString {
-    let bytes = [b"./", name.to_bytes()].concat();
-    CString::new(bytes).unwrap_or_default()
+/// `./NAME` and a NUL: to be executed, and from its third byte on to be looked up.
+fn set_program(program: &mut Vec<u8>, name: &[u8]) {
+    program.clear();
+    program.extend_from_slice(b"./");
+    program.extend_from_slice(name);
+    program.push(0);
 }
 
 /// These errors only say that there is nothing to be found.
@@ -289,7 +308,7 @@ mod tests {
             let root = CString::new(self.0.join("root").as_os_str().as_bytes()).unwrap();
             let root = file::open_at(None, &root, Open::Folder).unwrap();
             let hidden = Some(b"caffeine.conf".to_vec());
-            let router = Router::new(root.as_fd(), OsStr::new("index"), follow, hidden);
+            let mut router = Router::new(root.as_fd(), OsStr::new("index"), follow, hidden);
             let mut decoded = DecodedPath::new();
             decoded.decode(path.as_bytes()).unwrap();
             match router.resolve(&decoded) {

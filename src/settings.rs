@@ -35,6 +35,15 @@ pub enum Bind {
     Unix(PathBuf),
 }
 
+/// A peer that may say for whom it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedProxy {
+    /// Everybody who reaches a Unix domain socket.
+    Unix,
+    /// The addresses that share so many first bits with this one.
+    Network(IpAddr, u8),
+}
+
 /// What a client's FIN before the end of the response means (DESIGN section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfClose {
@@ -53,6 +62,32 @@ pub enum Stdin {
     Auto,
     /// Always a pipe, fed while the handler runs.
     Pipe,
+}
+
+/// A page of one's own for an error that the server itself answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// 400 to 599.
+    pub status: u16,
+    /// The file that holds it.
+    pub path: PathBuf,
+    /// The line of the configuration file that says so.
+    pub line: usize,
+    /// What the file held at start.
+    pub body: Vec<u8>,
+}
+
+impl ErrorPage {
+    /// Bytes that a page may have: workers keep all of them in memory.
+    pub const MAX_BYTES: usize = 64 * 1024;
+
+    /// `text/plain` for a file called so, else `text/html`.
+    pub fn content_type(&self) -> &'static str {
+        match self.path.extension() {
+            Some(end) if end == "txt" => "text/plain",
+            _ => "text/html",
+        }
+    }
 }
 
 /// Settings of one handler; `None` takes the server's.
@@ -107,6 +142,8 @@ pub struct Settings {
     pub port: u16,
     /// `--bind`; empty: all addresses, IPv4 and IPv6.
     pub bind: Vec<Bind>,
+    /// `--trusted-proxy`.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// `--workers`: workers that are always there.
     pub workers: usize,
     /// `--log-level`.
@@ -129,6 +166,8 @@ pub struct Settings {
     pub half_close: HalfClose,
     /// `env NAME = value` for every handler.
     pub env: Vec<(OsString, OsString)>,
+    /// `error-page STATUS = FILE`.
+    pub error_pages: Vec<ErrorPage>,
     /// The limits of section 7.
     pub limits: Limits,
     /// `[handler /name]` sections.

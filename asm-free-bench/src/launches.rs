@@ -19,6 +19,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+/// USER_HZ is 100 on every architecture that Linux has had since 2.6.
+const MICROS_PER_TICK: u64 = 10_000;
+
 /// Environment of the handler, about as long as a small request's.
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("GATEWAY_INTERFACE", "CGI/1.1"),
@@ -43,7 +46,36 @@ pub(crate) fn run(options: &Options, handler: &Handler) -> Result<(), Failure> {
     print("caffeine::sys::launch (the bare loop)", &launcher);
     print("std::process::Command (posix_spawn)", &command);
     print("fork and exec", &forked);
+    print_cpu(&mut bare, options.few_rounds())
+}
+
+/// Prints the CPU time of one launch by the bare loop, handler included: what a server's request
+/// is compared with. The launches stand in a row, because nothing else may run between two readings.
+fn print_cpu(bare: &mut BareLoop, launches: usize) -> Result<(), Failure> {
+    let before = cpu_ticks()?;
+    for _ in 0..launches {
+        bare.launch()?;
+    }
+    let ticks = cpu_ticks()?.saturating_sub(before);
+    let count = u64::try_from(launches).unwrap_or(u64::MAX).max(1);
+    let micros = ticks.saturating_mul(MICROS_PER_TICK) / count;
+    let resolution = MICROS_PER_TICK.div_ceil(count);
+    let rate = format!("{micros} µs CPU per launch, handler included (± {resolution})");
+    table::print_rate("caffeine::sys::launch, CPU", &rate);
     Ok(())
+}
+
+/// Of this process and of the children that it has waited for; user and system.
+fn cpu_ticks() -> Result<u64, Failure> {
+    let unable = |why: &dyn std::fmt::Display| Failure::unable("read /proc/self/stat", why);
+    let stat = std::fs::read_to_string("/proc/self/stat").map_err(|e| unable(&e))?;
+    // The name, in parentheses, may hold anything; utime is the 12th field behind it.
+    let (_, fields) = stat
+        .rsplit_once(')')
+        .ok_or_else(|| unable(&"no program name in it"))?;
+    let times = fields.split_ascii_whitespace().skip(11).take(4);
+    let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>();
+    ticks.map_err(|e| unable(&e))
 }
 
 fn print(name: &str, samples: &Samples) {

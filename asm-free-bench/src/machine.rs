@@ -7,13 +7,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Prints it above the table.
-pub(crate) fn print(options: &Options, binary: &Path, handler: &Handler) {
+pub(crate) fn print(options: &Options, binary: Option<&Path>, handler: &Handler) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let arch = std::env::consts::ARCH;
     println!("machine   {}, {arch}, {cores} cores", cpu());
     println!("kernel    {}", kernel());
     println!("commit    {}", commit());
-    println!("caffeine  {}", binary.display());
+    if let Some(binary) = binary {
+        println!("caffeine  {}", binary.display());
+    }
     let bytes = fs::metadata(handler.path()).map_or(0, |file| file.len());
     println!("handler   {}, {bytes} bytes", handler.kind());
     println!(

@@ -18,7 +18,7 @@ mod server;
 mod table;
 
 use failure::Failure;
-use options::{Command, Options};
+use options::{Command, Options, Section};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -43,12 +43,24 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    let binary = server::binary(options)?;
+    // The other sections need no server, so none has to be built for them.
+    let binary = if options.wants(Section::Dispatch) {
+        Some(server::binary(options)?)
+    } else {
+        None
+    };
     let scratch = scratch::Scratch::new()?;
     let handler = handler::Handler::install(&scratch)?;
-    machine::print(options, &binary, &handler);
+    machine::print(options, binary.as_deref(), &handler);
     table::print_heading();
-    parsers::run(options)?;
-    launches::run(options, &handler)?;
-    dispatch::run(options, &binary, &scratch)
+    if options.wants(Section::Parsers) {
+        parsers::run(options)?;
+    }
+    if options.wants(Section::Launch) {
+        launches::run(options, &handler)?;
+    }
+    if let Some(binary) = binary {
+        dispatch::run(options, &binary, &scratch)?;
+    }
+    Ok(())
 }

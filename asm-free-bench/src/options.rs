@@ -12,19 +12,33 @@ const MAX_ROUNDS: usize = 10_000_000;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-Usage: asm-free-bench [--short] [--rounds N] [--caffeine PATH]
+Usage: asm-free-bench [--short] [--rounds N] [--only SECTION] [--caffeine PATH]
 
 Measures Caffeine and prints one table; exits with 1 if any answer is wrong.
 
   --short           1,000 rounds: a few seconds, for a test of correctness
   --rounds N        rounds of each exchange (20,000); launches and new connections take a quarter
+  --only SECTION    parsers, launch or dispatch (all)
   --caffeine PATH   the server's binary (environment: CAFFEINE; else built from the folder above)
   -h, --help        this text
 ";
 
+/// A part of the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// The parsers: no process, no server.
+    Parsers,
+    /// Launches without a server.
+    Launch,
+    /// The channel and the real server.
+    Dispatch,
+}
+
 /// What to measure.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
+    /// Nothing else; `None`: everything.
+    pub(crate) only: Option<Section>,
     /// Rounds of the cheap exchanges.
     pub(crate) rounds: usize,
     /// The server's binary; `None`: build it.
@@ -35,6 +49,11 @@ impl Options {
     /// Rounds of what starts a process or opens a connection each time.
     pub(crate) fn few_rounds(&self) -> usize {
         (self.rounds / 4).max(1)
+    }
+
+    /// Whether a section is asked for.
+    pub(crate) fn wants(&self, section: Section) -> bool {
+        self.only.is_none_or(|only| only == section)
     }
 }
 
@@ -50,6 +69,7 @@ pub(crate) enum Command {
 /// Reads the words behind the program's name.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut options = Options {
+        only: None,
         rounds: ROUNDS,
         caffeine: std::env::var_os("CAFFEINE").map(PathBuf::from),
     };
@@ -66,6 +86,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
         };
         match name {
             "--rounds" => options.rounds = rounds(&value()?)?,
+            "--only" => options.only = Some(section(&value()?)?),
             "--caffeine" => options.caffeine = Some(value()?.into()),
             "--short" if joined.is_none() => options.rounds = SHORT_ROUNDS,
             "--help" | "-h" if joined.is_none() => return Ok(Command::Help),
@@ -73,6 +94,17 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
         }
     }
     Ok(Command::Run(options))
+}
+
+fn section(value: &OsString) -> Result<Section, String> {
+    match value.to_str() {
+        Some("parsers") => Ok(Section::Parsers),
+        Some("launch") => Ok(Section::Launch),
+        Some("dispatch") => Ok(Section::Dispatch),
+        _ => Err(format!(
+            "--only {value:?} is not parsers, launch or dispatch"
+        )),
+    }
 }
 
 fn rounds(value: &OsString) -> Result<usize, String> {
@@ -102,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn one_section_leaves_out_the_others() {
+        let Ok(Command::Run(options)) = parsed("--only launch") else {
+            panic!("--only is refused")
+        };
+        assert!(options.wants(Section::Launch));
+        assert!(!options.wants(Section::Parsers));
+    }
+
+    #[test]
     fn what_is_unknown_or_out_of_range_is_refused() {
         for line in [
             "--fast",
@@ -110,6 +151,8 @@ mod tests {
             "--rounds 0",
             "--rounds x",
             "--short=1",
+            "--only",
+            "--only relay",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

@@ -24,7 +24,7 @@ pub struct Request<'a> {
     pub method: &'a [u8],
     /// `SERVER_PROTOCOL`, as the client sent it: `HTTP/1.1`.
     pub protocol: &'a [u8],
-    /// `REQUEST_URI`: the target in origin-form, raw.
+    /// `REQUEST_URI`: the target as sent, raw, in origin-form or absolute-form.
     pub target: &'a [u8],
     /// The valid Host of the request, or the authority of an absolute-form target, which
     /// replaces it (RFC 9112 3.2.2). Becomes `SERVER_NAME` and `HTTP_HOST`.
@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub body_length: Option<u64>,
     /// The client; `None` on a Unix domain socket.
     pub peer: Option<SocketAddr>,
+    /// The client's address by the word of a trusted proxy, which is the peer then.
+    pub forwarded_for: Option<IpAddr>,
     /// The address that the client connected to; `None` on a Unix domain socket.
     pub local: Option<SocketAddr>,
     /// `REQUEST_SCHEME`.
@@ -55,9 +57,10 @@ pub struct Request<'a> {
     pub deadline_ms: u64,
     /// Whether Authorization and Proxy-Authorization reach the handler.
     pub authorization: bool,
-    /// Whether the handler owns the connection: only then it sees Upgrade, and Connection,
-    /// in which RFC 6455 4.2.1 wants it to find `Upgrade`.
-    pub nph: bool,
+    /// Whether the client asks for another protocol, in HTTP/1.1 (RFC 9110 7.8), and the handler
+    /// owns the connection: only then it sees Upgrade, and Connection, in which RFC 6455 4.2.1
+    /// wants it to find `Upgrade`.
+    pub upgrade: bool,
 }
 
 /// Fields that concern one connection only (RFC 9110 7.6.1). Caffeine has answered or undone
@@ -220,7 +223,7 @@ fn is_passed(name: &[u8], request: &Request<'_>) -> bool {
 /// Content-Type is not given up when Connection lists it: RFC 3875 4.1.3 says MUST.
 fn is_hop(name: &[u8], hash: u64, nominated: &Nominated, request: &Request<'_>) -> bool {
     if names::is_one_of(name, &UPGRADE) {
-        return !request.nph;
+        return !request.upgrade;
     }
     names::is_one_of(name, &HOP_BY_HOP) || (nominated.has(hash) && !is(name, b"content-type"))
 }
@@ -271,12 +274,13 @@ fn write_script(environment: &mut Environment, request: &Request<'_>) -> Result<
 /// RFC 3875 4.1.8 and 4.1.15: both ends MUST be named by an address and ours by a port, so a
 /// Unix domain socket, whose peer is on this host, shows as the loopback address.
 fn write_addresses(environment: &mut Environment, request: &Request<'_>) -> Result<(), Refused> {
-    let remote = address_of(request.peer);
+    let peer = address_of(request.peer);
+    let remote = request.forwarded_for.unwrap_or(peer);
     let local = address_of(request.local);
     push_address(environment, b"REMOTE_ADDR", remote)?;
     // RFC 3875 4.1.9: the address stands in for a name that nobody looked up.
     push_address(environment, b"REMOTE_HOST", remote)?;
-    if let Some(peer) = request.peer {
+    if let (Some(peer), None) = (request.peer, request.forwarded_for) {
         push_number(environment, b"REMOTE_PORT", u64::from(peer.port()))?;
     }
     push_address(environment, b"SERVER_ADDR", local)?;
@@ -365,6 +369,7 @@ mod tests {
             query: b"x=%41",
             body_length: None,
             peer: Some("192.0.2.1:5000".parse().unwrap()),
+            forwarded_for: None,
             local: Some("192.0.2.9:8080".parse().unwrap()),
             scheme: Scheme::Http,
             document_root: b"/srv/cgi/",
@@ -373,7 +378,7 @@ mod tests {
             queue_ms: 3,
             deadline_ms: 60_000,
             authorization: false,
-            nph: false,
+            upgrade: false,
         }
     }
 
@@ -537,10 +542,18 @@ mod tests {
         let mut request = request();
         (request.scheme, request.local) = (Scheme::Https, None);
         request.host = Some(b"h");
+        request.forwarded_for = Some("203.0.113.5".parse().unwrap());
         let variables = written(&request, &[], &[]);
-        for expected in ["HTTPS=on", "REQUEST_SCHEME=https", "SERVER_PORT=443"] {
+        for expected in [
+            "HTTPS=on",
+            "REQUEST_SCHEME=https",
+            "SERVER_PORT=443",
+            "REMOTE_ADDR=203.0.113.5",
+            "REMOTE_HOST=203.0.113.5",
+        ] {
             assert!(variables.contains(&expected.to_owned()));
         }
+        assert!(!variables.iter().any(|v| v.starts_with("REMOTE_PORT=")));
     }
 
     #[test]
@@ -633,7 +646,7 @@ mod tests {
             from_fields(&request, &fields),
             ["HTTP_AUTHORIZATION=Basic x"]
         );
-        (request.authorization, request.nph) = (false, true);
+        (request.authorization, request.upgrade) = (false, true);
         let expected = ["HTTP_CONNECTION=Upgrade, X-Hop", "HTTP_UPGRADE=websocket"];
         assert_eq!(from_fields(&request, &fields), expected);
     }

@@ -4,12 +4,14 @@
 //! allocates once the buffers are warm. Runs in the worker, and in the fuzz targets.
 
 mod environment;
+mod forwarded;
 mod line;
 mod meta;
 mod names;
 mod output;
 
 pub use environment::{Entry, Environment, Refused};
+pub use forwarded::Forwarded;
 pub use line::{BadOutput, first_line};
 pub use meta::{MetaVariables, Request, Scheme};
 pub use output::{Fields, Kind, Output, OutputParser, Progress};

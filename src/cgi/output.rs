@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | Status | becomes the status | removed |
 //! | Location | passed; alone and local, it is an internal redirect | passed |
-//! | Content-Type, Date | passed, once | passed, once |
+//! | Content-Type | passed, once | passed, once |
+//! | Date | passed, once; `http::push_field` leaves it out, as it does Server | the same |
 //! | Content-Length | removed, told as a number | removed, told as a number |
 //! | Transfer-Encoding | removed: the body is taken as it is (RFC 3875 6.3.4) | removed, told as `chunked` |
 //! | Connection and what it lists, Keep-Alive, Proxy-Connection, TE, Trailer, Upgrade | removed | removed |
@@ -187,9 +188,8 @@ impl OutputParser {
     /// refused at its first byte, not after the limit or at the end of a silent handler.
     fn judge_unfinished(&self, window: &[u8]) -> Result<(), BadOutput> {
         let line = window.get(self.at..).unwrap_or_default();
-        if line == b"\r" {
-            return Ok(());
-        }
+        // A CR at the end may belong to the line's end, and then says nothing.
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if self.at > 0 {
             return line::name_length(line).map(|_| ());
         }
@@ -632,6 +632,21 @@ mod tests {
                 b"HTTP/1.1 200\nTransfer-Encoding: chunked\nContent-Length: 1\n\n",
                 BadOutput::LengthAndCoding,
             ),
+        ];
+        for (bytes, why) in rows {
+            assert_eq!(parse(bytes), Err(why), "{}", text(bytes));
+            assert_eq!(bytewise(bytes, MAX), Err(why), "{}", text(bytes));
+        }
+    }
+
+    /// Found by fuzzing: `HTTP/` and CR was another version, with its LF it was no version.
+    #[test]
+    fn a_cr_that_may_end_the_line_decides_nothing() {
+        let rows: [(&[u8], BadOutput); 4] = [
+            (b"HTTP/\r\n", BadOutput::FirstLine),
+            (b"HTTP/1\r\n", BadOutput::FirstLine),
+            (b"HTTP/\rx\r\n", BadOutput::Version),
+            (b"Status: 200\nX\r\n", BadOutput::NotAField),
         ];
         for (bytes, why) in rows {
             assert_eq!(parse(bytes), Err(why), "{}", text(bytes));

@@ -30,7 +30,7 @@ impl Given {
             return self.row.name == other.row.name;
         }
         match self.row.kind {
-            Kind::Env(_) => self.variable() == other.variable(),
+            Kind::Env(_) | Kind::Page(_) => self.variable() == other.variable(),
             _ => self.value == other.value,
         }
     }

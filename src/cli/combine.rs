@@ -65,6 +65,7 @@ fn blank() -> Settings {
         path: PathBuf::new(),
         port: 0,
         bind: Vec::new(),
+        trusted_proxies: Vec::new(),
         workers: 0,
         log_level: Level::Info,
         daemon: false,
@@ -76,6 +77,7 @@ fn blank() -> Settings {
         follow_symlinks: false,
         half_close: HalfClose::Probe,
         env: Vec::new(),
+        error_pages: Vec::new(),
         limits: Limits::default(),
         handlers: Vec::new(),
     }
@@ -93,6 +95,12 @@ fn overlay(given: &[Given], settings: &mut Settings) -> Result<(), UsageError> {
         .any(|given| matches!(given.row.kind, Kind::Address(_)))
     {
         settings.bind.clear();
+    }
+    if given
+        .iter()
+        .any(|given| matches!(given.row.kind, Kind::Proxy(_)))
+    {
+        settings.trusted_proxies.clear();
     }
     for given in given.iter().filter(|given| given.row.standing().in_file) {
         if let Kind::Env(_) = given.row.kind {
@@ -134,7 +142,7 @@ fn size_pool(settings: &mut Settings) -> Result<(), UsageError> {
 mod tests {
     use super::super::{Environment, Shell, parse};
     use super::*;
-    use crate::settings::Bind;
+    use crate::settings::{Bind, TrustedProxy};
 
     fn command(words: &[&str], file: Option<&str>, home: Option<&str>) -> Result<Command, String> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
@@ -182,7 +190,7 @@ mod tests {
     #[test]
     fn every_option_reaches_a_setting_of_its_own() {
         let mut seen = vec![served(&[], None)];
-        for row in options::all().filter(|row| row.standing().in_file) {
+        for row in options::all().filter(|row| row.standing().in_file && row.standing().on_line) {
             let value = sample(row);
             let word = if row.kind.takes_value() {
                 format!("--{}={value}", row.name)
@@ -217,14 +225,25 @@ mod tests {
             Kind::Choice(words, _) => words.last().copied().unwrap_or(""),
             Kind::Address(_) => "127.0.0.1",
             Kind::Env(_) => "A=b",
+            Kind::Proxy(_) => "10.0.0.0/8",
             _ => "sample",
         }
     }
 
     #[test]
     fn the_command_line_overrides_the_file() {
-        let file = "port = 1\nbind = ::1\nbind = ::2\nenv A = 1\nenv B = 1\ndaemon = yes";
-        let settings = served(&["--port=2", "--bind=unix:s", "--env=A=2"], Some(file));
+        let file = "port = 1\nbind = ::1\nbind = ::2\ntrusted-proxy = unix\nenv A = 1\nenv B = 1\ndaemon = yes";
+        let settings = served(
+            &[
+                "--port=2",
+                "--bind=unix:s",
+                "--env=A=2",
+                "--trusted-proxy=::1",
+            ],
+            Some(file),
+        );
+        let proxy = TrustedProxy::Network("::1".parse().unwrap(), 128);
+        assert_eq!(settings.trusted_proxies, [proxy]);
         assert_eq!((settings.port, settings.daemon), (2, true));
         assert_eq!(settings.bind, [Bind::Unix("s".into())]);
         assert_eq!(

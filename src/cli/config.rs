@@ -67,6 +67,15 @@ impl Reader<'_> {
             self.name = "";
             self.line(line.trim_ascii())
                 .map_err(|reason| (index + 1, reason))?;
+            // The page's file is read later, and then the line has to be told.
+            if let Some(page) = self
+                .settings
+                .error_pages
+                .last_mut()
+                .filter(|page| page.line == 0)
+            {
+                page.line = index + 1;
+            }
         }
         self.end_section();
         Ok(())
@@ -122,6 +131,14 @@ impl Reader<'_> {
             (Kind::Env(_), None) => {
                 return Err(Reason::Line("needs a name; write env NAME = value"));
             }
+            (Kind::Page(_), None) => {
+                return Err(Reason::Line(
+                    "needs a status; write error-page STATUS = FILE",
+                ));
+            }
+            (Kind::Page(_), _) if value.is_empty() => {
+                return Err(Reason::Line("needs a file; write error-page STATUS = FILE"));
+            }
             (_, Some(variable)) => [variable, b"=", value].concat(),
             (Kind::Flag(_), None) if value.is_empty() => {
                 return Err(Reason::MissingValue("yes|no"));
@@ -166,7 +183,9 @@ fn key_row(key: &[u8]) -> Result<(&'static Row, Option<&[u8]>), Reason> {
     let (name, variable) = key.split_at(blank);
     match options::find(name) {
         Some(row) if variable.is_empty() => Ok((row, None)),
-        Some(row) if matches!(row.kind, Kind::Env(_)) => Ok((row, Some(variable.trim_ascii()))),
+        Some(row) if matches!(row.kind, Kind::Env(_) | Kind::Page(_)) => {
+            Ok((row, Some(variable.trim_ascii())))
+        }
         _ => Err(unknown(key)),
     }
 }
@@ -212,23 +231,29 @@ pub(super) fn at_home<'v>(
     value: &'v OsStr,
     home: Option<&OsStr>,
 ) -> Result<Cow<'v, OsStr>, Reason> {
-    let below = value
-        .as_bytes()
-        .strip_prefix(b"~/")
-        .filter(|_| row.kind.is_path());
+    let bytes = value.as_bytes();
+    let equals = bytes.iter().position(|byte| *byte == b'=');
+    // The path of a page stands behind its status.
+    let start = match (row.kind, equals) {
+        (Kind::Page(_), Some(at)) => at + 1,
+        _ => 0,
+    };
+    let (before, path) = bytes.split_at(start);
+    let below = path.strip_prefix(b"~/").filter(|_| row.kind.is_path());
     let Some(below) = below else {
         return Ok(Cow::Borrowed(value));
     };
     let home = home.ok_or(Reason::NoHome(row.value))?;
     let path = Path::new(home).join(OsStr::from_bytes(below));
-    Ok(Cow::Owned(path.into_os_string()))
+    let value = [before, path.as_os_str().as_bytes()].concat();
+    Ok(Cow::Owned(OsString::from_vec(value)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Command, Environment, combine, parse};
     use super::*;
-    use crate::settings::{Bind, HalfClose, Level, Stdin};
+    use crate::settings::{Bind, ErrorPage, HalfClose, Level, Stdin};
     use std::path::PathBuf;
     use std::time::Duration;
 
@@ -250,6 +275,7 @@ mod tests {
         daemon = yes\n\
         log-level = warn\n\
         max-body = 1k\n\
+        error-page 404 = ~/404.html\n\
         \n\
         env A = b = c \n\
         env B =\n\
@@ -281,6 +307,13 @@ mod tests {
             [("A".into(), "b = c".into()), ("B".into(), "".into())]
         );
         assert_eq!(settings.config, Some(PathBuf::from("c.conf")));
+        let page = ErrorPage {
+            status: 404,
+            path: "/home/a/404.html".into(),
+            line: 9,
+            body: Vec::new(),
+        };
+        assert_eq!(settings.error_pages, [page]);
         let full = HandlerSettings {
             name: b"/a b".to_vec(),
             handler_timeout: Some(Duration::from_secs(300)),
@@ -296,7 +329,7 @@ mod tests {
         assert_eq!(settings.handlers, [full, HandlerSettings::new(b"/c/d")]);
     }
 
-    const WRONG: [(&str, &str); 26] = [
+    const WRONG: [(&str, &str); 31] = [
         (
             "max-body = xyz",
             "c.conf:1: max-body: 'xyz' is not a size from 0 to 1024G (bytes, or a number with K, M or G)",
@@ -355,6 +388,26 @@ mod tests {
         (
             "detach = yes",
             "c.conf:1: detach: cannot stand here, only in a [handler] section of the configuration file",
+        ),
+        (
+            "[handler /a]\nerror-page 404 = /a",
+            "c.conf:2: error-page: cannot stand here, only at the top of the configuration file",
+        ),
+        (
+            "error-page = /a",
+            "c.conf:1: error-page: needs a status; write error-page STATUS = FILE",
+        ),
+        (
+            "error-page 404 =",
+            "c.conf:1: error-page: needs a file; write error-page STATUS = FILE",
+        ),
+        (
+            "error-page 302 = /a",
+            "c.conf:1: error-page: '302=/a' is not a status from 400 to 599 and the path of a file",
+        ),
+        (
+            "error-page 404 = /a\nerror-page 404 = /b",
+            "c.conf:2: error-page: given twice, before as '404=/a'; give it once",
         ),
         (
             "[handler /a]\nport = 1",

@@ -70,6 +70,8 @@ pub enum Reason {
     },
     /// A line that is none of comment, section, `name = value`; what it lacks.
     Line(&'static str),
+    /// The file that the value names cannot be read; why.
+    Unreadable(PathBuf, String),
     /// A section with this header stands above.
     RepeatedSection(Vec<u8>),
 }
@@ -168,6 +170,12 @@ impl UsageError {
                 "{workers} is more than max-workers, which is {max_workers}; raise --max-workers or lower --workers"
             ),
             Reason::Line(lack) => f.write_str(lack),
+            Reason::Unreadable(path, why) => {
+                use std::os::unix::ffi::OsStrExt;
+                f.write_str("unable to read ")?;
+                quoted(f, path.as_os_str().as_bytes())?;
+                pieces(f, &[": ", why])
+            }
             Reason::RepeatedSection(name) => {
                 f.write_str("a second section [handler ")?;
                 escaped(f, name, SHOWN_CHARS)?;
@@ -240,8 +248,11 @@ fn escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8], most: usize) -> fmt::Result
             }
         }
         for byte in chunk.invalid() {
+            if left == 0 {
+                return f.write_str("...");
+            }
+            left -= 1;
             write!(f, "\\x{byte:02x}")?;
-            left = left.saturating_sub(1);
         }
     }
     Ok(())
@@ -390,6 +401,15 @@ mod tests {
         for (value, shown) in rows {
             let text = told(Place::CommandLine, "", Reason::Operand(value.to_vec()));
             assert!(text.contains(shown), "{text}");
+        }
+    }
+
+    /// Found by fuzzing: only characters were counted, so that such a line had no end.
+    #[test]
+    fn a_flood_of_bytes_that_are_no_utf_8_is_cut_as_well() {
+        for flood in [&[0xff; 100][..], &[b"\xe2\x82".as_slice(); 100].concat()] {
+            let text = told(Place::CommandLine, "", Reason::Operand(flood.to_vec()));
+            assert!(text.contains("...'") && text.len() < 500, "{text}");
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::error::Reason;
 use super::value::{self, Fault};
-use crate::settings::{Bind, HandlerSettings, Settings};
+use crate::settings::{Bind, HandlerSettings, Settings, TrustedProxy};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -100,8 +100,12 @@ pub enum Kind {
     Name(To<OsString>),
     /// An address to listen on.
     Address(To<Bind>),
+    /// Peers that may say for whom they speak.
+    Proxy(To<TrustedProxy>),
     /// A variable of the handlers' environment.
     Env(To<(OsString, OsString)>),
+    /// A status with the file that holds its page; in the file only.
+    Page(To<(u16, PathBuf)>),
 }
 
 /// The shells of `Kind::Shell`, in the order of `Shell`.
@@ -165,6 +169,7 @@ impl Standing {
     /// Where the option may stand, in words.
     pub const fn words(self) -> &'static str {
         match (self.in_file, self.in_handler) {
+            (true, false) if !self.on_line => "at the top of the configuration file",
             (true, true) => "at the top of the file, in a [handler] section or on the command line",
             (true, false) => "at the top of the file or on the command line",
             (false, true) => "in a [handler] section of the configuration file",
@@ -185,7 +190,12 @@ impl Kind {
             Self::Path(_, to) => to.standing(),
             Self::Name(to) => to.standing(),
             Self::Address(to) => to.standing(),
+            Self::Proxy(to) => to.standing(),
             Self::Env(to) => to.standing(),
+            Self::Page(to) => Standing {
+                on_line: false,
+                ..to.standing()
+            },
         }
     }
 
@@ -205,7 +215,7 @@ impl Kind {
 
     /// Whether the value is a path, in which the file may write `~/`.
     pub const fn is_path(&self) -> bool {
-        matches!(self, Self::Path(..) | Self::Config)
+        matches!(self, Self::Path(..) | Self::Config | Self::Page(_))
     }
 
     /// The words that it takes, if they can be counted.
@@ -240,7 +250,9 @@ impl Kind {
             Self::Config => return most_bytes("a path of at most ", MAX_PATH),
             Self::Name(_) => return "a file name without '/' or a leading '.'".into(),
             Self::Address(_) => return most_bytes(ADDRESSES, MAX_SOCKET_PATH),
+            Self::Proxy(_) => return "an address, one with /BITS, or unix".into(),
             Self::Env(_) => return "NAME=VALUE with a NAME of letters, digits and '_'".into(),
+            Self::Page(_) => return "a status from 400 to 599 and the path of a file".into(),
             Self::Flag(_) | Self::Choice(..) | Self::Shell => {
                 return ["one of ", &self.words().join(", ")].concat();
             }
@@ -277,7 +289,12 @@ impl Kind {
                 let bind = value::address(text, MAX_SOCKET_PATH);
                 to.put(target, bind.ok_or_else(|| self.not_a(text))?)
             }
+            Self::Proxy(to) => {
+                let proxy = value::proxy(text);
+                to.put(target, proxy.ok_or_else(|| self.not_a(text))?)
+            }
             Self::Env(to) => to.put(target, self.variable(text)?),
+            Self::Page(to) => to.put(target, self.page(text)?),
         }
     }
 
@@ -325,6 +342,17 @@ impl Kind {
             return Err(self.not_a(text));
         }
         Ok(OsString::from_vec(text.to_vec()))
+    }
+
+    fn page(&self, text: &[u8]) -> Result<(u16, PathBuf), Reason> {
+        let (status, path) = split_variable(text);
+        let status = value::number(status).ok().filter(|_| status.len() == 3);
+        match status.and_then(|status| u16::try_from(status).ok()) {
+            Some(status @ 400..=599) => {
+                Ok((status, self.path(path.unwrap_or_default(), MAX_PATH)?))
+            }
+            _ => Err(self.not_a(text)),
+        }
     }
 
     fn variable(&self, text: &[u8]) -> Result<(OsString, OsString), Reason> {

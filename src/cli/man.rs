@@ -60,7 +60,7 @@ fn option(row: &Row) -> String {
 }
 
 fn handler_keys(page: &mut String) {
-    for row in options::all().filter(|row| !row.standing().on_line) {
+    for row in options::all().filter(|row| row.standing().in_handler && !row.standing().in_file) {
         push(
             page,
             &[

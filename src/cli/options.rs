@@ -54,7 +54,7 @@ pub struct Group {
 }
 
 /// Every option, in the order of `--help` and the manual page.
-pub static GROUPS: [Group; 5] = [
+pub static GROUPS: [Group; 6] = [
     Group {
         title: "Server",
         rows: server::SERVER,
@@ -70,6 +70,10 @@ pub static GROUPS: [Group; 5] = [
     Group {
         title: "Commands",
         rows: commands::COMMANDS,
+    },
+    Group {
+        title: "Configuration file",
+        rows: server::FILE,
     },
     Group {
         title: "Handler sections",
@@ -204,9 +208,11 @@ mod tests {
     fn handler_rows_stand_in_handler_sections_only() {
         for group in GROUPS {
             for row in group.rows {
-                let own = !row.standing().on_line;
+                let standing = row.standing();
+                let own = !standing.in_file && standing.in_handler;
                 assert_eq!(own, group.title == "Handler sections", "{}", row.name);
-                assert!(!own || row.standing().in_handler, "{}", row.name);
+                let of_file = standing.in_file && !standing.on_line;
+                assert_eq!(of_file, group.title == "Configuration file", "{}", row.name);
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Knows no option and no range. Refuses decimals, signs, blanks and anything that overflows.
 
-use crate::settings::Bind;
+use crate::settings::{Bind, TrustedProxy};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -103,6 +103,27 @@ pub(super) fn address(text: &[u8], longest_unix: usize) -> Option<Bind> {
     let end = text.find(':').unwrap_or(text.len());
     let (addr, after) = text.split_at_checked(end)?;
     with_port(IpAddr::V4(addr.parse::<Ipv4Addr>().ok()?), after)
+}
+
+/// Peers to trust: `unix`, an address, or a network as `address/bits`.
+///
+/// Bits behind the network's own have to be 0: else it is a mistake, in one or the other.
+pub(super) fn proxy(text: &[u8]) -> Option<TrustedProxy> {
+    let text = std::str::from_utf8(text).ok()?;
+    if text == "unix" {
+        return Some(TrustedProxy::Unix);
+    }
+    let (addr, bits) = match text.split_once('/') {
+        Some((addr, bits)) => (addr, Some(number(bits.as_bytes()).ok()?)),
+        None => (text, None),
+    };
+    let (addr, own, host) = match addr.parse::<IpAddr>().ok()? {
+        addr @ IpAddr::V4(v4) => (addr, 32, v4.to_bits().trailing_zeros().min(32)),
+        addr @ IpAddr::V6(v6) => (addr, 128, v6.to_bits().trailing_zeros().min(128)),
+    };
+    let bits = u8::try_from(bits.unwrap_or(own)).ok()?;
+    let is_network = u64::from(bits) <= own && u64::from(bits) + u64::from(host) >= own;
+    is_network.then_some(TrustedProxy::Network(addr, bits))
 }
 
 fn with_port(addr: IpAddr, after: &str) -> Option<Bind> {
@@ -243,6 +264,35 @@ mod tests {
         ];
         for (text, bind) in rows {
             assert_eq!(address(text.as_bytes(), 10), bind, "{text}");
+        }
+    }
+
+    fn network(addr: &str, bits: u8) -> Option<TrustedProxy> {
+        Some(TrustedProxy::Network(addr.parse().unwrap(), bits))
+    }
+
+    #[test]
+    fn a_proxy_is_an_address_a_network_or_unix() {
+        for (text, expected) in [
+            ("unix", Some(TrustedProxy::Unix)),
+            ("127.0.0.1", network("127.0.0.1", 32)),
+            ("10.0.0.0/8", network("10.0.0.0", 8)),
+            ("0.0.0.0/0", network("0.0.0.0", 0)),
+            ("::1", network("::1", 128)),
+            ("fd00::/8", network("fd00::", 8)),
+            ("10.0.0.1/8", None),
+            ("10.0.0.0/33", None),
+            ("::/129", None),
+            ("10.0.0.0/", None),
+            ("10.0.0.0/-1", None),
+            ("10.0.0.0/8/8", None),
+            ("10.0.0.0:80", None),
+            ("[::1]", None),
+            ("localhost", None),
+            ("unix:/a", None),
+            ("", None),
+        ] {
+            assert_eq!(proxy(text.as_bytes()), expected, "{text}");
         }
     }
 

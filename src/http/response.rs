@@ -49,6 +49,8 @@ pub struct ErrorResponse<'a> {
     pub retry_after: Option<u32>,
     /// Whether the request was HEAD, so that the body stays away.
     pub head_only: bool,
+    /// A page of one's own, with its media type; else the body is the status line's text.
+    pub page: Option<(&'a [u8], &'static str)>,
 }
 
 /// The framing for a response to a client of `version`, whose `length` is known or not.
@@ -59,16 +61,18 @@ pub fn frame(version: Version, status: u16, length: Option<u64>) -> Framing {
     match (status, length, version) {
         // RFC 9112 section 6.3: these have no body; RFC 9110 section 8.6 forbids the field in 1xx, 204.
         (100..=199 | 204 | 304, _, _) => Framing::None,
+        // RFC 9110 section 15.3.6: no content, but a client expects the framing of any other.
+        (205, _, _) => Framing::Length(0),
         (_, Some(length), _) => Framing::Length(length),
         (_, None, Version::Http11) => Framing::Chunked,
         (_, None, Version::Http10) => Framing::Close,
     }
 }
 
-/// Whether a body follows the head (RFC 9112 section 6.3).
+/// Whether a body follows the head (RFC 9112 section 6.3, RFC 9110 section 15.3.6).
 #[must_use]
 pub fn has_body(head_request: bool, status: u16) -> bool {
-    !head_request && !matches!(status, 100..=199 | 204 | 304)
+    !head_request && !matches!(status, 100..=199 | 204 | 205 | 304)
 }
 
 /// Appends status line, Date, Server, Connection and framing fields.
@@ -107,11 +111,14 @@ pub fn finish(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a complete text/plain response whose body is the status line's text.
+/// Appends a complete response: a page of one's own, or the status line's text.
 pub fn error_response(out: &mut Vec<u8>, error: &ErrorResponse<'_>) {
     let reason = status_reason(error.status);
-    let length = 3 + 1 + reason.len() as u64 + 1;
-    let framing = frame(error.version, error.status, Some(length));
+    let (length, kind) = match error.page {
+        Some((page, kind)) => (page.len(), kind),
+        None => (3 + 1 + reason.len() + 1, "text/plain"),
+    };
+    let framing = frame(error.version, error.status, Some(length as u64));
     begin(
         out,
         &ResponseHead {
@@ -124,13 +131,18 @@ pub fn error_response(out: &mut Vec<u8>, error: &ErrorResponse<'_>) {
         },
     );
     if framing != Framing::None {
-        push_line(out, b"Content-Type", b"text/plain");
+        push_line(out, b"Content-Type", kind.as_bytes());
     }
     if let Some(seconds) = error.retry_after {
         push_number_line(out, b"Retry-After", u64::from(seconds));
     }
     finish(out);
-    if has_body(error.head_only, error.status) {
+    if !has_body(error.head_only, error.status) {
+        return;
+    }
+    if let Some((page, _)) = error.page {
+        out.extend_from_slice(page);
+    } else {
         push_status(out, error.status);
         out.push(b' ');
         out.extend_from_slice(reason.as_bytes());
@@ -385,6 +397,8 @@ mod tests {
             (Http11, 204, Some(5), Framing::None),
             (Http11, 304, None, Framing::None),
             (Http11, 103, None, Framing::None),
+            (Http11, 205, Some(5), Framing::Length(0)), // 9110 15.3.6
+            (Http10, 205, None, Framing::Length(0)),
         ] {
             assert_eq!(frame(version, status, length), expected);
         }
@@ -392,6 +406,7 @@ mod tests {
             (false, 200, true),
             (true, 200, false),
             (false, 204, false),
+            (false, 205, false),
             (false, 304, false),
         ] {
             assert_eq!(has_body(head_request, status), expected);
@@ -407,6 +422,7 @@ mod tests {
             close: true,
             retry_after: Some(7),
             head_only: false,
+            page: None,
         };
         let fields =
             "Connection: close|Content-Length: 24|Content-Type: text/plain|Retry-After: 7||";
@@ -422,6 +438,16 @@ mod tests {
             ..error
         };
         assert_eq!(text(|out| error_response(out, &for_head)), expected);
+        let of_its_own = ErrorResponse {
+            page: Some((b"<p>later", "text/html")),
+            ..error
+        };
+        let fields = "Connection: close|Content-Length: 8|Content-Type: text/html|Retry-After: 7||";
+        let head = format!("HTTP/1.1 503 Service Unavailable|{START}{fields}");
+        assert_eq!(
+            text(|out| error_response(out, &of_its_own)),
+            format!("{head}<p>later")
+        );
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(super) fn answer(client: BorrowedFd<'_>, canned: Canned) -> Option<u16> {
             close: true,
             retry_after: canned.retry_after(),
             head_only: false,
+            page: None,
         },
     );
     let sent = socket::send(client, &bytes, false).ok()?;

@@ -4,7 +4,7 @@ use super::Parent;
 use super::canned::Canned;
 use super::lot::{End, Id, State};
 use super::pool::Duty;
-use crate::channel::{self, Order, Serve};
+use crate::channel::{self, Order, Serve, Stage};
 use crate::scoreboard::Slot;
 use crate::sys::{self, Errno, fd::AsFd};
 
@@ -37,6 +37,11 @@ impl Parent {
 
     /// 503, with the time after which it makes sense to come back.
     pub(super) fn turn_away(&mut self, id: Id) {
+        let stage = self.lot.get(id).map(|connection| connection.stage);
+        if let Some(Stage::DrainKeep | Stage::DrainClose) = stage {
+            // Its response has begun: another one inside it would be taken for a part of it.
+            return self.set_aside(id);
+        }
         let waiting = self.waiting();
         if self.house.queue.is_new(self.now) {
             self.log().warn(format_args!(

@@ -5,6 +5,7 @@ use super::lot::{End, Id};
 use super::pool::Duty;
 use super::verdict::{Fate, fate};
 use crate::channel::{self, Order, Said, Verdict};
+use crate::route;
 use crate::scoreboard::Slot;
 use crate::sys::fd::AsFd;
 use crate::sys::{Errno, Error};
@@ -83,12 +84,24 @@ impl Parent {
             Fate::Hold => self.hold(id, handler, spool),
             Fate::Close | Fate::Distrust => self.close(id),
         }
-        // The last one that ran this handler may have ended while this worker refused: then nobody
-        // else will let the client go on.
-        let is_idle = || self.estate.scoreboard.concurrent(handler) == 0;
-        if handler != 0 && (fate != Fate::Hold || is_idle()) {
+        // One that ran this handler may have ended while this worker refused: its end has let nobody
+        // go on, and the next one may be far.
+        if handler != 0 && (fate != Fate::Hold || self.has_room(handler)) {
             self.release(handler);
         }
+    }
+
+    /// Whether one more request of this handler may run now.
+    fn has_room(&self, handler: u64) -> bool {
+        let settings = &self.estate.settings;
+        let own = settings
+            .handlers
+            .iter()
+            .find(|known| route::hash_of(&known.name) == handler);
+        let limit = own
+            .and_then(|own| own.max_concurrent)
+            .or(settings.limits.max_concurrent);
+        limit.is_none_or(|limit| self.estate.scoreboard.concurrent(handler) < limit)
     }
 
     fn is_free(&mut self, slot: Slot) {
@@ -160,12 +173,13 @@ impl Parent {
         self.watch_soon();
     }
 
-    /// Salvages a client whose order died unread with its worker.
-    pub(super) fn hand_over_again(&mut self, id: Id) {
+    /// Salvages a client whose worker died before it took anything from it. `was_seen`: it looked at
+    /// the client, so that may be what it died of.
+    pub(super) fn hand_over_again(&mut self, id: Id, was_seen: bool) {
         let Some(connection) = self.lot.get_mut(id) else {
             return;
         };
-        connection.has_lost_worker = true;
+        connection.has_lost_worker |= was_seen;
         connection.worker = None;
         let spooled = connection.spooled;
         if spooled > 0 {

@@ -194,6 +194,17 @@ impl Parent {
         self.set_deadline(id, State::Held);
     }
 
+    /// A client that waits for a worker to go on with its response waits outside of the queue for
+    /// a tick. That is not its own slowness.
+    pub(super) fn set_aside(&mut self, id: Id) {
+        if let Some(connection) = self.lot.get_mut(id) {
+            connection.is_set_aside = true;
+            connection.progress = self.now;
+        }
+        self.lot.enter(id, State::Drain, End::Back);
+        self.set_deadline(id, State::Drain);
+    }
+
     /// Deadlines that have passed, and heads whose time aside is over.
     pub(super) fn expire(&mut self) {
         while let Some(index) = self.wheel.expired(self.now) {

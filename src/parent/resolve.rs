@@ -47,12 +47,25 @@ pub(super) fn raise_descriptor_limit() -> sys::Result<Raised> {
     })
 }
 
-/// How many connections a descriptor limit holds: each may need a second one for its spool.
-fn connections_within(limit: u64, workers: usize, listeners: usize) -> usize {
+/// How many connections a descriptor limit holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    /// If each needs a second descriptor, for its spool: the default.
+    with_spools: usize,
+    /// If none does, as with idle ones: the most that may be asked for. Spools that then find no
+    /// descriptor cost their connections.
+    without: usize,
+}
+
+fn connections_within(limit: u64, workers: usize, listeners: usize) -> Room {
     let channels = u64::try_from(workers + listeners).unwrap_or(u64::MAX);
     let reserve = OWN_DESCRIPTORS.saturating_add(channels);
-    let room = (limit.saturating_sub(reserve) / 2).min(MOST_CONNECTIONS);
-    usize::try_from(room).unwrap_or(usize::MAX)
+    let room = limit.saturating_sub(reserve);
+    let fits = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    Room {
+        with_spools: fits((room / 2).min(MOST_CONNECTIONS)),
+        without: fits(room),
+    }
 }
 
 /// Puts a number in the place of every limit that was left open.
@@ -68,15 +81,15 @@ pub(super) fn limits(
         .unwrap_or(settings.workers.saturating_mul(8))
         .max(settings.workers);
     let room = connections_within(raised.now, most, listeners);
-    if room == 0 {
+    if room.with_spools == 0 {
         return Err(Error::FewDescriptors(raised.now));
     }
     if let Some(wanted) = settings.limits.max_connections
-        && wanted > room
+        && wanted > room.without
     {
         log.warn(format_args!(
-            "max-connections is {room}, not {wanted}: the descriptor limit is {}",
-            raised.now
+            "max-connections is {}, not {wanted}: the descriptor limit is {}",
+            room.without, raised.now
         ));
     }
     fill(&mut settings.limits, most, room);
@@ -87,12 +100,13 @@ pub(super) fn limits(
     Ok(())
 }
 
-fn fill(limits: &mut Limits, most_workers: usize, room: usize) {
+fn fill(limits: &mut Limits, most_workers: usize, room: Room) {
     limits.max_workers = Some(most_workers);
     limits
         .max_concurrent
         .get_or_insert((most_workers * 3 / 4).max(1));
-    let connections = limits.max_connections.unwrap_or(room).min(room);
+    let wanted = limits.max_connections.unwrap_or(room.with_spools);
+    let connections = wanted.min(room.without);
     limits.max_connections = Some(connections);
     limits
         .max_connections_per_address
@@ -116,21 +130,33 @@ mod tests {
 
     #[test]
     fn connections_are_half_of_what_the_descriptor_limit_leaves() {
-        for (limit, workers, listeners, expected) in [
-            (20_000, 32, 1, 9_967),
-            (1_024, 32, 2, 479),
-            (64, 4, 1, 13),
-            (32, 4, 1, 0),
-            (u64::MAX, 32, 1, 100_000),
+        for (limit, workers, listeners, with_spools, without) in [
+            (20_000, 32, 1, 9_967, 19_935),
+            (1_024, 32, 2, 479, 958),
+            (64, 4, 1, 13, 27),
+            (32, 4, 1, 0, 0),
         ] {
+            let expected = Room {
+                with_spools,
+                without,
+            };
             assert_eq!(connections_within(limit, workers, listeners), expected);
+        }
+        let endless = connections_within(u64::MAX, 32, 1);
+        assert_eq!(endless.with_spools, 100_000);
+    }
+
+    fn room(with_spools: usize) -> Room {
+        Room {
+            with_spools,
+            without: with_spools * 2,
         }
     }
 
     #[test]
     fn what_was_set_is_kept_and_what_cannot_be_held_is_lowered() {
         let mut limits = Limits::default();
-        fill(&mut limits, 32, 1000);
+        fill(&mut limits, 32, room(1000));
         assert_eq!(limits.max_concurrent, Some(24));
         assert_eq!(limits.max_connections, Some(1000));
         assert_eq!(limits.max_connections_per_address, Some(250));
@@ -140,8 +166,8 @@ mod tests {
             max_connections_per_address: Some(3),
             ..Limits::default()
         };
-        fill(&mut limits, 1, 2);
-        assert_eq!(limits.max_connections, Some(2));
+        fill(&mut limits, 1, room(2));
+        assert_eq!(limits.max_connections, Some(4));
         assert_eq!(limits.max_concurrent, Some(1));
         assert_eq!(limits.max_connections_per_address, Some(3));
     }

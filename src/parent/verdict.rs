@@ -42,6 +42,8 @@ pub(super) fn fate(verdict: Verdict, stage: Stage) -> Fate {
 pub(super) enum Salvage {
     /// Another worker gets it: nothing was taken from its socket.
     HandOver,
+    /// Another worker gets it, and the death does not count: the dead one never saw this client.
+    HandOverUnseen,
     /// 503: something was taken, nothing ran.
     Unread,
     /// 502: a handler was started, nothing was sent.
@@ -59,9 +61,10 @@ pub(super) enum Salvage {
 /// run, and none is run twice.
 pub(super) fn salvage(phase: Phase, is_unread: bool, has_lost_worker: bool) -> Salvage {
     match phase {
-        Phase::Idle if !is_unread => Salvage::Cut,
-        Phase::Idle | Phase::Looking if has_lost_worker => Salvage::GiveUp,
-        Phase::Idle | Phase::Looking => Salvage::HandOver,
+        Phase::Idle if is_unread => Salvage::HandOverUnseen,
+        Phase::Idle => Salvage::Cut,
+        Phase::Looking if has_lost_worker => Salvage::GiveUp,
+        Phase::Looking => Salvage::HandOver,
         Phase::Reading => Salvage::Unread,
         Phase::Launched => Salvage::Lost,
         Phase::Answering => Salvage::Cut,
@@ -116,8 +119,8 @@ mod tests {
     #[test]
     fn no_client_is_handed_over_when_a_handler_may_have_run() {
         for (phase, unread, lost, expected) in [
-            (Phase::Idle, true, false, Salvage::HandOver),
-            (Phase::Idle, true, true, Salvage::GiveUp),
+            (Phase::Idle, true, false, Salvage::HandOverUnseen),
+            (Phase::Idle, true, true, Salvage::HandOverUnseen),
             (Phase::Idle, false, false, Salvage::Cut),
             (Phase::Looking, false, false, Salvage::HandOver),
             (Phase::Looking, false, true, Salvage::GiveUp),

@@ -230,7 +230,8 @@ impl Parent {
         };
         let number = connection.number;
         match salvage(phase, is_unread, connection.has_lost_worker) {
-            Salvage::HandOver => self.hand_over_again(id),
+            Salvage::HandOver => self.hand_over_again(id, true),
+            Salvage::HandOverUnseen => self.hand_over_again(id, false),
             Salvage::Unread => self.refuse(id, Canned::Unread),
             Salvage::Lost => self.refuse(id, Canned::Lost),
             Salvage::Cut => self.reset(id),

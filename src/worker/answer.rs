@@ -1,10 +1,12 @@
 //! The server's own short responses: errors (DESIGN section 6), the welcome page, OPTIONS *. They
 //! never echo a client's byte.
 
-use super::{Client, DateCache, Outcome};
+use super::spool::{Spool, SpoolKeeper};
+use super::{Client, DateCache, Outcome, outlet};
 use crate::channel::Verdict;
 use crate::http::{self, ErrorResponse, Framing, ResponseHead, Version};
-use crate::sys::socket;
+use crate::settings::ErrorPage;
+use crate::sys::{self, socket};
 
 /// The page of an empty root.
 const WELCOME: &str = include_str!("welcome.html");
@@ -23,11 +25,12 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    /// For a request that could not be understood.
-    pub(super) fn of_nobody() -> Self {
+    /// For a request that could not be understood; of HEAD the method may have been.
+    pub(super) fn of_nobody(bytes: &[u8]) -> Self {
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         Self {
             version: Version::Http11,
-            is_head: false,
+            is_head: bytes.starts_with(b"HEAD "),
             close: true,
             linger: true,
         }
@@ -35,16 +38,20 @@ impl Manner {
 }
 
 /// Writes short responses.
-pub(super) struct Answerer {
+pub(super) struct Answerer<'a> {
     pub(super) date: DateCache,
     bytes: Vec<u8>,
+    pages: &'a [ErrorPage],
+    keeper: SpoolKeeper<'a>,
 }
 
-impl Answerer {
-    pub(super) fn new() -> Self {
+impl<'a> Answerer<'a> {
+    pub(super) fn new(pages: &'a [ErrorPage], keeper: SpoolKeeper<'a>) -> Self {
         Self {
             date: DateCache::default(),
             bytes: Vec::with_capacity(1024),
+            pages,
+            keeper,
         }
     }
 
@@ -62,6 +69,7 @@ impl Answerer {
         retry_after: Option<u32>,
     ) -> (Outcome, u64) {
         self.bytes.clear();
+        let page = self.pages.iter().find(|page| page.status == status);
         let error = ErrorResponse {
             status,
             date: &self.date.now(),
@@ -69,6 +77,7 @@ impl Answerer {
             close: manner.close,
             retry_after,
             head_only: manner.is_head,
+            page: page.map(|page| (page.body.as_slice(), page.content_type())),
         };
         http::error_response(&mut self.bytes, &error);
         self.send(client, manner)
@@ -115,20 +124,41 @@ impl Answerer {
         http::begin(&mut self.bytes, &head);
     }
 
-    /// A client that cannot take a few hundred bytes at once has a full send buffer or is gone:
-    /// it gets no more.
     fn send(&self, client: &Client, manner: Manner) -> (Outcome, u64) {
-        let sent = socket::send(client.socket(), &self.bytes, false).unwrap_or(0);
-        let verdict = match (sent == self.bytes.len(), manner.close, manner.linger) {
-            (false, _, _) => Verdict::Close,
-            (true, true, true) => {
+        let sent = match socket::send(client.socket(), &self.bytes, false) {
+            Ok(sent) => sent,
+            Err(e) if e.is_would_block() => 0,
+            Err(_) => return (Outcome::of(Verdict::Close), 0),
+        };
+        if sent < self.bytes.len() {
+            // A page may be larger than a new connection's send buffer.
+            return match self.put_away(sent, manner) {
+                Ok(outcome) => (outcome, self.bytes.len() as u64),
+                Err(_) => (Outcome::of(Verdict::Close), sent as u64),
+            };
+        }
+        let outcome = match (manner.close, manner.linger) {
+            (true, true) => {
                 // The FIN that tells the client that nothing more comes; the parent discards.
                 let _ = socket::shutdown(client.socket(), socket::Direction::Write);
-                Verdict::Linger
+                Outcome::of(Verdict::Linger)
             }
-            (true, true, false) => Verdict::Close,
-            (true, false, _) => Verdict::Keep,
+            // What it has pipelined behind this request must not become a reset.
+            (true, false) => outlet::close(client),
+            (false, _) => Outcome::of(Verdict::Keep),
         };
-        (Outcome::of(verdict), sent as u64)
+        (outcome, sent as u64)
+    }
+
+    /// The rest waits in a spool until the client takes it.
+    fn put_away(&self, sent: usize, manner: Manner) -> sys::Result<Outcome> {
+        let rest = self.bytes.get(sent..).unwrap_or_default();
+        let mut spool = Spool::new(self.keeper, rest.len() as u64)?;
+        spool.append(rest)?;
+        let verdict = match manner.close {
+            true => Verdict::DrainClose,
+            false => Verdict::DrainKeep,
+        };
+        Ok(Outcome::with(verdict, spool.into_fd()))
     }
 }

@@ -158,6 +158,8 @@ impl From<sys::Error> for Stop {
 pub(super) struct BodyReader {
     memory: Vec<u8>,
     scratch: Box<[u8]>,
+    /// The data of one piece's chunks: stored together, since a chunk may be one byte.
+    decoded: Vec<u8>,
 }
 
 /// One body being read.
@@ -174,6 +176,7 @@ impl BodyReader {
         Self {
             memory: Vec::with_capacity(PIECE),
             scratch,
+            decoded: Vec::with_capacity(PIECE),
         }
     }
 
@@ -201,6 +204,8 @@ impl BodyReader {
             let stop = match self.read_piece(job, progress, &mut spool) {
                 Ok(()) => {
                     since_wait += progress.total - before;
+                    // A fast client and a slow disk: this may go on for long without a wait.
+                    job.keeper.entry.enter(Phase::Reading, time::now());
                     continue;
                 }
                 Err(stop) => stop,
@@ -208,7 +213,6 @@ impl BodyReader {
             match stop {
                 Stop::Wait if since_wait >= LOT && is_more_coming(job.client) => {
                     since_wait = 0;
-                    job.keeper.entry.enter(Phase::Reading, time::now());
                 }
                 Stop::Wait => return self.park(job, *progress, spool),
                 Stop::TooLarge => return Read::TooLarge,
@@ -249,17 +253,21 @@ impl BodyReader {
                     return Err(Stop::ClientGone);
                 }
                 let mut rest = self.scratch.get(..n).unwrap_or_default();
+                self.decoded.clear();
                 while !rest.is_empty() && !chunked.is_done() {
                     let step = chunked.decode(rest).map_err(Stop::Malformed)?;
-                    progress.total += step.data.len() as u64;
+                    self.decoded.extend_from_slice(step.data);
+                    let total = progress.total + self.decoded.len() as u64;
                     // A chunk that cannot fit is refused by its size, before it is read.
-                    if progress.total.saturating_add(chunked.announced()) > job.max_body {
+                    if total.saturating_add(chunked.announced()) > job.max_body {
                         return Err(Stop::TooLarge);
                     }
-                    store(&mut self.memory, job.keeper, spool, step.data)?;
                     rest = rest.get(step.consumed..).unwrap_or_default();
                 }
-                Ok(input::discard(job.client, n - rest.len())?)
+                let taken = n - rest.len();
+                progress.total += self.decoded.len() as u64;
+                store(&mut self.memory, job.keeper, spool, &self.decoded)?;
+                Ok(input::discard(job.client, taken)?)
             }
         }
     }
@@ -352,7 +360,8 @@ pub(super) struct Resumed<'a> {
     pub(super) spool: Spool<'a>,
 }
 
-/// Takes up a body where an earlier worker left it: reads head and trailer, and cuts them off.
+/// Takes up a body where an earlier worker left it: reads head and trailer. What is written
+/// next goes over them.
 pub(super) fn resume<'a>(keeper: SpoolKeeper<'a>, fd: OwnedFd) -> sys::Result<Resumed<'a>> {
     let broken = Error {
         call: "pread",
@@ -369,7 +378,7 @@ pub(super) fn resume<'a>(keeper: SpoolKeeper<'a>, fd: OwnedFd) -> sys::Result<Re
     let mut head = vec![0; usize::try_from(head_len).map_err(|_| broken)?];
     read_exactly(&fd, &mut head, progress.total)?;
     let mut spool = Spool::resume(keeper, fd, size);
-    spool.truncate(progress.total)?;
+    spool.rewind(progress.total);
     Ok(Resumed {
         progress,
         head,

@@ -146,7 +146,10 @@ impl<'a> Desk<'a> {
         spool: Option<Spool<'a>>,
     ) -> Outcome {
         let mut target = match self.call(request, &call, spool) {
-            Called::Done(outcome) => return outcome,
+            Called::Done(outcome) => {
+                self.router.recycle(call.handler);
+                return outcome;
+            }
             Called::Redirect(target) => target,
         };
         for _ in 0..MAX_REDIRECTS {
@@ -193,9 +196,10 @@ impl<'a> Desk<'a> {
             .unwrap_or(limits.handler_timeout);
         let entry = self.birth.entry();
         let started = time::now();
-        entry.set_handler(call.handler.hash());
+        // The slot goes on naming the first handler of a redirect: the request takes its place, and
+        // whoever is held for that place is let go when the request has ended.
         entry.set_deadline(started.after(timeout));
-        entry.enter(Phase::Launched, started);
+        entry.enter(first_phase(&call.handler), started);
         let job = Job {
             client: request.client,
             head: request.head,
@@ -269,7 +273,7 @@ impl<'a> Desk<'a> {
             Fate::Complete if call.handler.is_nph() => {
                 // The handler's own bytes: only the end of the connection says that they are over.
                 let _ = socket::shutdown(client.socket(), socket::Direction::Write);
-                Outcome::of(Verdict::Close)
+                outlet::close(client)
             }
             Fate::Redirect(target) => return Called::Redirect(target),
             Fate::NotLaunched(why) => {
@@ -312,6 +316,14 @@ impl<'a> Desk<'a> {
             .log
             .error(format_args!("unable to launch {name}: {why}{advice}"));
         self.fail(request, request.manner, plan::status_of(why))
+    }
+}
+
+/// How far a request has come as soon as its handler runs. Nobody sees what an nph handler sends.
+fn first_phase(handler: &Handler) -> Phase {
+    match handler.is_nph() {
+        true => Phase::Answering,
+        false => Phase::Launched,
     }
 }
 

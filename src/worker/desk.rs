@@ -30,7 +30,7 @@ pub(super) struct Desk<'a> {
     pub(super) path: DecodedPath,
     pub(super) reader: BodyReader,
     pub(super) planner: Planner,
-    pub(super) answerer: Answerer,
+    pub(super) answerer: Answerer<'a>,
     pub(super) buffers: Buffers,
     pub(super) relay_buffer: Box<[u8]>,
     pub(super) receipt: Receipt,
@@ -73,7 +73,7 @@ impl<'a> Desk<'a> {
             path: DecodedPath::new(),
             reader: BodyReader::new(),
             planner: Planner::new(birth)?,
-            answerer: Answerer::new(),
+            answerer: Answerer::new(&settings.error_pages, keeper),
             buffers: Buffers::default(),
             relay_buffer: vec![0; RELAY_BYTES].into_boxed_slice(),
             receipt: Receipt::default(),
@@ -90,11 +90,16 @@ impl<'a> Desk<'a> {
     }
 
     /// A head against the rules (DESIGN section 6).
-    pub(super) fn refuse(&mut self, client: &Client, malformed: Malformed) -> Outcome {
+    pub(super) fn refuse(
+        &mut self,
+        client: &Client,
+        bytes: &[u8],
+        malformed: Malformed,
+    ) -> Outcome {
         self.birth.entry().enter(Phase::Answering, time::now());
-        let (outcome, sent) = self
-            .answerer
-            .error(client, Manner::of_nobody(), malformed.status());
+        let (outcome, sent) =
+            self.answerer
+                .error(client, Manner::of_nobody(bytes), malformed.status());
         self.receipt.status = malformed.status();
         self.receipt.bytes_out = sent;
         self.birth
@@ -134,6 +139,7 @@ impl<'a> Desk<'a> {
             return self.fail(&request, request.broken(), 501);
         }
         if target.form == Form::Asterisk {
+            self.birth.entry().enter(Phase::Answering, time::now());
             let (outcome, sent) = self.answerer.options(request.client, request.drop_body());
             self.conclude(&request, 204, sent);
             return outcome;
@@ -169,6 +175,7 @@ impl<'a> Desk<'a> {
             && matches!(request.head.method, b"GET" | b"HEAD")
             && self.has_no_handlers()
         {
+            self.birth.entry().enter(Phase::Answering, time::now());
             let (outcome, sent) = self.answerer.welcome(request.client, manner);
             self.conclude(request, 200, sent);
             return outcome;

@@ -7,6 +7,7 @@ use super::response::{Failed, Wrong};
 use crate::cgi;
 use crate::log::Escaped;
 use crate::sys::process::{Ended, Reaped};
+use std::fmt::{self, Display};
 use std::os::fd::OwnedFd;
 
 /// What becomes of a response whose relay has ended.
@@ -107,11 +108,7 @@ fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate
         (End::Bad(bad), _) | (End::Complete, Some(Wrong::Bad(bad))) => Some(bad),
         _ => None,
     };
-    let status = match relay.reaped.map(|reaped| reaped.ended) {
-        Some(Ended::Killed(signal)) => format_args!("killed by signal {signal}").to_string(),
-        Some(Ended::Exited(status)) => format_args!("exit status {status}").to_string(),
-        None => String::from("not reaped"),
-    };
+    let status = Status(relay.reaped);
     match (end, fate) {
         (_, Fate::NotLaunched(_)) => {}
         (_, Fate::Replace(_) | Fate::Cut) if bad.is_some() => {
@@ -142,6 +139,19 @@ fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate
             log.warn(format_args!("{name}: its response is incomplete; {status}"));
         }
         _ => log_oddities(relay),
+    }
+}
+
+/// How a handler ended, in words.
+struct Status(Option<Reaped>);
+
+impl Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(|reaped| reaped.ended) {
+            Some(Ended::Killed(signal)) => write!(f, "killed by signal {signal}"),
+            Some(Ended::Exited(status)) => write!(f, "exit status {status}"),
+            None => f.write_str("not reaped"),
+        }
     }
 }
 

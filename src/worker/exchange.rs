@@ -108,7 +108,7 @@ impl<'a> Exchange<'a> {
                 Ok(desk.answer(request, None))
             }
             Ok(http::Progress::Partial) => self.park_head(client, arrived, spool.is_some()),
-            Err(malformed) => Ok(desk.refuse(client, malformed)),
+            Err(malformed) => Ok(desk.refuse(client, input.bytes(), malformed)),
         }
     }
 

@@ -93,15 +93,13 @@ impl Input {
             && socket::set_receive_low_water(client.socket(), self.len + 1).is_ok()
     }
 
-    /// Reads what was peeked at, and with it the mark or FIN behind it. `End`: the client has
-    /// closed in the middle of its head.
+    /// Reads what was peeked at, and passes the mark behind it. Nothing that came since: it may end
+    /// the head, and nobody would look at it before the client says still more. `End`: the client
+    /// has closed in the middle of its head.
     pub(super) fn take_all(&mut self, client: &Client) -> sys::Result<Arrived> {
-        loop {
-            let room = self.bytes.get_mut(self.taken..).unwrap_or_default();
-            if room.is_empty() {
-                break;
-            }
-            match socket::receive(client.socket(), room) {
+        while self.taken < self.len {
+            let peeked = self.bytes.get_mut(self.taken..self.len);
+            match socket::receive(client.socket(), peeked.unwrap_or_default()) {
                 Ok(0) => return Ok(Arrived::End),
                 Ok(n) => self.taken += n,
                 Err(e) if e.is_would_block() => break,
@@ -110,7 +108,12 @@ impl Input {
             }
         }
         self.len = self.taken;
-        Ok(Arrived::NoNews)
+        match socket::peek(client.socket(), &mut [0]) {
+            Ok(0) => Ok(Arrived::End),
+            Err(e) if e.errno == Errno::CONNRESET => Ok(Arrived::End),
+            Err(e) if !e.is_would_block() => Err(e),
+            _ => Ok(Arrived::NoNews),
+        }
     }
 
     /// Puts the bytes that were read into a spool, for the next worker.
@@ -158,4 +161,48 @@ pub(super) fn discard(client: &Client, n: usize) -> sys::Result<()> {
         left = left.saturating_sub(gone);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{Serve, Stage};
+    use crate::sys::time;
+
+    #[test]
+    fn what_comes_after_the_look_stays_in_the_socket() {
+        let (near, far) = socket::pair().unwrap();
+        let now = time::now();
+        let client = Client {
+            fd: near,
+            serve: Serve {
+                connection: 1,
+                stage: Stage::Head,
+                is_head_resumed: false,
+                is_last: false,
+                listener: 0,
+                requests: 0,
+                accepted: now,
+                head_begun: now,
+                progress: now,
+                queued_ms: 0,
+                peer: None,
+            },
+            received: now,
+        };
+        let mut input = Input::new(1024);
+        socket::send(far.as_fd(), b"GET / HT", false).unwrap();
+        assert_eq!(input.look(&client, None).unwrap(), Arrived::News);
+        socket::send(far.as_fd(), b"TP/1.1\r\n\r\nGET", false).unwrap();
+        assert_eq!(input.take_all(&client).unwrap(), Arrived::NoNews);
+        assert_eq!(input.bytes(), b"GET / HT");
+        let mut rest = [0; 64];
+        let n = socket::receive(client.socket(), &mut rest).unwrap();
+        assert_eq!(&rest[..n], b"TP/1.1\r\n\r\nGET");
+
+        socket::send(far.as_fd(), b"GET", false).unwrap();
+        assert_eq!(input.look(&client, None).unwrap(), Arrived::News);
+        drop(far);
+        assert_eq!(input.take_all(&client).unwrap(), Arrived::End);
+    }
 }

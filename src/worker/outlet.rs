@@ -4,7 +4,8 @@
 use super::spool::{Spool, SpoolKeeper};
 use super::{Client, Outcome};
 use crate::channel::Verdict;
-use crate::sys::{self, Errno, Error, fd::AsFd, file, socket};
+use crate::scoreboard::Phase;
+use crate::sys::{self, Errno, Error, fd::AsFd, file, socket, time};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
@@ -56,16 +57,21 @@ impl<'a> Outlet<'a> {
         self.spool.is_some()
     }
 
-    /// The spool is full: the handler has to wait for the client.
+    /// The spool is full, or all spools together are: the handler has to wait for the client. To cut
+    /// the response instead would make four large downloads each other's end.
     pub(super) fn is_full(&self) -> bool {
         self.spool
             .as_ref()
-            .is_some_and(|spool| spool.len() >= self.max_spool)
+            .is_some_and(|spool| spool.len() >= self.max_spool || spool.is_total_reached())
     }
 
     /// Writes the pieces in order, in one call if the client takes them.
     pub(super) fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), Blocked> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if self.written == 0 {
+            // Said before the first byte: should this worker die, the parent must not answer too.
+            self.keeper.entry.enter(Phase::Answering, time::now());
+        }
         self.written += total as u64;
         let mut skip = 0;
         if self.spool.is_none() {
@@ -90,7 +96,7 @@ impl<'a> Outlet<'a> {
             self.spool = Some(Spool::new(self.keeper, 0).map_err(Blocked::Unable)?);
         }
         match &mut self.spool {
-            Some(spool) => spool.append(part).map_err(Blocked::Unable),
+            Some(spool) => spool.append_last_piece(part).map_err(Blocked::Unable),
             None => Ok(()),
         }
     }
@@ -101,7 +107,11 @@ impl<'a> Outlet<'a> {
             return Ok(false);
         };
         match send_on(self.client, spool.fd(), u64::MAX)? {
-            Sent::All => self.spool = None,
+            Sent::All => {
+                if let Some(spool) = self.spool.take() {
+                    spool.discard();
+                }
+            }
             Sent::Some(0) => return Ok(false),
             Sent::Some(_) => {}
         }

@@ -5,7 +5,7 @@ use super::body::BodyReader;
 use super::feed::Feed;
 use super::spool::{Spool, SpoolKeeper};
 use crate::birth::Birth;
-use crate::cgi::{Environment, MetaVariables, Request, Scheme};
+use crate::cgi::{Environment, Forwarded, MetaVariables, Request};
 use crate::http::{DecodedPath, Head, Version};
 use crate::route::Handler;
 use crate::settings::{HandlerSettings, Stdin};
@@ -162,7 +162,6 @@ impl Planner {
         let (stdin, feed) = open_stdin(job, body)?;
         let (stderr, stderr_end) = fd::pipe()?;
         let (stdout, stdout_end) = if job.handler.is_nph() {
-            fd::set_nonblocking(job.client.socket(), false)?;
             (None, None)
         } else {
             let (read_end, write_end) = fd::pipe()?;
@@ -176,7 +175,16 @@ impl Planner {
                 .map_or(job.client.socket(), |f| f.as_fd()),
             stderr_end.as_fd(),
         ];
-        let pid = self.start(birth, job, standard)?;
+        let is_nph = job.handler.is_nph();
+        if is_nph {
+            fd::set_nonblocking(job.client.socket(), false)?;
+        }
+        let started = self.start(birth, job, standard);
+        if is_nph && (started.is_err() || self.failure().is_some()) {
+            // The connection may be kept: a client that does not read must not hold a worker.
+            fd::set_nonblocking(job.client.socket(), true)?;
+        }
+        let pid = started?;
         Ok(Running {
             pid,
             stdout,
@@ -193,7 +201,7 @@ impl Planner {
     ) -> Result<Pid, NotLaunched> {
         self.words.clear();
         self.words
-            .extend_from_slice(job.handler.program.as_bytes_with_nul());
+            .extend_from_slice(job.handler.program().to_bytes_with_nul());
         let argv = self.argv.fill(&self.words, &[0]);
         let envp = self
             .envp
@@ -202,7 +210,7 @@ impl Planner {
             return Err(NotLaunched::Unspeakable);
         };
         let plan = Plan {
-            program: &job.handler.program,
+            program: job.handler.program(),
             argv,
             envp,
             folder: job.handler.folder.as_ref().map(|f| f.as_fd()),
@@ -228,6 +236,9 @@ impl Planner {
             Some(_) => socket::local_address(job.client.socket()).ok().flatten(),
             None => None,
         };
+        let peer = job.client.serve.peer;
+        let fields = job.head.fields.iter();
+        let forwarded = Forwarded::read(&birth.settings.trusted_proxies, peer, fields);
         let request = Request {
             method: job.method,
             protocol: match job.head.version {
@@ -245,15 +256,16 @@ impl Planner {
             query: job.query,
             body_length: job.body_length,
             peer: job.client.serve.peer,
+            forwarded_for: forwarded.client,
             local,
-            scheme: Scheme::Http,
+            scheme: forwarded.scheme,
             document_root: &self.document_root,
             script_filename: &self.file_name,
             search_path: SEARCH_PATH,
             queue_ms: u64::from(job.client.serve.queued_ms),
             deadline_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
             authorization: job.settings.authorization,
-            nph: job.handler.is_nph(),
+            upgrade: job.handler.is_nph() && job.head.upgrade,
         };
         let extra = birth.settings.env.iter().chain(&job.settings.env);
         let extra = extra.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
@@ -282,7 +294,8 @@ fn open_stdin(
     {
         return Ok((Some(pipe), None));
     }
-    let spool = body.reader.spool_up(body.keeper, body.spool, 0)?;
+    let mut spool = body.reader.spool_up(body.keeper, body.spool, 0)?;
+    spool.seal()?;
     let file = match file::reopen_for_reading(spool.fd().as_fd()) {
         Ok(file) => file,
         // Without /proc: the same description, from its start.

@@ -2,6 +2,8 @@
 //! for bytes, for the handler's end and for the client's in one ppoll. A handler holds the worker;
 //! a client does so only when its spool is full.
 
+mod patience;
+
 use super::feed::Feed;
 use super::outlet::{Blocked, Outlet};
 use super::plan::Running;
@@ -11,20 +13,15 @@ use super::stderr::Stderr;
 use super::{Client, tree};
 use crate::birth::Birth;
 use crate::log::Log;
-use crate::scoreboard::Phase;
 use crate::settings::{HalfClose, HandlerSettings};
 use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, fd, signal, socket};
+use patience::PAUSE;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// How long the first bytes of a body are held back for its end: a handler that prints once and
-/// exits then leaves in one write. A stream is late by this much, once.
-const PAUSE: Duration = Duration::from_millis(1);
-/// After the handler's exit, while a process of its own group still holds stdout.
-const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
 /// Why a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -74,6 +71,8 @@ pub(super) struct Relay<'r, 'b> {
     quiet_since: Moment,
     client_progress: Moment,
     has_client_fin: bool,
+    /// What the end of stdout means was decided, though the handler runs on.
+    is_eof_judged: bool,
     is_nph: bool,
     now: Moment,
 }
@@ -107,6 +106,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             quiet_since: now,
             client_progress: now,
             has_client_fin: false,
+            is_eof_judged: false,
             now,
             scene,
         }
@@ -164,8 +164,12 @@ impl<'r, 'b> Relay<'r, 'b> {
             return Ok(Some(end));
         }
         let mut set = self.poll_set();
+        let (since, was_full) = (self.now, self.outlet.is_full());
         let woke = signal::wait(&mut set, Some(self.next_deadline().since(self.now)))?;
         self.now = time::now();
+        if was_full {
+            self.give_back(self.now.since(since));
+        }
         if !woke {
             self.reap();
             return Ok(None);
@@ -205,14 +209,12 @@ impl<'r, 'b> Relay<'r, 'b> {
             self.reap();
         }
         if self.reaped.is_some() {
+            // What a full spool keeps us from reading is no silence.
+            let is_over = !self.outlet.is_full() && self.now >= self.after_exit_deadline();
             let is_enough = is_silent || self.response.is_declared_complete();
-            return (is_enough || self.now >= self.after_exit_deadline()).then_some(End::Complete);
+            return (is_enough || is_over).then_some(End::Complete);
         }
-        if is_silent
-            && !self.is_nph
-            && !self.response.is_complete()
-            && self.now >= self.after_eof_deadline()
-        {
+        if self.is_eof_open() && self.now >= self.after_eof_deadline() {
             // Its output is over and it does something else: the client need not wait for that.
             return self.finish_response();
         }
@@ -221,10 +223,18 @@ impl<'r, 'b> Relay<'r, 'b> {
 
     /// The response is complete, though the handler still runs: it may, until its deadline.
     fn finish_response(&mut self) -> Option<End> {
-        if self.response.judge().is_err() {
+        self.is_eof_judged = true;
+        let may_fail_late = self.scene.settings.strict_exit || self.response.is_redirect();
+        if may_fail_late || self.response.judge().is_err() {
             return None; // Judged again, and answered, at its exit.
         }
         self.response.complete(&mut self.outlet).err().map(end_of)
+    }
+
+    /// Time in which the handler could not go on because of its client is not the handler's.
+    fn give_back(&mut self, waited: Duration) {
+        self.scene.deadline = self.scene.deadline.after(waited);
+        self.scene.birth.entry().set_deadline(self.scene.deadline);
     }
 
     fn reap(&mut self) {
@@ -234,44 +244,6 @@ impl<'r, 'b> Relay<'r, 'b> {
             self.reaped = Some(reaped);
             self.quiet_since = self.now;
         }
-    }
-
-    fn after_eof_deadline(&self) -> Moment {
-        self.quiet_since
-            .after(self.scene.birth.settings.limits.after_exit)
-    }
-
-    /// Silence after the exit that ends the response, though somebody still holds stdout.
-    fn after_exit_deadline(&self) -> Moment {
-        let after_exit = self.scene.birth.settings.limits.after_exit;
-        let holds_stdout = process::kill_group(self.pid, 0).is_ok();
-        self.quiet_since.after(if holds_stdout {
-            GROUP_AFTER_EXIT.max(after_exit)
-        } else {
-            after_exit
-        })
-    }
-
-    fn client_deadline(&self) -> Moment {
-        self.client_progress
-            .after(self.scene.birth.settings.limits.progress_timeout)
-    }
-
-    /// The next moment at which something is due without an event.
-    fn next_deadline(&self) -> Moment {
-        let mut next = self.scene.deadline;
-        if self.response.is_holding() {
-            next = next.min(self.now.after(PAUSE));
-        }
-        if self.outlet.is_full() {
-            next = next.min(self.client_deadline());
-        }
-        if self.reaped.is_some() {
-            next = next.min(self.after_exit_deadline());
-        } else if self.stdout.is_none() && !self.is_nph && !self.response.is_complete() {
-            next = next.min(self.after_eof_deadline());
-        }
-        next
     }
 
     fn poll_set(&self) -> [signal::PollFd; 5] {
@@ -313,7 +285,10 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
         if events & signal::WRITABLE != 0 {
             match self.outlet.drain() {
-                Ok(true) => self.client_progress = self.now,
+                Ok(true) => {
+                    self.client_progress = self.now;
+                    self.quiet_since = self.now;
+                }
                 Ok(false) => {}
                 Err(blocked) => return Some(end_of(Failed::Blocked(blocked))),
             }
@@ -363,9 +338,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         let piece = self.buffer.get(..n).unwrap_or_default();
         let was_backed_up = self.outlet.is_backed_up();
         let result = self.response.feed(piece, &mut self.outlet);
-        if !self.response.is_unsent() {
-            self.scene.birth.entry().enter(Phase::Answering, self.now);
-        }
         if !was_backed_up {
             self.client_progress = self.now;
         }
@@ -378,10 +350,9 @@ impl<'r, 'b> Relay<'r, 'b> {
     /// The handler pauses: what is held back goes out, so that streams flow.
     fn flush_after_pause(&mut self) -> Option<End> {
         let has_paused = self.now >= self.quiet_since.after(PAUSE);
-        if !has_paused || self.stdout.is_none() || !self.response.is_holding() {
+        if !has_paused || !self.is_pause_due() {
             return None;
         }
-        self.scene.birth.entry().enter(Phase::Answering, self.now);
         self.response.flush(&mut self.outlet).err().map(end_of)
     }
 }

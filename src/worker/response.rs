@@ -106,9 +106,9 @@ impl<'b> Response<'b> {
         self.stage == Stage::Held && self.redirect.is_none()
     }
 
-    /// Its last byte was written.
-    pub(super) fn is_complete(&self) -> bool {
-        matches!(self.stage, Stage::Complete(_))
+    /// Another handler answers in place of this one, once it has ended.
+    pub(super) fn is_redirect(&self) -> bool {
+        self.redirect.is_some()
     }
 
     /// All that was declared is here.
@@ -311,8 +311,9 @@ impl<'b> Response<'b> {
 
     /// The connection has to end with this response.
     pub(super) fn must_close(&self) -> bool {
-        let is_close_delimited = self.is_close_delimited();
-        self.manner.close || (is_close_delimited && !self.manner.is_head)
+        // Also after HEAD, whose body would have ended so: its head has said `close`, and who
+        // says that must do it (RFC 9112 section 9.6).
+        self.manner.close || self.is_close_delimited()
     }
 
     /// Only the end of the connection says that the response is over.

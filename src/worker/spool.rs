@@ -30,8 +30,16 @@ impl SpoolKeeper<'_> {
                 errno: Errno::NOSPC,
             });
         }
-        self.entry.set_spooled(self.entry.spooled() + more);
+        self.count(more);
         Ok(())
+    }
+
+    fn count(&self, more: u64) {
+        self.entry.set_spooled(self.entry.spooled() + more);
+    }
+
+    fn is_total_reached(&self) -> bool {
+        self.scoreboard.spooled_total() >= self.max_total
     }
 
     fn release(&self, bytes: u64) {
@@ -46,6 +54,8 @@ pub(super) struct Spool<'a> {
     fd: OwnedFd,
     len: u64,
     is_in_memory: bool,
+    /// The file is longer than `len`.
+    has_tail: bool,
 }
 
 impl<'a> Spool<'a> {
@@ -59,6 +69,7 @@ impl<'a> Spool<'a> {
                 fd,
                 len: 0,
                 is_in_memory: true,
+                has_tail: false,
             });
         }
         let fd = file::temporary_file(keeper.folder)?;
@@ -67,6 +78,7 @@ impl<'a> Spool<'a> {
             fd,
             len: 0,
             is_in_memory: false,
+            has_tail: false,
         })
     }
 
@@ -78,6 +90,7 @@ impl<'a> Spool<'a> {
             fd,
             len,
             is_in_memory: len <= IN_MEMORY,
+            has_tail: false,
         }
     }
 
@@ -91,9 +104,24 @@ impl<'a> Spool<'a> {
         &self.fd
     }
 
+    /// No more may be spooled: what can wait has to.
+    pub(super) fn is_total_reached(&self) -> bool {
+        self.keeper.is_total_reached()
+    }
+
     /// Appends all of `bytes`; on failure (disk full, total reached) the spool is worthless.
-    pub(super) fn append(&mut self, mut bytes: &[u8]) -> sys::Result<()> {
+    pub(super) fn append(&mut self, bytes: &[u8]) -> sys::Result<()> {
         self.keeper.reserve(bytes.len() as u64)?;
+        self.write(bytes)
+    }
+
+    /// The same beyond the total: one piece of output that was read already, and cannot be put back.
+    pub(super) fn append_last_piece(&mut self, bytes: &[u8]) -> sys::Result<()> {
+        self.keeper.count(bytes.len() as u64);
+        self.write(bytes)
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> sys::Result<()> {
         if self.is_in_memory && self.len + bytes.len() as u64 > IN_MEMORY {
             self.move_to_disk()?;
         }
@@ -126,15 +154,30 @@ impl<'a> Spool<'a> {
         file::seek(disk.as_fd(), file::offset(self.fd.as_fd())?)?;
         self.fd = disk;
         self.is_in_memory = false;
+        self.has_tail = false;
         Ok(())
     }
 
-    /// Cuts it to `len` bytes.
-    pub(super) fn truncate(&mut self, len: u64) -> sys::Result<()> {
-        file::truncate(self.fd.as_fd(), len)?;
+    /// Only the first `len` bytes count from now on; what stands behind them is written over.
+    /// The file itself is cut by `seal`: a change of size on a busy disk can wait for its journal,
+    /// and a parked upload comes here each time that its client has sent a little.
+    pub(super) fn rewind(&mut self, len: u64) {
         self.keeper.release(self.len.saturating_sub(len));
         self.len = len;
+        self.has_tail = true;
+    }
+
+    /// Cuts the file to what counts, before a handler gets it.
+    pub(super) fn seal(&mut self) -> sys::Result<()> {
+        if std::mem::take(&mut self.has_tail) {
+            file::truncate(self.fd.as_fd(), self.len)?;
+        }
         Ok(())
+    }
+
+    /// Nothing in it is wanted any more, and the request goes on.
+    pub(super) fn discard(self) {
+        self.keeper.release(self.len);
     }
 
     /// Gives it to the parent, which counts it from now on.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Bytes that reach the log, for one request.
 const MAX_BYTES: usize = 64 * 1024;
+/// Reads in a row: as much as a pipe holds.
+const MAX_READS: usize = 16;
 /// The longest line that is kept together.
 const MAX_LINE: usize = 1024;
 
@@ -47,7 +49,9 @@ impl<'r> Stderr<'r> {
     }
 
     fn read(&mut self) {
-        while let Some(pipe) = &self.pipe {
+        // Bounded: who floods it must not keep the worker from everything else.
+        for _ in 0..MAX_READS {
+            let Some(pipe) = &self.pipe else { return };
             if fd::bytes_readable(pipe.as_fd()).unwrap_or(0) == 0 {
                 // Nothing to read: is it the end, or only a pause?
                 let is_over = signal::wait_one(pipe.as_fd(), 0, Duration::ZERO).unwrap_or(true);

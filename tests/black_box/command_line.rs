@@ -180,6 +180,9 @@ fn a_mistake_in_the_configuration_is_named_with_file_line_and_key() {
         ("[handler x]\n", 1, "handler"),
         ("[handler /x]\nport = 80\n", 2, "port"),
         ("[handler /x]\n[handler /x]\n", 2, "/x"),
+        ("\nerror-page 404 = /missing\n", 2, "error-page"),
+        ("\nerror-page 404 = /missing\n", 2, "/missing"),
+        ("error-page 404 = /dev/zero\n", 1, "64K"),
     ] {
         let mut setup = Setup::new();
         setup.config(text);

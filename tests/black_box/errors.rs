@@ -356,6 +356,40 @@ fn a_client_that_leaves_in_its_body_starts_nothing() {
 }
 
 #[test]
+fn errors_have_the_pages_that_the_configuration_names() {
+    let large = "x".repeat(64 * 1024);
+    let server = Server::start(|setup| {
+        let page = setup.folder.write("404.html", "<p>not here", 0o644);
+        let plain = setup.folder.write("502.txt", &large, 0o644);
+        let (page, plain) = (page.display(), plain.display());
+        setup.config(&format!(
+            "error-page 404 = {page}\nerror-page 502 = {plain}\n"
+        ));
+    });
+    server.handler("own", "printf 'Status: 404\\n\\nmine'");
+    server.handler("bad", "echo nonsense");
+    // What happens to the file later changes nothing.
+    std::fs::remove_file(server.folder.at("404.html")).unwrap();
+    let mut client = server.connect();
+    for _ in 0..3 {
+        let response = client.get("/nothing");
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (404, "<p>not here")
+        );
+        assert_eq!(response.field("Content-Type").unwrap(), "text/html");
+        let response = client.get("/bad");
+        assert_eq!((response.status, response.text() == large), (502, true));
+        assert_eq!(response.field("Content-Type").unwrap(), "text/plain");
+        assert_eq!(client.get("/own").text(), "mine");
+        client.send("HEAD /nothing HTTP/1.1\r\nHost: test\r\n\r\n");
+        let head = client.response_to_head();
+        assert_eq!(head.field("Content-Length").unwrap(), "11");
+    }
+    assert_eq!(server.ask("nonsense\r\n\r\n").text(), "400 Bad Request\n");
+}
+
+#[test]
 fn errors_never_echo_the_clients_bytes() {
     let server = Server::new();
     let mut client: Client = server.connect();

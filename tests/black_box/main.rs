@@ -12,9 +12,11 @@
 )]
 
 mod command_line;
+mod conformance;
 mod contract;
 mod errors;
 mod harness;
+mod hostile;
 mod processes;
 mod serving;
 mod slow_clients;

@@ -230,6 +230,31 @@ fn a_slow_reader_does_not_hold_the_only_worker() {
 }
 
 #[test]
+fn a_response_larger_than_all_spools_makes_its_handler_wait() {
+    // Its own spool is filled and emptied again and again, or all spools are full before it is.
+    for limits in [
+        ["--max-spool=64K", "--max-spool-total=256K"],
+        ["--max-spool=1M", "--max-spool-total=64K"],
+    ] {
+        let server = Server::with(limits);
+        let bytes = noise(16 * 1024 * 1024);
+        server.folder.write("root/.large", &bytes, 0o644);
+        server.handler(
+            "large",
+            "printf 'Content-Type: text/plain\\n\\n'; exec cat .large",
+        );
+        let mut slow = server.connect();
+        os::set_receive_buffer(&slow.stream, 64 * 1024);
+        slow.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+        watch_for(SECOND / 5);
+        let response = slow.response();
+        assert!(response.is_whole, "{limits:?}");
+        assert!(response.body == bytes, "{} bytes", response.body.len());
+        server.stop();
+    }
+}
+
+#[test]
 fn a_reader_that_takes_nothing_is_cut_off_after_its_time() {
     let server = Server::with(["--workers=1", "--progress-timeout=400ms", "--max-spool=64K"]);
     server.handler("hello", HELLO);

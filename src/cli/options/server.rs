@@ -2,7 +2,7 @@
 
 use super::super::kind::{Kind, MAX_PATH, MAX_SOCKET_PATH, both, server};
 use super::{BASE, Default, Row};
-use crate::settings::{HalfClose, Level};
+use crate::settings::{ErrorPage, HalfClose, Level};
 
 const fn level(index: usize) -> Level {
     match index {
@@ -55,6 +55,21 @@ pub(super) const SERVER: &[Row] = &[
         long: "An IPv4 or IPv6 address, one with a port (an IPv6 address then in brackets), \
                or unix:PATH for a Unix domain socket. \
                Addresses on the command line replace those of the configuration file.",
+        repeats: true,
+        ..BASE
+    },
+    Row {
+        name: "trusted-proxy",
+        value: "ADDRESS",
+        kind: Kind::Proxy(server(|to, proxy| to.trusted_proxies.push(proxy))),
+        help: "proxy that says who the client is, may be repeated",
+        long: "An IPv4 or IPv6 address, a network as ADDRESS/BITS, \
+               or unix for everybody who reaches a Unix domain socket. \
+               Of requests from there the last address of X-Forwarded-For becomes REMOTE_ADDR, \
+               and X-Forwarded-Proto https sets HTTPS and REQUEST_SCHEME. \
+               Trust only a proxy that sets or removes both fields itself, \
+               since else every client can claim to be another. \
+               Those of the command line replace those of the configuration file.",
         repeats: true,
         ..BASE
     },
@@ -128,6 +143,24 @@ pub(super) const SERVER: &[Row] = &[
         ..BASE
     },
 ];
+
+/// What stands at the top of the configuration file only.
+pub(super) const FILE: &[Row] = &[Row {
+    name: "error-page",
+    value: "FILE",
+    kind: Kind::Page(server(|to, (status, path)| {
+        let (line, body) = (0, Vec::new());
+        to.error_pages.push(ErrorPage {
+            status,
+            path,
+            line,
+            body,
+        });
+    })),
+    help: "page for an error that the server answers itself",
+    repeats: true,
+    ..BASE
+}];
 
 /// The log and the files of a running server.
 pub(super) const INSTANCE: &[Row] = &[

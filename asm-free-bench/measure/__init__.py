@@ -1,0 +1,1 @@
+"""What `peers` and `growth` have in common: servers, handlers, load, accounting, tables."""

@@ -1,0 +1,179 @@
+//! Shows with a counting allocator that a warm worker allocates nothing between two requests.
+//!
+//! The worker runs in a thread of this test, which plays the parent: it hands over clients and
+//! hears verdicts. Only the worker's thread is counted.
+
+#![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at what it does not expect"
+)]
+
+use caffeine::birth::Birth;
+use caffeine::channel::{self, Order, Said, Serve, Stage, Verdict};
+use caffeine::cli::{self, Command};
+use caffeine::log::Log;
+use caffeine::scoreboard::{Scoreboard, Slot};
+use caffeine::settings::{Level, Settings};
+use caffeine::sys::fd::AsFd;
+use caffeine::sys::{file, signal, socket, time};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Requests until every buffer has its size.
+const WARM_UP: usize = 5;
+/// Requests that must not allocate.
+const COUNTED: usize = 50;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if IS_COUNTED.get() {
+            ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn settings(folder: &Path) -> Settings {
+    let words = [
+        ("--path", "handlers"),
+        ("--socket", "socket"),
+        ("--log-file", "log"),
+    ]
+    .map(|(option, name)| [option.into(), folder.join(name).into_os_string()])
+    .concat();
+    let parsed = cli::parse(&words, cli::Environment { home: None }).unwrap();
+    match cli::combine(&parsed, None).unwrap() {
+        Command::Serve(settings) => *settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn path_of(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
+/// What the worker says next.
+fn verdict(channel: &OwnedFd) -> Verdict {
+    assert!(signal::wait_one(channel.as_fd(), signal::READABLE, DEADLINE).unwrap());
+    match channel::receive_verdict(channel.as_fd()).unwrap() {
+        Said::Verdict(verdict, None) => verdict,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Hands over the server's end of a connection on which `request` has arrived.
+fn serve(channel: &OwnedFd, server: &OwnedFd, client: &OwnedFd, request: &[u8]) {
+    socket::send(client.as_fd(), request, false).unwrap();
+    let now = time::now();
+    let order = Order::Serve(Serve {
+        connection: 1,
+        stage: Stage::Head,
+        is_head_resumed: false,
+        is_last: false,
+        listener: 0,
+        requests: 0,
+        accepted: now,
+        head_begun: now,
+        progress: now,
+        queued_ms: 0,
+        peer: Some("127.0.0.1:9".parse().unwrap()),
+    });
+    channel::send_order(channel.as_fd(), &order, Some(server.as_fd()), None).unwrap();
+    assert_eq!(verdict(channel), Verdict::Keep);
+    // A worker that is not scheduled for a millisecond sends it in two pieces.
+    let mut response = [0; 4096];
+    let mut len = 0;
+    while !response[..len].ends_with(b"\r\n\r\nhello\n") {
+        assert!(signal::wait_one(client.as_fd(), signal::READABLE, DEADLINE).unwrap());
+        let n = socket::receive(client.as_fd(), &mut response[len..]).unwrap();
+        assert!(n > 0, "{:?}", String::from_utf8_lossy(&response[..len]));
+        len += n;
+    }
+    assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"));
+}
+
+fn tcp_pair() -> (OwnedFd, OwnedFd) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    server.set_nonblocking(true).unwrap();
+    (server.into(), client.into())
+}
+
+#[test]
+fn a_warm_worker_allocates_nothing_between_two_requests() {
+    let folder = std::env::temp_dir().join(format!("caffeine-allocations-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("handlers")).unwrap();
+    let handler = folder.join("handlers/hello");
+    std::fs::write(
+        &handler,
+        "#!/bin/sh\nprintf 'Content-Type: a/b\\nContent-Length: 6\\n\\nhello\\n'\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&handler, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let settings = settings(&folder);
+    let meeting = socket::listen_unix(&settings.socket, true, 1).unwrap();
+    let worker = std::thread::spawn(move || {
+        let scoreboard = Scoreboard::new(1).unwrap();
+        let log = Log::open(path_of(&settings.log_file), Level::Info, None).unwrap();
+        let root = file::open_at(None, &path_of(&settings.path), file::Open::Folder).unwrap();
+        let birth = Birth {
+            slot: Slot(0),
+            settings: &settings,
+            scoreboard: &scoreboard,
+            log: &log,
+            root: root.as_fd(),
+            listeners: &[None],
+            handler_descriptor_limit: None,
+        };
+        IS_COUNTED.set(true);
+        caffeine::worker::run(&birth)
+    });
+    assert!(signal::wait_one(meeting.as_fd(), signal::READABLE, DEADLINE).unwrap());
+    let (channel, _) = socket::accept(meeting.as_fd()).unwrap();
+    assert_eq!(verdict(&channel), Verdict::Ready);
+
+    let (server, client) = tcp_pair();
+    let get = b"GET /hello/info?x=y HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nCookie: c=d\r\n\r\n";
+    let post = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    for request in [&get[..], post] {
+        (0..WARM_UP).for_each(|_| serve(&channel, &server, &client, request));
+        let before = ALLOCATIONS.load(Ordering::SeqCst);
+        assert!(before > 0, "the allocator is not counting");
+        (0..COUNTED).for_each(|_| serve(&channel, &server, &client, request));
+        let after = ALLOCATIONS.load(Ordering::SeqCst);
+        assert_eq!(after - before, 0, "allocations in {COUNTED} requests");
+    }
+    drop(channel);
+    assert_eq!(worker.join().unwrap(), 0);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
