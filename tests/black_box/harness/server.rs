@@ -104,6 +104,9 @@ pub(crate) fn command(folder: &Folder) -> Command {
         .env("HOME", folder.path())
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .current_dir(folder.path());
+    // tools/sanitize.sh collects the reports of all processes by it.
+    let sanitizer = std::env::var_os("ASAN_OPTIONS");
+    command.envs(sanitizer.map(|options| ("ASAN_OPTIONS", options)));
     command
 }
 
