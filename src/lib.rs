@@ -18,11 +18,12 @@
 //! http         head parser, target, chunked decoder, response head, date              (pure)
 //! instance     pid file, sockets and folders of one running server
 //! log scoreboard
-//! settings limits                                                                     (pure)
+//! settings limits calendar                                                            (pure)
 //! sys          every system call
 //! ```
 
 pub mod birth;
+pub mod calendar;
 pub mod cgi;
 pub mod channel;
 pub mod cli;

@@ -1,6 +1,7 @@
 //! The log: one write(2) per line, `TIME LEVEL [PID] text`. A log that cannot be written never
 //! stops a request: what is lost is counted and said with the next line that gets through.
 
+use crate::calendar;
 use crate::settings::Level;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
@@ -224,7 +225,7 @@ impl Clock {
 
 fn date_and_time(out: &mut Vec<u8>, seconds: i64) {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
+    let (year, month, day) = calendar::civil(days);
     let parts = [
         (year, 4, b'-'),
         (month, 2, b'-'),
@@ -239,24 +240,6 @@ fn date_and_time(out: &mut Vec<u8>, seconds: i64) {
             out.push(end);
         }
     }
-}
-
-/// Days since 1970 as year, month, day of the Gregorian calendar. Years are counted from March, so
-/// that the leap day comes last; an era is the 400 years after which the calendar repeats.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468; // 0000-03-01
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 fn zone(out: &mut Vec<u8>, offset: i64) {

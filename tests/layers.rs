@@ -32,12 +32,12 @@ const LAYERS: &[&[&str]] = &[
     &["instance"],
     &["log", "scoreboard"],
     &["settings"],
-    &["limits"],
+    &["limits", "calendar"],
     &["sys"],
 ];
 
 /// Values in, values out: these use nothing but each other.
-const PURE: &[&str] = &["cli", "cgi", "http", "settings", "limits"];
+const PURE: &[&str] = &["cli", "cgi", "http", "settings", "limits", "calendar"];
 
 /// Arrows that point downwards and still are not wanted.
 const NEVER: &[(&str, &str, &str)] = &[

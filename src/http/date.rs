@@ -2,6 +2,8 @@
 //!
 //! Pure arithmetic; refuses to read a clock or to parse a date.
 
+use crate::calendar;
+
 const DAY_NAMES: &[u8; 21] = b"ThuFriSatSunMonTueWed";
 const MONTH_NAMES: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
 /// 9999-12-31 23:59:59, the last second that four digits of a year can say.
@@ -14,7 +16,8 @@ const LAST_SECOND: u64 = 253_402_300_799;
 pub fn imf_fixdate(seconds: u64) -> [u8; 29] {
     let seconds = seconds.min(LAST_SECOND);
     let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil_from_days(days);
+    let (year, month, day) = calendar::civil(days.cast_signed());
+    let [year, month, day] = [year, month, day].map(i64::unsigned_abs);
     let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
     // 1970-01-01 was a Thursday.
     put_name(&mut text, 0, DAY_NAMES, days % 7);
@@ -26,27 +29,6 @@ pub fn imf_fixdate(seconds: u64) -> [u8; 29] {
     put_digits(&mut text, 20, second_of_day / 60 % 60);
     put_digits(&mut text, 23, second_of_day % 60);
     text
-}
-
-/// Year, month (1-12) and day (1-31) of a number of days since 1970-01-01.
-///
-/// Howard Hinnant's `civil_from_days` for non-negative days: years start in March, so that the leap
-/// day is a year's last and (5m + 2) / 153 gives the month.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // from 0000-03-01
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
 }
 
 fn put_name(text: &mut [u8; 29], at: usize, names: &[u8], index: u64) {
