@@ -101,6 +101,15 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
     .map(drop)
 }
 
+/// fcntl(F_GETFL): whether calls on the open file description wait.
+pub fn is_blocking(fd: BorrowedFd<'_>) -> Result<bool> {
+    // SAFETY: F_GETFL takes no argument.
+    let flags = once("fcntl", unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)
+    })?;
+    Ok(flags & libc::O_NONBLOCK == 0)
+}
+
 /// fcntl(F_GETPIPE_SZ): bytes that a pipe holds. Unprivileged users fall to 8 KiB or less once
 /// they own many pipes (pipe(7)), so this must be asked, not assumed.
 #[cfg(target_os = "linux")]

@@ -114,7 +114,8 @@ impl Launcher {
     }
 
     /// Worker: clone and exec. On success the handler runs (or, where clone is a plain fork,
-    /// will say later that it does not: see `failure`).
+    /// will say later that it does not: see `failure`). The caller has blocked all signals, since
+    /// the child shares its memory and must not run a handler in it; the child unblocks them.
     pub fn launch(&mut self, plan: &Plan<'_>) -> std::result::Result<Pid, Failure> {
         let failed = |error| Failure {
             step: Step::Clone,
@@ -134,11 +135,7 @@ impl Launcher {
             }),
             report: self.report,
         };
-        let mask = signal::block_all().map_err(failed)?;
-        let result = clone(&mut self.stack, &order);
-        // The mask was valid a moment ago, and putting it back cannot fail otherwise.
-        let _ = signal::restore(&mask);
-        result.map_err(failed)
+        clone(&mut self.stack, &order).map_err(failed)
     }
 
     /// Why the last launch never became the handler; `None` if it did. Final once the child is

@@ -3,6 +3,7 @@
 use super::{Result, born, fd, once};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 pub use libc::{SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2};
 
@@ -77,16 +78,14 @@ pub fn to_pipe() -> Result<OwnedFd> {
 }
 
 /// Worker: every handled signal only interrupts (a terminal sends ^C to the whole group, and the
-/// parent says what is to be done). SIGCHLD is blocked except in `wait`.
+/// parent says what is to be done), and all are blocked except in `wait`: so a launch, which needs
+/// them blocked, has no mask to change.
 pub fn to_interrupts() -> Result<()> {
     PIPE.store(-1, Ordering::Relaxed);
     for signal in HANDLED {
         install(signal, interrupt as *const () as usize)?;
     }
-    let mut set = empty_set();
-    // SAFETY: the set is initialised.
-    unsafe { libc::sigaddset(&raw mut set, SIGCHLD) };
-    set_mask(libc::SIG_SETMASK, &set)
+    block_all().map(drop)
 }
 
 fn empty_set() -> libc::sigset_t {
@@ -112,7 +111,7 @@ fn unblock_all() -> Result<()> {
 /// The mask that was in force before `block_all`.
 pub struct Mask(libc::sigset_t);
 
-/// Blocks every signal, as a launch must, and returns the mask before.
+/// Blocks every signal, as a launch needs it, and returns the mask before.
 pub fn block_all() -> Result<Mask> {
     let mut all = empty_set();
     // SAFETY: the set is a live local.
@@ -166,8 +165,23 @@ pub fn poll_nothing() -> PollFd {
 
 /// Worker: ppoll(2) with no signal blocked. Returns false when a signal (a child's end) came
 /// first; then `revents` are all 0. `None` waits for ever.
-pub fn wait(fds: &mut [PollFd], timeout: Option<std::time::Duration>) -> Result<bool> {
+pub fn wait(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<bool> {
     let none = empty_set();
+    wait_with(fds, timeout, &raw const none)
+}
+
+/// Worker: the same with every signal blocked, as outside. The end of a child that was reaped
+/// without its SIGCHLD is still pending, and would end a `wait` that has nothing to do with it.
+pub fn wait_undisturbed(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<bool> {
+    wait_with(fds, timeout, std::ptr::null())
+}
+
+/// ppoll(2) with this mask, a live one, or null for the present one.
+fn wait_with(
+    fds: &mut [PollFd],
+    timeout: Option<Duration>,
+    mask: *const libc::sigset_t,
+) -> Result<bool> {
     let (time, pointer);
     if let Some(timeout) = timeout {
         time = libc::timespec {
@@ -184,7 +198,7 @@ pub fn wait(fds: &mut [PollFd], timeout: Option<std::time::Duration>) -> Result<
     let len = fds.len() as libc::nfds_t;
     // SAFETY: the array is writable for its length; time and mask are live or null.
     let result = once("ppoll", unsafe {
-        born::ppoll(fds.as_mut_ptr(), len, pointer, &raw const none)
+        born::ppoll(fds.as_mut_ptr(), len, pointer, mask)
     });
     match result {
         Ok(_) => Ok(true),
@@ -194,7 +208,7 @@ pub fn wait(fds: &mut [PollFd], timeout: Option<std::time::Duration>) -> Result<
 }
 
 /// poll(2) of one descriptor: true once one of `events` (or an error) is there in time.
-pub fn wait_one(fd: BorrowedFd<'_>, events: i16, timeout: std::time::Duration) -> Result<bool> {
+pub fn wait_one(fd: BorrowedFd<'_>, events: i16, timeout: Duration) -> Result<bool> {
     let mut set = [poll_fd(fd, events)];
     let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: one live entry.

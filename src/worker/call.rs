@@ -9,7 +9,7 @@ use super::plan::{self, Body, Job, NotLaunched};
 use super::relay::{Relay, Scene};
 use super::response::Response;
 use super::spool::Spool;
-use super::{Client, Outcome, tree};
+use super::{Client, Outcome, stderr, tree};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
 use crate::log::Escaped;
@@ -217,16 +217,16 @@ impl<'a> Desk<'a> {
             spool,
             keeper: self.keeper,
         };
-        let running = match self.planner.launch(self.birth, &job, body) {
+        let running = match self
+            .planner
+            .launch(self.birth, &job, body, self.stderr.write_end())
+        {
             Ok(running) => running,
             Err(why) => return Called::Done(self.fail_launch(request, &call.handler, &why)),
         };
         entry.set_handler_pid(running.pid.raw());
-        self.receipt.pid = Some(running.pid);
-        self.receipt.handler.clear();
         self.receipt
-            .handler
-            .extend_from_slice(&call.handler.script_name);
+            .name_handler(running.pid, &call.handler.script_name);
         let finished = {
             let scene = Scene {
                 birth: self.birth,
@@ -234,6 +234,7 @@ impl<'a> Desk<'a> {
                 channel: request.channel,
                 name: &call.handler.script_name,
                 settings: call.settings,
+                stderr: &self.stderr,
                 can_probe: request.head.version == Version::Http11,
                 deadline: started.after(timeout),
             };
@@ -258,6 +259,11 @@ impl<'a> Desk<'a> {
             self.must_retire |= tree::has_survivors();
         } else {
             tree::sweep(self.birth.log, &call.handler.script_name);
+        }
+        if !self.stderr.is_as_new()
+            && let Ok(stderr) = stderr::Pipe::new()
+        {
+            self.stderr = stderr;
         }
     }
 

@@ -8,7 +8,7 @@ use super::plan::Planner;
 use super::receipt::Receipt;
 use super::response::Buffers;
 use super::spool::{Spool, SpoolKeeper};
-use super::{Client, Outcome};
+use super::{Client, Outcome, stderr};
 use crate::birth::Birth;
 use crate::http::{self, BodyLength, DecodedPath, Form, Malformed};
 use crate::log::Escaped;
@@ -33,6 +33,7 @@ pub(super) struct Desk<'a> {
     pub(super) answerer: Answerer<'a>,
     pub(super) buffers: Buffers,
     pub(super) relay_buffer: Box<[u8]>,
+    pub(super) stderr: stderr::Pipe,
     pub(super) receipt: Receipt,
     /// Settings of handlers without a section.
     pub(super) plain: &'a HandlerSettings,
@@ -76,6 +77,7 @@ impl<'a> Desk<'a> {
             answerer: Answerer::new(&settings.error_pages, keeper),
             buffers: Buffers::default(),
             relay_buffer: vec![0; RELAY_BYTES].into_boxed_slice(),
+            stderr: stderr::Pipe::new()?,
             receipt: Receipt::default(),
             // Lives as long as the process, like the settings it stands in for.
             plain: Box::leak(Box::new(HandlerSettings::new(b""))),

@@ -48,7 +48,6 @@ pub(super) struct Running {
     pub(super) pid: Pid,
     /// Its output; `None` for nph, whose output is the client.
     pub(super) stdout: Option<OwnedFd>,
-    pub(super) stderr: OwnedFd,
     /// What is still to be written to its stdin.
     pub(super) feed: Option<Feed>,
 }
@@ -157,10 +156,10 @@ impl Planner {
         birth: &Birth<'_>,
         job: &Job<'_>,
         body: Body<'_, '_>,
+        stderr: BorrowedFd<'_>,
     ) -> Result<Running, NotLaunched> {
         self.write_environment(birth, job)?;
         let (stdin, feed) = open_stdin(job, body)?;
-        let (stderr, stderr_end) = fd::pipe()?;
         let (stdout, stdout_end) = if job.handler.is_nph() {
             (None, None)
         } else {
@@ -173,7 +172,7 @@ impl Planner {
             stdout_end
                 .as_ref()
                 .map_or(job.client.socket(), |f| f.as_fd()),
-            stderr_end.as_fd(),
+            stderr,
         ];
         let is_nph = job.handler.is_nph();
         if is_nph {
@@ -185,12 +184,7 @@ impl Planner {
             fd::set_nonblocking(job.client.socket(), true)?;
         }
         let pid = started?;
-        Ok(Running {
-            pid,
-            stdout,
-            stderr,
-            feed,
-        })
+        Ok(Running { pid, stdout, feed })
     }
 
     fn start(

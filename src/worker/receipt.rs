@@ -39,6 +39,13 @@ impl Receipt {
         };
     }
 
+    /// This handler answers now.
+    pub(super) fn name_handler(&mut self, pid: Pid, name: &[u8]) {
+        self.pid = Some(pid);
+        self.handler.clear();
+        self.handler.extend_from_slice(name);
+    }
+
     /// A handler was started for it.
     pub(super) fn has_handler(&self) -> bool {
         self.pid.is_some()

@@ -9,7 +9,7 @@ use super::outlet::{Blocked, Outlet};
 use super::plan::Running;
 use super::receipt::Receipt;
 use super::response::{Failed, Response};
-use super::stderr::Stderr;
+use super::stderr::{self, Stderr};
 use super::{Client, tree};
 use crate::birth::Birth;
 use crate::log::Log;
@@ -50,6 +50,7 @@ pub(super) struct Scene<'r> {
     pub(super) channel: BorrowedFd<'r>,
     pub(super) name: &'r [u8],
     pub(super) settings: &'r HandlerSettings,
+    pub(super) stderr: &'r stderr::Pipe,
     /// The client may be asked with 100 (Continue) whether it is still there.
     pub(super) can_probe: bool,
     pub(super) deadline: Moment,
@@ -74,6 +75,9 @@ pub(super) struct Relay<'r, 'b> {
     /// What the end of stdout means was decided, though the handler runs on.
     is_eof_judged: bool,
     is_nph: bool,
+    /// Nothing was waited for yet. Most handlers are over within a pause: then one wake-up, at
+    /// their end, brings all that they wrote.
+    is_first_wait: bool,
     now: Moment,
 }
 
@@ -97,7 +101,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             pid: running.pid,
             is_nph: running.stdout.is_none(),
             stdout: running.stdout,
-            stderr: Stderr::new(scene.birth.log, scene.name, running.pid, running.stderr),
+            stderr: Stderr::new(scene.birth.log, scene.name, running.pid, scene.stderr),
             feed: running.feed,
             response,
             outlet,
@@ -107,6 +111,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             client_progress: now,
             has_client_fin: false,
             is_eof_judged: false,
+            is_first_wait: true,
             now,
             scene,
         }
@@ -165,7 +170,11 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
         let mut set = self.poll_set();
         let (since, was_full) = (self.now, self.outlet.is_full());
-        let woke = signal::wait(&mut set, Some(self.next_deadline().since(self.now)))?;
+        let timeout = Some(self.next_deadline().since(self.now));
+        let woke = match std::mem::take(&mut self.is_first_wait) && !self.is_nph {
+            true => signal::wait_undisturbed(&mut set, timeout),
+            false => signal::wait(&mut set, timeout),
+        }?;
         self.now = time::now();
         if was_full {
             self.give_back(self.now.since(since));
@@ -182,7 +191,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             return Ok(Some(end));
         }
         if stderr != 0 {
-            self.stderr.hear(stderr);
+            self.stderr.read();
         }
         if feed != 0 {
             // A handler that stops reading is in its right.
@@ -190,7 +199,7 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
         let end = match stdout {
             0 => None,
-            _ => self.read_stdout()?,
+            events => self.read_stdout(events & signal::HUNG_UP != 0)?,
         };
         Ok(end.or_else(|| self.flush_after_pause()))
     }
@@ -210,9 +219,9 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
         if self.reaped.is_some() {
             // What a full spool keeps us from reading is no silence.
-            let is_over = !self.outlet.is_full() && self.now >= self.after_exit_deadline();
             let is_enough = is_silent || self.response.is_declared_complete();
-            return (is_enough || is_over).then_some(End::Complete);
+            let is_over = || !self.outlet.is_full() && self.now >= self.after_exit_deadline();
+            return (is_enough || is_over()).then_some(End::Complete);
         }
         if self.is_eof_open() && self.now >= self.after_eof_deadline() {
             // Its output is over and it does something else: the client need not wait for that.
@@ -253,12 +262,15 @@ impl<'r, 'b> Relay<'r, 'b> {
                 *entry = signal::poll_fd(fd, events);
             }
         };
+        let for_output = if self.is_first_wait {
+            0
+        } else {
+            signal::READABLE
+        };
         if let Some(stdout) = self.stdout.as_ref().filter(|_| !self.outlet.is_full()) {
-            put(STDOUT, stdout.as_fd(), signal::READABLE);
+            put(STDOUT, stdout.as_fd(), for_output);
         }
-        if let Some(stderr) = self.stderr.fd() {
-            put(STDERR, stderr, signal::READABLE);
-        }
+        put(STDERR, self.stderr.fd(), for_output);
         if let Some(feed) = &self.feed {
             put(FEED, feed.pipe(), signal::WRITABLE);
         }
@@ -325,14 +337,18 @@ impl<'r, 'b> Relay<'r, 'b> {
         None
     }
 
-    fn read_stdout(&mut self) -> sys::Result<Option<End>> {
+    fn read_stdout(&mut self, has_no_writer: bool) -> sys::Result<Option<End>> {
         let Some(stdout) = &self.stdout else {
             return Ok(None);
         };
         let n = fd::read(stdout.as_fd(), self.buffer)?;
         self.quiet_since = self.now;
-        if n == 0 {
+        // A pipe gives all that it has: when nobody can write any more, less than there is room
+        // for is the rest.
+        if n == 0 || (has_no_writer && n < self.buffer.len()) {
             self.stdout = None;
+        }
+        if n == 0 {
             return Ok(None);
         }
         let piece = self.buffer.get(..n).unwrap_or_default();

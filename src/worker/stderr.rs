@@ -1,10 +1,12 @@
 //! A handler's stderr: line by line into the log, with its name and pid, and not without end.
+//!
+//! One pipe serves one handler after the other, which saves making and closing one for each: its
+//! end is not waited for, and by the time of the next handler nobody of the last one is left.
 
 use crate::log::{Escaped, Log};
 use crate::sys::process::Pid;
-use crate::sys::{fd, fd::AsFd, signal};
+use crate::sys::{self, fd, fd::AsFd};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// Bytes that reach the log, for one request.
 const MAX_BYTES: usize = 64 * 1024;
@@ -13,57 +15,80 @@ const MAX_READS: usize = 16;
 /// The longest line that is kept together.
 const MAX_LINE: usize = 1024;
 
+/// The pipe: only its read end, which handlers never see, is non-blocking.
+pub(super) struct Pipe {
+    read_end: OwnedFd,
+    write_end: OwnedFd,
+    size: usize,
+}
+
+impl Pipe {
+    pub(super) fn new() -> sys::Result<Self> {
+        let (read_end, write_end) = fd::pipe()?;
+        fd::set_nonblocking(read_end.as_fd(), true)?;
+        let size = fd::pipe_size(write_end.as_fd())?;
+        Ok(Self {
+            read_end,
+            write_end,
+            size,
+        })
+    }
+
+    /// What a handler gets.
+    pub(super) fn write_end(&self) -> BorrowedFd<'_> {
+        self.write_end.as_fd()
+    }
+
+    /// Whether the next handler can have it: it is empty, and the last one has changed nothing of
+    /// what all share who hold it (fcntl(2): O_NONBLOCK, the size).
+    pub(super) fn is_as_new(&self) -> bool {
+        let mut byte = [0];
+        let is_empty =
+            fd::read(self.read_end.as_fd(), &mut byte).is_err_and(|e| e.is_would_block());
+        is_empty
+            && fd::is_blocking(self.write_end.as_fd()).unwrap_or(false)
+            && fd::pipe_size(self.write_end.as_fd()).is_ok_and(|size| size == self.size)
+    }
+}
+
 /// One handler's stderr.
 pub(super) struct Stderr<'r> {
     log: &'r Log,
     name: &'r [u8],
     pid: Pid,
-    pipe: Option<OwnedFd>,
+    pipe: BorrowedFd<'r>,
     line: Vec<u8>,
     bytes: usize,
 }
 
 impl<'r> Stderr<'r> {
-    pub(super) fn new(log: &'r Log, name: &'r [u8], pid: Pid, pipe: OwnedFd) -> Self {
+    pub(super) fn new(log: &'r Log, name: &'r [u8], pid: Pid, pipe: &'r Pipe) -> Self {
         Self {
             log,
             name,
             pid,
-            pipe: Some(pipe),
+            pipe: pipe.read_end.as_fd(),
             line: Vec::new(),
             bytes: 0,
         }
     }
 
-    /// What to wait for, until its end.
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.as_ref().map(|pipe| pipe.as_fd())
+    /// What to wait for.
+    pub(super) fn fd(&self) -> BorrowedFd<'r> {
+        self.pipe
     }
 
-    /// ppoll said these events. Never waits.
-    pub(super) fn hear(&mut self, events: i16) {
-        if events & signal::READABLE == 0 {
-            self.pipe = None; // its end, with nothing left to read
-        }
-        self.read();
-    }
-
-    fn read(&mut self) {
+    /// Takes what is there. Never waits.
+    pub(super) fn read(&mut self) {
         // Bounded: who floods it must not keep the worker from everything else.
         for _ in 0..MAX_READS {
-            let Some(pipe) = &self.pipe else { return };
-            if fd::bytes_readable(pipe.as_fd()).unwrap_or(0) == 0 {
-                // Nothing to read: is it the end, or only a pause?
-                let is_over = signal::wait_one(pipe.as_fd(), 0, Duration::ZERO).unwrap_or(true);
-                if is_over {
-                    self.pipe = None;
-                }
-                return;
-            }
             let mut text = [0; 4096];
-            let n = fd::read(pipe.as_fd(), &mut text).unwrap_or(0);
+            let n = fd::read(self.pipe, &mut text).unwrap_or(0);
             for &byte in text.get(..n).unwrap_or_default() {
                 self.take(byte);
+            }
+            if n < text.len() {
+                return;
             }
         }
     }

@@ -350,3 +350,28 @@ fn one_slow_handler_does_not_take_every_worker() {
         assert_eq!(client.response().ok(), "slow\n");
     }
 }
+
+#[test]
+fn what_a_handler_does_to_its_stderr_is_gone_with_it() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    // dd sets the flags of the output that it was given.
+    let marks = "dd if=/dev/null oflag=nonblock >&2 2>/dev/null
+        (sleep 0.1; echo late >&2) >/dev/null & grep flags /proc/self/fdinfo/2";
+    server.handler("marks", &shows(marks));
+    server.handler(
+        "looks",
+        &shows("grep flags /proc/self/fdinfo/2; echo early >&2"),
+    );
+    let mut client = server.connect();
+    assert_eq!(client.get("/marks").ok(), "flags:\t04001\n");
+    for _ in 0..2 {
+        assert_eq!(client.get("/looks").ok(), "flags:\t01\n");
+    }
+    server.wait_for_log("stderr: early");
+    let log = server.log();
+    assert!(
+        !log.lines()
+            .any(|line| line.contains("/looks") && line.contains("late")),
+        "{log}"
+    );
+}

@@ -36,7 +36,7 @@ impl Relay<'_, '_> {
     /// The next moment at which something is due without an event.
     pub(super) fn next_deadline(&self) -> Moment {
         let mut next = self.scene.deadline;
-        if self.is_pause_due() {
+        if self.is_pause_due() || self.is_first_wait {
             next = next.min(self.now.after(PAUSE));
         }
         if self.outlet.is_full() {
