@@ -61,7 +61,7 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     // SAFETY: a zeroed stat is valid.
     let mut raw: wide::stat = unsafe { std::mem::zeroed() };
     // SAFETY: fstat writes one stat.
-    once("fstat", unsafe {
+    once("fstat", || unsafe {
         wide::fstat(fd.as_raw_fd(), &raw mut raw)
     })?;
     Ok(stat_of(&raw))
@@ -73,7 +73,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
     // SAFETY: a zeroed stat is valid.
     let mut raw: wide::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the path is NUL-terminated; fstatat writes one stat.
-    once("fstatat", unsafe {
+    once("fstatat", || unsafe {
         wide::fstatat(dir.as_raw_fd(), path.as_ptr(), &raw mut raw, flags)
     })?;
     Ok(stat_of(&raw))
@@ -81,8 +81,11 @@ pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
 
 /// faccessat(2): may this process execute (or search) it?
 pub fn is_executable_at(dir: BorrowedFd<'_>, path: &CStr) -> bool {
-    // SAFETY: the path is NUL-terminated.
-    unsafe { libc::faccessat(dir.as_raw_fd(), path.as_ptr(), libc::X_OK, libc::AT_EACCESS) == 0 }
+    once("faccessat", || {
+        // SAFETY: the path is NUL-terminated.
+        unsafe { libc::faccessat(dir.as_raw_fd(), path.as_ptr(), libc::X_OK, libc::AT_EACCESS) }
+    })
+    .is_ok()
 }
 
 /// How `open_at` opens.
@@ -191,7 +194,7 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<O
 #[cfg(target_os = "linux")]
 pub fn memory_file() -> Result<OwnedFd> {
     // SAFETY: the name is NUL-terminated.
-    let opened = once("memfd_create", unsafe {
+    let opened = once("memfd_create", || unsafe {
         libc::memfd_create(c"spool".as_ptr(), libc::MFD_CLOEXEC)
     })?;
     Ok(fd::own(opened))
@@ -223,12 +226,14 @@ pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
     let mut template = folder.to_bytes().to_vec();
     template.extend_from_slice(b"/caffeine-spool-XXXXXX\0");
     // SAFETY: the template is writable, NUL-terminated and ends in six X.
-    let opened = once("mkostemp", unsafe {
+    let opened = once("mkostemp", || unsafe {
         born::mkostemp(template.as_mut_ptr().cast(), libc::O_CLOEXEC)
     })?;
     let file = fd::own(opened);
     // SAFETY: mkostemp left a NUL-terminated path in the template.
-    once("unlink", unsafe { libc::unlink(template.as_ptr().cast()) })?;
+    once("unlink", || unsafe {
+        libc::unlink(template.as_ptr().cast())
+    })?;
     Ok(file)
 }
 
@@ -262,7 +267,7 @@ pub fn truncate(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
 pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
     let offset = offset.cast_signed();
     // SAFETY: takes integers.
-    once("lseek", unsafe {
+    once("lseek", || unsafe {
         wide::lseek(file.as_raw_fd(), offset, libc::SEEK_SET)
     })
     .map(drop)
@@ -271,7 +276,7 @@ pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
 /// lseek(2): where the file's own offset stands.
 pub fn offset(file: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: takes integers.
-    let at = once("lseek", unsafe {
+    let at = once("lseek", || unsafe {
         wide::lseek(file.as_raw_fd(), 0, libc::SEEK_CUR)
     })?;
     Ok(at.unsigned_abs())
@@ -326,13 +331,13 @@ pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
 /// unlink(2).
 pub fn unlink(path: &CStr) -> Result<()> {
     // SAFETY: the path is NUL-terminated.
-    once("unlink", unsafe { libc::unlink(path.as_ptr()) }).map(drop)
+    once("unlink", || unsafe { libc::unlink(path.as_ptr()) }).map(drop)
 }
 
 /// mkdir(2) with mode 0755 less the umask. Present already is an error like any other (EEXIST).
 pub fn make_folder(path: &CStr) -> Result<()> {
     // SAFETY: the path is NUL-terminated.
-    once("mkdir", unsafe { libc::mkdir(path.as_ptr(), 0o755) }).map(drop)
+    once("mkdir", || unsafe { libc::mkdir(path.as_ptr(), 0o755) }).map(drop)
 }
 
 /// fchdir(2).

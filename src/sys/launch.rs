@@ -5,7 +5,7 @@
 
 use super::memory;
 use super::process::{DescriptorLimit, Pid};
-use super::{Errno, Error, Result, once, signal};
+use super::{Errno, Error, Result, fault, once, signal};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -167,7 +167,7 @@ fn clone(stack: &mut [u128], order: &Order) -> Result<Pid> {
     let order = std::ptr::from_ref(order).cast_mut().cast::<c_void>();
     // SAFETY: the stack is this launcher's own and 16-byte aligned; CLONE_VFORK suspends this
     // thread until the child has left the shared memory, so the order outlives its use.
-    let pid = once("clone", unsafe { libc::clone(child, top, flags, order) })?;
+    let pid = once("clone", || unsafe { libc::clone(child, top, flags, order) })?;
     Pid::new(pid).ok_or(Error {
         call: "clone",
         errno: Errno::INVAL,
@@ -178,7 +178,7 @@ fn clone(stack: &mut [u128], order: &Order) -> Result<Pid> {
 #[cfg(not(target_os = "linux"))]
 fn clone(_stack: &mut [u128], order: &Order) -> Result<Pid> {
     // SAFETY: one thread; the child only runs `child`, which never returns.
-    let pid = once("fork", unsafe { libc::fork() })?;
+    let pid = once("fork", || unsafe { libc::fork() })?;
     match Pid::new(pid) {
         Some(pid) => Ok(pid),
         None => {
@@ -203,38 +203,48 @@ extern "C" fn child(order: *mut c_void) -> c_int {
     unsafe { libc::_exit(127) }
 }
 
+/// Between clone and exec: makes a call; true if it failed, and errno says why.
+fn has_failed(call: &'static str, f: impl FnOnce() -> c_int) -> bool {
+    fault::is_due_in_child(call) || f() < 0
+}
+
 /// Between clone and exec: returns only with the step that failed; errno says why.
 fn prepare(order: &Order) -> u64 {
     // SAFETY: takes integers. A group of its own, so that the whole group can be signalled.
-    if unsafe { libc::setpgid(0, 0) } < 0 {
+    if has_failed("setpgid", || unsafe { libc::setpgid(0, 0) }) {
         return PREPARE;
     }
     for (standard, fd) in (0..).zip(order.standard) {
         // SAFETY: takes integers. The copy survives exec; the original is close-on-exec.
-        if unsafe { libc::dup2(fd, standard) } < 0 {
+        if has_failed("dup2", || unsafe { libc::dup2(fd, standard) }) {
             return PREPARE;
         }
     }
     if let Some(limit) = &order.limit {
         // SAFETY: the limit is live.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) } < 0 {
+        let set = || unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) };
+        if has_failed("setrlimit", set) {
             return PREPARE;
         }
     }
     // SAFETY: takes an integer.
-    if order.folder >= 0 && unsafe { libc::fchdir(order.folder) } < 0 {
+    if order.folder >= 0 && has_failed("fchdir", || unsafe { libc::fchdir(order.folder) }) {
         return FOLDER;
     }
     #[cfg(target_os = "linux")]
     // SAFETY: takes integers. Last, because a change of user clears it.
-    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } < 0 {
+    if has_failed("prctl", || unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0)
+    }) {
         return PREPARE;
     }
-    if signal::unblock_in_child() < 0 {
+    if has_failed("sigprocmask", signal::unblock_in_child) {
         return PREPARE;
     }
-    // SAFETY: program, argv and envp are NUL-terminated and live until the worker goes on.
-    unsafe { libc::execve(order.program, order.argv, order.envp) };
+    has_failed("execve", || {
+        // SAFETY: program, argv and envp are NUL-terminated and live until the worker goes on.
+        unsafe { libc::execve(order.program, order.argv, order.envp) }
+    });
     EXEC
 }
 

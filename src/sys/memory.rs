@@ -1,13 +1,19 @@
 //! Memory shared between the parent and the processes it forks: words, each an atomic, so that no
 //! layout, padding or pointer can differ between two sides.
 
-use super::{Error, Result};
+use super::{Error, Result, fault};
 use std::sync::atomic::AtomicU64;
 
 /// mmap(2) of `len` zeroed words, MAP_SHARED: it survives fork and is seen by all sides. Never
 /// unmapped: it lives as long as the process.
 pub fn shared_words(len: usize) -> Result<&'static [AtomicU64]> {
     let bytes = size_of::<AtomicU64>() * len.max(1);
+    if let Some(errno) = fault::due("mmap") {
+        return Err(Error {
+            call: "mmap",
+            errno,
+        });
+    }
     // SAFETY: an anonymous mapping at an address of the kernel's choice.
     let start = unsafe {
         libc::mmap(

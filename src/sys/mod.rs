@@ -16,6 +16,8 @@ mod address;
 #[cfg(target_os = "macos")]
 mod apple;
 mod errno;
+#[cfg(feature = "fault-injection")]
+mod fault;
 pub mod fd;
 pub mod file;
 pub mod launch;
@@ -30,6 +32,22 @@ pub mod time;
 mod wide;
 
 pub use errno::Errno;
+
+/// Without the feature no call fails but those that do.
+#[cfg(not(feature = "fault-injection"))]
+mod fault {
+    use crate::sys::Errno;
+
+    #[inline(always)]
+    pub(super) fn due(_: &'static str) -> Option<Errno> {
+        None
+    }
+
+    #[inline(always)]
+    pub(super) fn is_due_in_child(_: &'static str) -> bool {
+        false
+    }
+}
 
 /// The calls that macOS has to be given.
 #[cfg(target_os = "macos")]
@@ -106,8 +124,13 @@ macro_rules! returned {
 }
 returned!(i32, i64, isize);
 
-/// Makes a call once; any signal that interrupts it is the caller's business.
-fn once<T: Returned>(call: &'static str, result: T) -> Result<T> {
+/// Makes a call once; any signal that interrupts it is the caller's business. A call that is to
+/// fail for a test is not made at all: what it would have opened or sent would be the test's leak.
+fn once<T: Returned>(call: &'static str, f: impl FnOnce() -> T) -> Result<T> {
+    if let Some(errno) = fault::due(call) {
+        return Err(Error { call, errno });
+    }
+    let result = f();
     if result.is_failure() {
         Err(Error::last(call))
     } else {
@@ -118,7 +141,7 @@ fn once<T: Returned>(call: &'static str, result: T) -> Result<T> {
 /// Makes a call until no signal interrupts it: the one place that retries EINTR.
 fn retry<T: Returned>(call: &'static str, mut f: impl FnMut() -> T) -> Result<T> {
     loop {
-        match once(call, f()) {
+        match once(call, &mut f) {
             Err(Error {
                 errno: Errno::INTR, ..
             }) => {}

@@ -46,7 +46,11 @@ pub fn effective_uid() -> u32 {
 /// fork(2): `None` in the child.
 pub fn fork() -> Result<Option<Pid>> {
     // SAFETY: the server has one thread, so the child is a whole copy of it.
-    let pid = once("fork", unsafe { libc::fork() })?;
+    let pid = once("fork", || unsafe { libc::fork() })?;
+    #[cfg(feature = "fault-injection")]
+    if pid == 0 {
+        super::fault::forked();
+    }
     Ok(Pid::new(pid))
 }
 
@@ -144,19 +148,19 @@ fn usage_of(raw: &libc::rusage) -> Usage {
 /// kill(2) of one process.
 pub fn kill(pid: Pid, signal: i32) -> Result<()> {
     // SAFETY: takes two integers.
-    once("kill", unsafe { libc::kill(pid.raw(), signal) }).map(drop)
+    once("kill", || unsafe { libc::kill(pid.raw(), signal) }).map(drop)
 }
 
 /// kill(2) of a process group, named by its leader.
 pub fn kill_group(leader: Pid, signal: i32) -> Result<()> {
     // SAFETY: takes two integers.
-    once("kill", unsafe { libc::kill(-leader.raw(), signal) }).map(drop)
+    once("kill", || unsafe { libc::kill(-leader.raw(), signal) }).map(drop)
 }
 
 /// getpgid(2): the group that a process belongs to.
 pub fn group_of(pid: Pid) -> Result<Pid> {
     // SAFETY: takes one integer.
-    let group = once("getpgid", unsafe { libc::getpgid(pid.raw()) })?;
+    let group = once("getpgid", || unsafe { libc::getpgid(pid.raw()) })?;
     Pid::new(group).ok_or(Error {
         call: "getpgid",
         errno: Errno::SRCH,
@@ -168,6 +172,9 @@ pub fn group_of(pid: Pid) -> Result<Pid> {
 #[cfg(target_os = "linux")]
 pub fn children() -> Result<Vec<Pid>> {
     let own = pid();
+    if super::fault::due("children").is_some() {
+        return children_by_walk(own);
+    }
     match std::fs::read(format!("/proc/self/task/{own}/children")) {
         Ok(list) => Ok(list
             .split(|byte| *byte == b' ')
@@ -217,7 +224,7 @@ pub fn is_alive(pid: Pid) -> bool {
 /// setsid(2).
 pub fn new_session() -> Result<()> {
     // SAFETY: no arguments.
-    once("setsid", unsafe { libc::setsid() }).map(drop)
+    once("setsid", || unsafe { libc::setsid() }).map(drop)
 }
 
 /// umask(2).
@@ -230,7 +237,7 @@ pub fn set_umask(mask: libc::mode_t) {
 #[cfg(target_os = "linux")]
 pub fn become_subreaper() -> Result<()> {
     // SAFETY: takes integers.
-    once("prctl", unsafe {
+    once("prctl", || unsafe {
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     })
     .map(drop)
@@ -246,7 +253,7 @@ pub fn become_subreaper() -> Result<()> {
 #[cfg(target_os = "linux")]
 pub fn die_with_parent(signal: i32) -> Result<()> {
     // SAFETY: takes integers.
-    once("prctl", unsafe {
+    once("prctl", || unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0)
     })
     .map(drop)
@@ -292,7 +299,7 @@ pub fn descriptor_limit() -> Result<DescriptorLimit> {
         rlim_max: 0,
     };
     // SAFETY: getrlimit writes one rlimit.
-    once("getrlimit", unsafe {
+    once("getrlimit", || unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut raw)
     })?;
     Ok(DescriptorLimit {
@@ -308,7 +315,7 @@ pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
         rlim_max: limit.hard as libc::rlim_t,
     };
     // SAFETY: setrlimit reads one rlimit.
-    once("setrlimit", unsafe {
+    once("setrlimit", || unsafe {
         libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raw)
     })
     .map(drop)

@@ -13,6 +13,9 @@
 ))]
 macro_rules! raw {
     ($name:ident, $libc:ident $(, $arg:expr)*) => {{
+        if let Some(errno) = super::fault::due(call_of(stringify!($libc))) {
+            return -(errno.raw() as isize);
+        }
         // SAFETY: the caller's arguments fit the call (each wrapper below says why).
         let result = unsafe { sc::syscall!($name $(, $arg)*) };
         result.cast_signed()
@@ -29,6 +32,9 @@ macro_rules! raw {
 ))]
 macro_rules! raw {
     ($name:ident, $libc:ident $(, $arg:expr)*) => {{
+        if let Some(errno) = super::fault::due(call_of(stringify!($libc))) {
+            return -(errno.raw() as isize);
+        }
         // SAFETY: the caller's arguments fit the call (each wrapper below says why).
         let result = unsafe { libc::syscall(libc::$libc $(, $arg)*) };
         if result < 0 {
@@ -37,6 +43,12 @@ macro_rules! raw {
             result as isize
         }
     }};
+}
+
+/// `SYS_openat2` is the number of openat2.
+#[cfg(target_os = "linux")]
+fn call_of(number: &'static str) -> &'static str {
+    number.strip_prefix("SYS_").unwrap_or(number)
 }
 
 /// `struct open_how` of openat2(2).

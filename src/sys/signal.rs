@@ -20,10 +20,15 @@ extern "C" fn note(signal: i32) {
     let saved = super::Errno::last().raw();
     // SAFETY: the byte is live; a bad descriptor only fails.
     unsafe { libc::write(PIPE.load(Ordering::Relaxed), byte.as_ptr().cast(), 1) };
+    set_errno(saved);
+}
+
+/// Async-signal-safe.
+pub(super) fn set_errno(number: i32) {
     // SAFETY: takes nothing; answers with the place of this thread's errno.
     let errno = unsafe { errno_location() };
     // SAFETY: that place is always writable.
-    unsafe { *errno = saved };
+    unsafe { *errno = number };
 }
 
 #[cfg(any(target_os = "openbsd", target_os = "netbsd"))]
@@ -42,7 +47,7 @@ fn install(signal: i32, action: usize) -> Result<()> {
     let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
     new.sa_sigaction = action;
     // SAFETY: the action is SIG_DFL or one of the two handlers above.
-    once("sigaction", unsafe {
+    once("sigaction", || unsafe {
         libc::sigaction(signal, &raw const new, std::ptr::null_mut())
     })
     .map(drop)
@@ -64,6 +69,8 @@ pub fn reset_inherited() -> Result<()> {
 /// Parent: every handled signal becomes a byte in the pipe whose read end is returned.
 /// SIGPIPE stays an interrupt: a peer that is gone is an error of the call.
 pub fn to_pipe() -> Result<OwnedFd> {
+    #[cfg(feature = "fault-injection")]
+    super::fault::become_kind(super::fault::Kind::Parent);
     let (read_end, write_end) = fd::pipe()?;
     fd::set_nonblocking(read_end.as_fd(), true)?;
     fd::set_nonblocking(write_end.as_fd(), true)?;
@@ -98,7 +105,7 @@ fn empty_set() -> libc::sigset_t {
 
 fn set_mask(how: i32, set: &libc::sigset_t) -> Result<()> {
     // SAFETY: the set is live; the old mask is not wanted.
-    once("sigprocmask", unsafe {
+    once("sigprocmask", || unsafe {
         libc::sigprocmask(how, set, std::ptr::null_mut())
     })
     .map(drop)
@@ -118,7 +125,7 @@ pub fn block_all() -> Result<Mask> {
     unsafe { libc::sigfillset(&raw mut all) };
     let mut before = empty_set();
     // SAFETY: both sets are live locals.
-    once("sigprocmask", unsafe {
+    once("sigprocmask", || unsafe {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before)
     })?;
     Ok(Mask(before))
@@ -197,7 +204,7 @@ fn wait_with(
     }
     let len = fds.len() as libc::nfds_t;
     // SAFETY: the array is writable for its length; time and mask are live or null.
-    let result = once("ppoll", unsafe {
+    let result = once("ppoll", || unsafe {
         born::ppoll(fds.as_mut_ptr(), len, pointer, mask)
     });
     match result {

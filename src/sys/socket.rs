@@ -9,13 +9,13 @@ use std::path::Path;
 fn socket(family: i32, extra: i32) -> Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | born::SOCK_CLOEXEC | extra;
     // SAFETY: takes integers.
-    once("socket", unsafe { born::socket(family, kind, 0) }).map(fd::own)
+    once("socket", || unsafe { born::socket(family, kind, 0) }).map(fd::own)
 }
 
 fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<()> {
     let len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
     // SAFETY: the value is one live int and the length says so.
-    once("setsockopt", unsafe {
+    once("setsockopt", || unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
@@ -52,11 +52,11 @@ pub fn listen(address: SocketAddr, dual: bool, backlog: i32) -> Result<OwnedFd> 
 
 fn bind_and_listen(socket: &OwnedFd, address: &RawAddress, backlog: i32) -> Result<()> {
     // SAFETY: the address is live for its length.
-    once("bind", unsafe {
+    once("bind", || unsafe {
         libc::bind(socket.as_raw_fd(), address.as_ptr(), address.len)
     })?;
     // SAFETY: takes two integers.
-    once("listen", unsafe {
+    once("listen", || unsafe {
         libc::listen(socket.as_raw_fd(), backlog)
     })
     .map(drop)
@@ -92,7 +92,7 @@ pub fn connect_unix(path: &Path) -> Result<OwnedFd> {
 pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
     let mut address = RawAddress::empty();
     // SAFETY: storage and length are live and agree.
-    once("getsockname", unsafe {
+    once("getsockname", || unsafe {
         libc::getsockname(
             socket.as_raw_fd(),
             (&raw mut address.storage).cast(),
@@ -216,7 +216,7 @@ pub fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
         libc::SHUT_RDWR
     };
     // SAFETY: takes two integers.
-    once("shutdown", unsafe {
+    once("shutdown", || unsafe {
         libc::shutdown(socket.as_raw_fd(), how)
     })
     .map(drop)
@@ -230,7 +230,7 @@ pub fn reset_on_close(socket: BorrowedFd<'_>) -> Result<()> {
     };
     let len = libc::socklen_t::try_from(size_of::<libc::linger>()).unwrap_or(0);
     // SAFETY: the value is one live linger and the length says so.
-    once("setsockopt", unsafe {
+    once("setsockopt", || unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
@@ -254,7 +254,7 @@ pub fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
     let mut value: i32 = 0;
     let mut len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
     // SAFETY: value and length are live and agree.
-    once("getsockopt", unsafe {
+    once("getsockopt", || unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
@@ -273,7 +273,7 @@ pub fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
 pub fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
     let mut n: libc::c_int = 0;
     // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
-    once("ioctl", unsafe {
+    once("ioctl", || unsafe {
         libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut n)
     })?;
     Ok(count(n))
@@ -313,7 +313,7 @@ pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
         };
         let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
         // SAFETY: value and length are live and agree.
-        once("getsockopt", unsafe {
+        once("getsockopt", || unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),
                 libc::SOL_SOCKET,
@@ -331,7 +331,7 @@ pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
     {
         let (mut uid, mut gid) = (0, 0);
         // SAFETY: both pointers are to live locals.
-        once("getpeereid", unsafe {
+        once("getpeereid", || unsafe {
             libc::getpeereid(socket.as_raw_fd(), &raw mut uid, &raw mut gid)
         })?;
         Ok(Peer { pid: 0, uid })
@@ -343,7 +343,7 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
     let kind = libc::SOCK_STREAM | born::SOCK_CLOEXEC;
     // SAFETY: socketpair writes two descriptors into an array of two.
-    once("socketpair", unsafe {
+    once("socketpair", || unsafe {
         born::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr())
     })?;
     let [a, b] = ends;
