@@ -64,6 +64,18 @@ pub fn read() -> Result<Command, Error> {
     Ok(command)
 }
 
+/// Server: reads its own command again, after its file was changed (reload).
+///
+/// # Errors
+/// One line, as `read`'s.
+pub fn reread() -> Result<Settings, String> {
+    match read() {
+        Ok(Command::Serve(settings)) => Ok(*settings),
+        Ok(_) => Err(String::from("it is no server's any more")),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
 /// Reads each page once: workers inherit them, and a file that goes later does no harm.
 fn read_error_pages(settings: &mut Settings) -> Result<(), UsageError> {
     let config = settings.config.as_deref().unwrap_or(Path::new(""));

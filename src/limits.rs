@@ -8,6 +8,9 @@ use std::time::Duration;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
+/// Ceiling of the elastic pool: `max-workers` is never more.
+pub const MAX_WORKERS: usize = 4096;
+
 /// The limits of DESIGN section 7 under their option names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -18,8 +18,8 @@ const LINE_BYTES: usize = 4096;
 
 /// Where the lines of one process go. Every process of the server has its own copy of it.
 pub struct Log {
-    level: Level,
-    path: CString,
+    level: Cell<Level>,
+    path: RefCell<CString>,
     file: RefCell<Option<OwnedFd>>,
     stderr: Option<OwnedFd>,
     lost: Cell<u64>,
@@ -33,8 +33,8 @@ impl Log {
     pub fn open(path: CString, level: Level, stderr: Option<OwnedFd>) -> sys::Result<Self> {
         let file = file::open_at(None, &path, Open::Append)?;
         Ok(Self {
-            level,
-            path,
+            level: Cell::new(level),
+            path: RefCell::new(path),
             file: RefCell::new(Some(file)),
             stderr,
             lost: Cell::new(0),
@@ -67,20 +67,28 @@ impl Log {
     /// Opens the file again under its name, after it was moved away (SIGUSR1). The old one stays
     /// if that fails.
     pub fn reopen(&self) {
-        match file::open_at(None, &self.path, Open::Append) {
+        let opened = file::open_at(None, &self.path.borrow(), Open::Append);
+        match opened {
             Ok(file) => *self.file.borrow_mut() = Some(file),
             Err(e) => {
-                self.error(format_args!(
-                    "unable to reopen the log {:?}: {e}",
-                    self.path
-                ));
+                let path = self.path.borrow();
+                self.error(format_args!("unable to reopen the log {path:?}: {e}"));
             }
+        }
+    }
+
+    /// Parent: other settings hold from now on, also for workers that are forked later.
+    pub fn change(&self, path: CString, level: Level) {
+        self.level.set(level);
+        if *self.path.borrow() != path {
+            *self.path.borrow_mut() = path;
+            self.reopen();
         }
     }
 
     /// Whether lines of this level are written: ask before costly arguments.
     pub fn has(&self, level: Level) -> bool {
-        level >= self.level
+        level >= self.level.get()
     }
 
     /// Each dispatch, verdict and launch.

@@ -23,7 +23,7 @@ fn failed(code: u8, why: &dyn std::fmt::Display) -> u8 {
 
 fn act(command: Command) -> u8 {
     let printed = match command {
-        Command::Serve(settings) => return parent::serve(*settings, worker::run),
+        Command::Serve(settings) => return parent::serve(*settings, worker::run, command::reread),
         Command::PrintLog(path) => command::print_log(&path),
         Command::Help => command::print(&cli::help::text()),
         Command::Version => command::print(cli::VERSION_LINE),

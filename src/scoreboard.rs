@@ -2,6 +2,7 @@
 //! has come when it dies, and workers know how busy a handler is. One writer per field, atomics
 //! only, no pointers.
 
+use crate::limits::MAX_WORKERS;
 use crate::sys::time::Moment;
 use crate::sys::{Result, memory};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,8 @@ const SPOOLED: usize = 6;
 const REQUESTS: usize = 7;
 const CLIENT_WAITS: usize = 8;
 const LONGEST_HOLD_US: usize = 9;
+/// The parent's slot only: how many of the others are in use.
+const SIZE: usize = 10;
 
 /// One worker's slot. Written by that worker; the parent clears it when the worker has died.
 #[derive(Clone, Copy)]
@@ -162,28 +165,36 @@ impl Entry<'_> {
     }
 }
 
-/// All slots. The last one is the parent's own: what its parked spools hold.
+/// All slots. The first one is the parent's own: what its parked spools hold, and how many workers' slots
+/// are looked at. There is room for every later `max-workers`, so that the board outlives a reload:
+/// a page that nobody has touched is only an address.
 pub struct Scoreboard {
     slots: &'static [[AtomicU64; WORDS]],
 }
 
 impl Scoreboard {
-    /// Parent, before the first fork: room for `max_workers`.
-    pub fn new(max_workers: usize) -> Result<Self> {
-        let words = memory::shared_words((max_workers + 1) * WORDS)?;
-        Ok(Self {
+    /// Parent, before the first fork; so many slots are in use.
+    pub fn new(workers: usize) -> Result<Self> {
+        // One more than workers: while one is replaced there are two.
+        let words = memory::shared_words((1 + MAX_WORKERS + 1) * WORDS)?;
+        let board = Self {
             slots: words.as_chunks().0,
-        })
+        };
+        board.set_size(workers);
+        Ok(board)
+    }
+
+    /// Parent: so many workers' slots are in use. Workers that live already see it too.
+    pub fn set_size(&self, workers: usize) {
+        self.parent().words[SIZE].store(workers as u64, Ordering::Release);
     }
 
     /// The slot of a worker; the parent's own for one that is out of range.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "there are max_workers + 1 slots, at least 1"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "there are at least two slots")]
     pub fn entry(&self, slot: Slot) -> Entry<'_> {
+        let found = self.slots.get(slot.0.saturating_add(1));
         Entry {
-            words: &self.slots[slot.0.min(self.slots.len() - 1)],
+            words: found.unwrap_or(&self.slots[0]),
         }
     }
 
@@ -192,18 +203,19 @@ impl Scoreboard {
         self.entry(Slot(usize::MAX))
     }
 
-    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.slots.iter().map(|words| Entry { words })
-    }
-
     /// The workers' slots.
     pub fn workers(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.entries().take(self.slots.len() - 1)
+        let size = self.parent().words[SIZE].load(Ordering::Acquire);
+        let slots = self.slots.iter().skip(1);
+        slots
+            .take(usize::try_from(size).unwrap_or(0))
+            .map(|words| Entry { words })
     }
 
     /// Bytes in all spools, parked or held by workers.
     pub fn spooled_total(&self) -> u64 {
-        self.entries().map(|entry| entry.spooled()).sum()
+        let held: u64 = self.workers().map(|entry| entry.spooled()).sum();
+        held + self.parent().spooled()
     }
 
     /// Workers that run this handler now.
@@ -240,6 +252,18 @@ mod tests {
         assert_eq!(board.spooled_total(), 15);
         entry.clear();
         assert_eq!((entry.requests(), board.spooled_total()), (1, 5));
+    }
+
+    #[test]
+    fn a_board_that_has_grown_is_looked_at_as_a_whole() {
+        let board = Scoreboard::new(1).unwrap();
+        let last = board.entry(Slot(MAX_WORKERS));
+        last.set_spooled(7);
+        assert_eq!(board.spooled_total(), 0);
+        board.set_size(MAX_WORKERS + 1);
+        assert_eq!((board.spooled_total(), board.workers().count()), (7, 4097));
+        board.entry(Slot(MAX_WORKERS + 1)).set_spooled(1);
+        assert_eq!(board.parent().spooled(), 1, "out of range");
     }
 
     #[test]

@@ -10,8 +10,6 @@ mod server;
 
 use super::kind::{Kind, Standing, Verb};
 
-pub use limits::MAX_WORKERS;
-
 /// The value of an option that was not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Default {

@@ -5,6 +5,7 @@
 use super::Parent;
 use super::canned::{self, Canned};
 use super::life::IDLE_GRACE;
+use super::listeners::Listener;
 use super::lot::{Connection, End, Id, State};
 use super::token::Token;
 use crate::channel::Stage;
@@ -53,7 +54,7 @@ impl Parent {
             if self.lot.len() >= self.house.most && self.longest_waiting().is_none() {
                 return self.pause_listeners("every connection is being served");
             }
-            let Some(listener) = self.listeners.get(usize::from(index)) else {
+            let Some(listener) = self.listener(index) else {
                 return;
             };
             match socket::accept(listener.fd()) {
@@ -70,10 +71,13 @@ impl Parent {
         }
     }
 
+    fn listener(&self, index: u8) -> Option<&Listener> {
+        self.listeners.iter().find(|l| l.index == index)
+    }
+
     /// Whether a client waits at a listener.
     fn is_called(&self, index: u8) -> bool {
-        let listener = self.listeners.get(usize::from(index));
-        listener.is_some_and(|l| {
+        self.listener(index).is_some_and(|l| {
             signal::wait_one(l.fd(), signal::READABLE, Duration::ZERO).unwrap_or(false)
         })
     }
@@ -108,8 +112,13 @@ impl Parent {
 
     /// Puts the listeners into the readiness set.
     pub(super) fn watch_listeners(&mut self) {
-        for (index, listener) in (0..).zip(&self.listeners) {
-            let token = Token::Listener(index).number();
+        self.watch_listeners_from(0);
+    }
+
+    /// Puts those from this place on into the readiness set.
+    pub(super) fn watch_listeners_from(&mut self, place: usize) {
+        for listener in self.listeners.iter().skip(place) {
+            let token = Token::Listener(listener.index).number();
             if let Err(e) = self.readiness.watch(listener.fd(), token) {
                 let log = &self.estate.log;
                 log.error(format_args!("unable to watch {}: {e}", listener.shown()));

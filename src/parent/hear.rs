@@ -113,7 +113,11 @@ impl Parent {
             } else {
                 Duty::Ready
             };
+            let is_dismissed = worker.is_dismissed;
             self.pool.assign(slot, duty, self.now);
+            if is_dismissed {
+                self.retire(slot);
+            }
         }
     }
 

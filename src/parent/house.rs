@@ -53,10 +53,9 @@ pub(super) struct House {
 impl House {
     /// An empty house with these limits, which have been resolved.
     pub(super) fn new(limits: &Limits) -> Self {
-        let per_address = limits.max_connections_per_address.unwrap_or(usize::MAX);
-        Self {
-            most: limits.max_connections.unwrap_or(1),
-            most_per_address: u32::try_from(per_address).unwrap_or(u32::MAX),
+        let mut house = Self {
+            most: 0,
+            most_per_address: 0,
             by_address: HashMap::new(),
             paused_until: None,
             reserve: null(),
@@ -64,7 +63,16 @@ impl House {
             crowd: Burst::default(),
             queue: Burst::default(),
             forks: Burst::default(),
-        }
+        };
+        house.set_limits(limits);
+        house
+    }
+
+    /// Other limits; who is in stays in.
+    pub(super) fn set_limits(&mut self, limits: &Limits) {
+        let per_address = limits.max_connections_per_address.unwrap_or(usize::MAX);
+        self.most = limits.max_connections.unwrap_or(1);
+        self.most_per_address = u32::try_from(per_address).unwrap_or(u32::MAX);
     }
 
     /// Counts a client in; false if its address has too many already.

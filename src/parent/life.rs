@@ -19,7 +19,7 @@ pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
 const LEAVE_GRACE: Duration = Duration::from_secs(1);
 
 /// More clients than this are not accepted once the order to stop has come.
-const LAST_ACCEPTS: usize = 65_536;
+pub(super) const LAST_ACCEPTS: usize = 65_536;
 
 /// The server's state; each leads only to those below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,9 +103,10 @@ impl Parent {
                 self.tell_all(Order::ReopenLog);
                 self.log().info(format_args!("log opened again"));
             }
-            SIGHUP => self
-                .log()
-                .warn(format_args!("reload is not supported yet: SIGHUP ignored")),
+            SIGHUP => {
+                // What went wrong is in the log.
+                let _ = self.reload();
+            }
             _ => {}
         }
     }
@@ -158,8 +159,9 @@ impl Parent {
             _ => return,
         }
         // Closing first would reset clients that are connected and wait for accept.
-        for index in 0..self.listeners.len() {
-            self.accept_from(u8::try_from(index).unwrap_or(u8::MAX), LAST_ACCEPTS);
+        let indices: Vec<u8> = self.listeners.iter().map(|l| l.index).collect();
+        for index in indices {
+            self.accept_from(index, LAST_ACCEPTS);
         }
         for listener in &self.listeners {
             // Already out during a pause.
@@ -267,6 +269,9 @@ impl Parent {
         }
         self.state = State::Serving;
         self.watch_listeners();
+        if std::mem::take(&mut self.is_reload_due) {
+            let _ = self.reload();
+        }
         say_first_words(self);
         let line = start_line(self);
         self.log().info(format_args!("{line}"));

@@ -9,6 +9,7 @@ use crate::sys::fd::AsFd;
 use crate::sys::{self, Errno, socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// What listens.
 enum Socket {
@@ -16,9 +17,24 @@ enum Socket {
     Unix(UnixSocket),
 }
 
+/// What a listener was asked for. One that stays wished for stays open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// All addresses, IPv4 and IPv6.
+    Everywhere(u16),
+    /// This one; port 0 is any.
+    Tcp(SocketAddr),
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
 /// A listener.
 pub(super) struct Listener {
     socket: Socket,
+    pub(super) wish: Wish,
+    /// Its number, and its address' in the table that workers inherit; never another's while one
+    /// of its connections is open.
+    pub(super) index: u8,
     /// Where it is bound; `None` for a Unix socket.
     pub(super) address: Option<SocketAddr>,
 }
@@ -48,49 +64,97 @@ impl Listener {
             (_, None) => String::from("nowhere"),
         }
     }
+
+    /// Binds it; `beside` one of our own that has the port and will go.
+    pub(super) fn bind(wish: Wish, beside: bool) -> Result<Self, Error> {
+        let (socket, address) = match &wish {
+            Wish::Unix(path) => {
+                let unix = UnixSocket::bind(path, false, "--bind")?;
+                (Socket::Unix(unix), None)
+            }
+            Wish::Everywhere(port) => everywhere(*port, beside)?,
+            Wish::Tcp(address) => tcp(*address, false, beside)
+                .map_err(|why| Error::Listen(address.to_string(), why))?,
+        };
+        Ok(Self {
+            socket,
+            wish,
+            index: 0,
+            address,
+        })
+    }
 }
 
-/// Binds what was asked for; without a wish all addresses, IPv4 and IPv6.
-pub(super) fn bind(binds: &[Bind], port: u16) -> Result<Vec<Listener>, Error> {
+/// What is asked for; without a wish all addresses.
+pub(super) fn wishes(binds: &[Bind], port: u16) -> Vec<Wish> {
     if binds.is_empty() {
-        return everywhere(port).map(|listener| vec![listener]);
+        return vec![Wish::Everywhere(port)];
     }
-    binds
-        .iter()
-        .map(|bind| match bind {
-            Bind::Unix(path) => Ok(Listener {
-                socket: Socket::Unix(UnixSocket::bind(path, false, "--bind")?),
-                address: None,
-            }),
-            Bind::Tcp { addr, port: own } => {
-                let address = SocketAddr::new(*addr, own.unwrap_or(port));
-                tcp(address, false).map_err(|why| Error::Listen(address.to_string(), why))
-            }
-        })
+    let wish = |bind: &Bind| match bind {
+        Bind::Unix(path) => Wish::Unix(path.clone()),
+        Bind::Tcp { addr, port: own } => Wish::Tcp(SocketAddr::new(*addr, own.unwrap_or(port))),
+    };
+    binds.iter().map(wish).collect()
+}
+
+/// Binds what was asked for.
+pub(super) fn bind(wishes: Vec<Wish>) -> Result<Vec<Listener>, Error> {
+    wishes
+        .into_iter()
+        .map(|wish| Listener::bind(wish, false))
         .collect()
 }
 
 /// One dual-stack listener, or IPv4 alone where IPv6 is not compiled in or switched off.
-fn everywhere(port: u16) -> Result<Listener, Error> {
+fn everywhere(port: u16, beside: bool) -> Result<(Socket, Option<SocketAddr>), Error> {
     let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
     let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    match tcp(v6, true) {
+    match tcp(v6, true, beside) {
         Err(e) if matches!(e.errno, Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
-            tcp(v4, false).map_err(|why| Error::Listen(format!("port {port}"), why))
+            tcp(v4, false, beside)
         }
-        other => other.map_err(|why| Error::Listen(format!("port {port}"), why)),
+        other => other,
     }
+    .map_err(|why| Error::Listen(format!("port {port}"), why))
 }
 
-fn tcp(address: SocketAddr, is_dual: bool) -> sys::Result<Listener> {
-    let listener = socket::listen(address, is_dual, BACKLOG)?;
+fn tcp(
+    address: SocketAddr,
+    is_dual: bool,
+    beside: bool,
+) -> sys::Result<(Socket, Option<SocketAddr>)> {
+    let listener = socket::listen(address, is_dual, beside, BACKLOG)?;
     // Clients inherit it, which saves a call for each. Responses are written whole, so Nagle's
     // wait could only delay them.
     socket::set_no_delay(listener.as_fd())?;
-    Ok(Listener {
-        address: socket::local_address(listener.as_fd())?,
-        socket: Socket::Tcp(listener),
-    })
+    let address = socket::local_address(listener.as_fd())?;
+    Ok((Socket::Tcp(listener), address))
+}
+
+/// Takes a new listener in under a number: that of its address, the next one, or at last one that
+/// no connection has any more (`is_known`). False if there is none.
+pub(super) fn enroll(
+    listeners: &mut Vec<Listener>,
+    mut listener: Listener,
+    addresses: &mut Vec<Option<SocketAddr>>,
+    is_known: &dyn Fn(u8) -> bool,
+) -> bool {
+    let is_free = |index: &u8| listeners.iter().all(|other| other.index != *index);
+    let same = (0..=u8::MAX)
+        .zip(addresses.iter())
+        .find(|(index, address)| **address == listener.address && is_free(index));
+    let fresh = || u8::try_from(addresses.len()).ok();
+    let reused = || (0..=u8::MAX).find(|index| is_free(index) && !is_known(*index));
+    let Some(index) = same.map(|(index, _)| index).or_else(fresh).or_else(reused) else {
+        return false;
+    };
+    listener.index = index;
+    match addresses.get_mut(usize::from(index)) {
+        Some(address) => *address = listener.address,
+        None => addresses.push(listener.address),
+    }
+    listeners.push(listener);
+    true
 }
 
 /// What to do about a listener that cannot be had.
@@ -113,7 +177,7 @@ mod tests {
             addr: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: None,
         };
-        let bound = bind(&[loopback.clone(), loopback], 0).unwrap();
+        let bound = bind(wishes(&[loopback.clone(), loopback], 0)).unwrap();
         let ports: Vec<u16> = bound.iter().map(|l| l.address.unwrap().port()).collect();
         assert!(ports[0] != ports[1] && ports.iter().all(|p| *p != 0));
         assert_eq!(bound[0].shown(), format!("http://127.0.0.1:{}/", ports[0]));
@@ -126,13 +190,63 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_an_error_that_names_it() {
-        let first = everywhere(0).unwrap();
+        let first = Listener::bind(Wish::Everywhere(0), false).unwrap();
         let port = first.address.unwrap().port();
         assert!(first.is_wildcard() && first.shown().contains(&format!(":{port}")));
-        let said = everywhere(port).err().unwrap().to_string();
+        let again = Wish::Everywhere(port);
+        let said = Listener::bind(again, false).err().unwrap().to_string();
         assert!(
             said.contains(&port.to_string()) && said.contains("--port"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_number_is_an_addresss_for_as_long_as_a_connection_may_ask_for_it() {
+        let listener = |port| Listener {
+            socket: Socket::Tcp(socket::pair().unwrap().0),
+            wish: Wish::Everywhere(port),
+            index: 0,
+            address: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+        };
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        let nobody = |_| false;
+        for port in [1, 2, 2] {
+            assert!(enroll(
+                &mut listeners,
+                listener(port),
+                &mut addresses,
+                &nobody
+            ));
+        }
+        let numbers = |listeners: &[Listener]| -> Vec<u8> {
+            listeners.iter().map(|listener| listener.index).collect()
+        };
+        assert_eq!(numbers(&listeners), [0, 1, 2]);
+        listeners.truncate(1);
+        for port in (3..256).chain([2]) {
+            assert!(enroll(
+                &mut listeners,
+                listener(port),
+                &mut addresses,
+                &nobody
+            ));
+            listeners.truncate(2);
+            listeners.swap_remove(1);
+        }
+        assert_eq!((addresses.len(), listeners.len()), (256, 1));
+        assert!(enroll(
+            &mut listeners,
+            listener(999),
+            &mut addresses,
+            &|n| n < 9
+        ));
+        assert_eq!(numbers(&listeners), [0, 9]);
+        assert!(!enroll(
+            &mut listeners,
+            listener(998),
+            &mut addresses,
+            &|_| true
+        ));
     }
 }

@@ -291,6 +291,12 @@ impl Lot {
             .collect()
     }
 
+    /// Whether a connection is open that came from this listener.
+    pub(super) fn is_from(&self, listener: u8) -> bool {
+        let mut open = self.places.iter().filter_map(|p| p.connection.as_ref());
+        open.any(|connection| connection.listener == listener)
+    }
+
     /// The list that a place belongs to: its state's, or its handler's. Held ones count in both.
     fn with_list(&mut self, index: u32, change: impl FnOnce(&mut List, &mut Vec<Place>)) {
         let Some(place) = self.places.get(index as usize) else {

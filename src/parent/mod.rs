@@ -11,6 +11,7 @@
 //! workers, pool, orphans, watch       the processes
 //! verdict                             the decisions, as a table
 //! control, life                       status and stop; from Serving to the end
+//! reload                              other settings, listeners and workers on the way
 //! ```
 
 mod canned;
@@ -26,6 +27,7 @@ mod lot;
 mod orphans;
 mod park;
 mod pool;
+mod reload;
 mod resolve;
 mod start;
 mod token;
@@ -44,8 +46,9 @@ use crate::sys::time::Moment;
 use crate::{log::Log, scoreboard::Scoreboard};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
-/// What every worker is born with: made before the first fork, never changed after.
+/// What every worker is born with. Only a reload changes it, for those that are forked later.
 struct Estate {
     settings: Settings,
     scoreboard: Scoreboard,
@@ -66,6 +69,13 @@ struct Parent {
     /// The clock, read once per turn.
     now: Moment,
     started: Moment,
+    /// How the settings are read again, and the folder that relative names in them begin in.
+    reread: Reread,
+    folder: PathBuf,
+    /// The descriptor limit that the server has.
+    descriptor_limit: u64,
+    /// SIGHUP came before the server was ready.
+    is_reload_due: bool,
     readiness: Readiness,
     events: Vec<Event>,
     signals: OwnedFd,
@@ -94,16 +104,19 @@ struct Parent {
     failure: Option<start::Error>,
 }
 
+/// Reads the settings of this process again, or says in one line what is wrong with them.
+pub type Reread = fn() -> Result<Settings, String>;
+
 /// Serves until it is told to stop; the exit status. `worker_main` is what a forked worker runs.
 ///
 /// With `settings.daemon` this returns in the starting process too, once the daemon serves or has
 /// said why it cannot.
-pub fn serve(settings: Settings, worker_main: WorkerMain) -> u8 {
+pub fn serve(settings: Settings, worker_main: WorkerMain, reread: Reread) -> u8 {
     let mut starter = match daemon::detach(settings.daemon) {
         daemon::Detached::Starter(code) => return code,
         daemon::Detached::Server(starter) => starter,
     };
-    let mut parent = match start::prepare(settings, worker_main, &mut starter) {
+    let mut parent = match start::prepare(settings, worker_main, reread, &mut starter) {
         Ok(parent) => parent,
         Err(error) => return starter.refuse(&error),
     };

@@ -3,10 +3,17 @@
 //!
 //! Decides and keeps books; refuses to fork, kill or talk to anybody.
 
+mod edition;
+mod pace;
+
+pub(super) use edition::Step;
+
 use super::lot::Id;
 use crate::scoreboard::Slot;
 use crate::sys::process::Pid;
 use crate::sys::time::Moment;
+use edition::Edition;
+use pace::Pace;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -18,13 +25,6 @@ const IDLE_EXTRA: Duration = Duration::from_secs(10);
 /// something. A queue before workers that are quick is the beat of a busy server, which more
 /// processes than CPUs would only slow down.
 const GROWTH_WAIT: Duration = Duration::from_millis(50);
-
-/// Deaths in a row, without one request answered in between, before starts are paced one by one.
-const LOOP_DEATHS: u32 = 8;
-/// The first pause; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The longest pause: a crash loop costs one fork a second.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a worker is doing, as far as the parent has told it. Starting becomes Ready, these two
 /// alternate with Busy; any may become Retiring, which only its end follows.
@@ -54,7 +54,9 @@ pub(super) struct Worker {
     pub(super) since: Moment,
     /// The parent has killed it; why stands in the log.
     pub(super) is_killed: bool,
-    /// It was told to leave.
+    /// The settings that it was forked with: how many reloads came before.
+    pub(super) edition: u32,
+    /// It was told to leave, or will be as soon as it is free.
     pub(super) is_dismissed: bool,
     /// It has answered something.
     pub(super) has_served: bool,
@@ -107,61 +109,19 @@ pub(super) fn growth_due(woken: Moment, now: Moment) -> Moment {
     }
 }
 
-/// Keeps a crash loop from becoming a fork loop.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
-    deaths: u32,
-    not_before: Moment,
-}
-
-impl Pace {
-    /// A worker died or could not be forked.
-    pub(super) fn note_death(&mut self, now: Moment) {
-        let doubled = FIRST_PAUSE.saturating_mul(1 << self.deaths.min(10));
-        // The first one is replaced at once: one death is not a loop.
-        if self.deaths > 0 {
-            self.not_before = now.after(doubled.min(LONGEST_PAUSE));
-        }
-        self.deaths = self.deaths.saturating_add(1);
-    }
-
-    /// A worker has answered a request: whatever kills others, starting them makes sense.
-    pub(super) fn note_success(&mut self) {
-        *self = Self::default();
-    }
-
-    /// How many of `missing` may be started now.
-    pub(super) fn allows(&self, missing: usize, now: Moment) -> usize {
-        if now < self.not_before {
-            0
-        } else if self.deaths >= LOOP_DEATHS {
-            missing.min(1)
-        } else {
-            missing
-        }
-    }
-
-    /// When the next start is allowed.
-    pub(super) fn not_before(&self) -> Moment {
-        self.not_before
-    }
-
-    /// After a start in a crash loop: the next one has to wait.
-    pub(super) fn note_start(&mut self, now: Moment) {
-        if self.deaths >= LOOP_DEATHS {
-            self.not_before = now.after(LONGEST_PAUSE);
-        }
-    }
-}
-
 /// The pool.
 pub(super) struct Pool {
+    /// `most` and one more: while a worker is replaced there are two. Never shrinks.
     slots: Vec<Option<Worker>>,
+    most: usize,
     /// Ready workers, the newest last: it goes first, its caches are warm.
     ready: Vec<Slot>,
     /// Workers by duty: starting, ready, busy, retiring.
     tally: [usize; 4],
+    /// Of the busy ones, those that leave afterwards.
+    dismissed: usize,
     next_generation: u32,
+    edition: Edition,
     /// Recent time from order to verdict, in microseconds (exponentially weighted).
     service_micros: u64,
     /// Paces starts.
@@ -172,10 +132,13 @@ impl Pool {
     /// An empty pool with a ceiling.
     pub(super) fn new(most: usize) -> Self {
         Self {
-            slots: std::iter::repeat_with(|| None).take(most).collect(),
-            ready: Vec::with_capacity(most),
+            slots: std::iter::repeat_with(|| None).take(most + 1).collect(),
+            most,
+            ready: Vec::with_capacity(most + 1),
             tally: [0; 4],
+            dismissed: 0,
             next_generation: 0,
+            edition: Edition::default(),
             service_micros: 0,
             pace: Pace::default(),
         }
@@ -183,7 +146,15 @@ impl Pool {
 
     /// The ceiling.
     pub(super) fn most(&self) -> usize {
-        self.slots.len()
+        self.most
+    }
+
+    /// Another ceiling; the number of slots that are in use then.
+    pub(super) fn set_most(&mut self, most: usize) -> usize {
+        self.most = most;
+        let len = self.slots.len().max(most + 1);
+        self.slots.resize_with(len, || None);
+        len
     }
 
     /// Every living worker.
@@ -202,13 +173,15 @@ impl Pool {
     /// Workers that are here to stay.
     pub(super) fn living(&self) -> usize {
         let [starting, ready, busy, _] = self.tally;
-        starting + ready + busy
+        starting + ready + busy - self.dismissed
     }
 
     /// Workers that have had one client for longer than `GROWTH_WAIT`.
     pub(super) fn held(&self, now: Moment) -> usize {
         let is_held = |worker: &Worker| {
-            matches!(worker.duty, Duty::Busy(_)) && now.since(worker.since) >= GROWTH_WAIT
+            matches!(worker.duty, Duty::Busy(_))
+                && !worker.is_dismissed
+                && now.since(worker.since) >= GROWTH_WAIT
         };
         self.workers().filter(|(_, worker)| is_held(worker)).count()
     }
@@ -259,7 +232,8 @@ impl Pool {
 
     /// The lowest vacant slot.
     pub(super) fn vacant(&self) -> Option<Slot> {
-        self.slots.iter().position(Option::is_none).map(Slot)
+        let mut slots = self.slots.iter().take(self.most + 1);
+        slots.position(Option::is_none).map(Slot)
     }
 
     /// A worker was forked for this slot.
@@ -274,6 +248,7 @@ impl Pool {
                 born: now,
                 since: now,
                 is_killed: false,
+                edition: self.edition.number,
                 is_dismissed: false,
                 has_served: false,
             });
@@ -285,6 +260,9 @@ impl Pool {
     pub(super) fn remove(&mut self, slot: Slot) -> Option<Worker> {
         let worker = self.slots.get_mut(slot.0)?.take()?;
         *self.tally(worker.duty) -= 1;
+        if worker.is_dismissed && matches!(worker.duty, Duty::Busy(_)) {
+            self.dismissed -= 1;
+        }
         if worker.duty == Duty::Ready {
             self.ready.retain(|s| *s != slot);
         }
@@ -298,6 +276,13 @@ impl Pool {
         };
         let before = std::mem::replace(&mut worker.duty, duty);
         worker.since = now;
+        let (is_dismissed, edition) = (worker.is_dismissed, worker.edition);
+        if is_dismissed && matches!(before, Duty::Busy(_)) {
+            self.dismissed -= 1;
+        }
+        if before == Duty::Starting && duty == Duty::Ready {
+            self.edition.note_ready(edition);
+        }
         *self.tally(before) -= 1;
         *self.tally(duty) += 1;
         if before == Duty::Ready && duty != Duty::Ready {
@@ -425,25 +410,6 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_loop_is_slowed_to_one_start_a_second() {
-        let mut pace = Pace::default();
-        pace.note_death(at(0));
-        assert_eq!(pace.allows(4, at(0)), 4, "one death is no loop");
-        let mut now = 0;
-        for _ in 0..20 {
-            pace.note_death(at(now));
-            assert_eq!(pace.allows(4, at(now)), 0);
-            now = pace.not_before().as_micros() / 1000;
-            assert!(pace.allows(4, at(now)) > 0);
-        }
-        assert_eq!(pace.allows(4, at(now)), 1);
-        pace.note_start(at(now));
-        assert_eq!(pace.allows(4, at(now + 999)), 0);
-        pace.note_success();
-        assert_eq!(pace.allows(4, at(now)), 4);
-    }
-
-    #[test]
     fn the_newest_ready_worker_goes_first_and_the_longest_idle_one_leaves() {
         let mut pool = pool(6);
         assert_eq!(pool.newest_ready(), Some(Slot(5)));
@@ -454,6 +420,8 @@ mod tests {
         assert_eq!(pool.surplus(5, at(10_000)), Surplus::None);
         pool.remove(Slot(4));
         assert_eq!((pool.ready(), pool.vacant()), (4, Some(Slot(4))));
+        assert_eq!((pool.set_most(20), pool.most()), (21, 20));
+        assert_eq!((pool.set_most(3), pool.vacant()), (21, None));
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn connections_within(limit: u64, workers: usize, listeners: usize) -> Room {
 /// Puts a number in the place of every limit that was left open.
 pub(super) fn limits(
     settings: &mut Settings,
-    raised: &Raised,
+    descriptors: u64,
     listeners: usize,
     log: &Log,
 ) -> Result<(), Error> {
@@ -80,16 +80,16 @@ pub(super) fn limits(
         .max_workers
         .unwrap_or(settings.workers.saturating_mul(8))
         .max(settings.workers);
-    let room = connections_within(raised.now, most, listeners);
+    let room = connections_within(descriptors, most, listeners);
     if room.with_spools == 0 {
-        return Err(Error::FewDescriptors(raised.now));
+        return Err(Error::FewDescriptors(descriptors));
     }
     if let Some(wanted) = settings.limits.max_connections
         && wanted > room.without
     {
         log.warn(format_args!(
-            "max-connections is {}, not {wanted}: the descriptor limit is {}",
-            room.without, raised.now
+            "max-connections is {}, not {wanted}: the descriptor limit is {descriptors}",
+            room.without
         ));
     }
     fill(&mut settings.limits, most, room);

@@ -5,7 +5,9 @@
 
 use super::daemon::Starter;
 use super::listeners::{self, Listener};
-use super::{Estate, Parent, control, house, life, lot, orphans, pool, resolve, token, wheel};
+use super::{
+    Estate, Parent, Reread, control, house, life, lot, orphans, pool, resolve, token, wheel,
+};
 use crate::birth::WorkerMain;
 use crate::instance::{self, PidFile, UnixSocket};
 use crate::log::Log;
@@ -33,6 +35,8 @@ pub(super) enum Error {
     Call(&'static str, sys::Error),
     /// The descriptor limit is below what the server needs for itself.
     FewDescriptors(u64),
+    /// More than a number per listener allows.
+    ManyListeners,
     /// Workers: how the first one that failed ended.
     Workers(String),
 }
@@ -56,6 +60,7 @@ impl fmt::Display for Error {
                 f,
                 "unable to serve with a descriptor limit of {limit}; raise it with ulimit -n"
             ),
+            Self::ManyListeners => f.write_str("unable to listen on more than 256 addresses"),
             Self::Workers(how) => write!(f, "unable to start workers: {how}"),
         }
     }
@@ -76,7 +81,7 @@ struct Ground {
 
 /// Workers run in the handlers' folder and a daemon in the root, so no name may begin where the
 /// server was started.
-fn make_absolute(settings: &mut Settings) {
+pub(super) fn make_absolute(settings: &mut Settings) {
     let paths = [
         &mut settings.path,
         &mut settings.socket,
@@ -99,9 +104,11 @@ fn make_absolute(settings: &mut Settings) {
 pub(super) fn prepare(
     mut settings: Settings,
     worker_main: WorkerMain,
+    reread: Reread,
     starter: &mut Starter,
 ) -> Result<Parent, Error> {
     make_absolute(&mut settings);
+    let folder = std::env::current_dir().unwrap_or_default();
     if settings.daemon {
         // The file system that the starting shell happened to be in can be unmounted then.
         let _ = std::env::set_current_dir("/");
@@ -111,23 +118,27 @@ pub(super) fn prepare(
     process::become_subreaper().map_err(call("become a subreaper"))?;
     let limit = resolve::raise_descriptor_limit().map_err(call("raise the descriptor limit"))?;
     let ground = lay_ground(&settings, starter)?;
-    resolve::limits(&mut settings, &limit, ground.listeners.len(), &ground.log)?;
-    let most = settings.limits.max_workers.unwrap_or(settings.workers);
-    let scoreboard = Scoreboard::new(most).map_err(call("share memory with workers"))?;
-    let mut readiness = Readiness::new(false).map_err(call("make the readiness set"))?;
-    for (fd, token) in [
-        (signals.as_fd(), token::Token::Signals),
-        (ground.meeting.listener.as_fd(), token::Token::Meeting),
-    ] {
-        let watched = readiness.watch(fd, token.number());
-        watched.map_err(call("watch a descriptor"))?;
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    for listener in ground.listeners {
+        if !listeners::enroll(&mut listeners, listener, &mut addresses, &|_| false) {
+            return Err(Error::ManyListeners);
+        }
     }
+    resolve::limits(&mut settings, limit.now, listeners.len(), &ground.log)?;
+    let most = settings.limits.max_workers.unwrap_or(settings.workers);
+    // One more: while a worker is replaced there are two.
+    let scoreboard = Scoreboard::new(most + 1).map_err(call("share memory with workers"))?;
+    let readiness = first_watched(&signals, &ground.meeting)?;
     ground.pid_file.write()?;
     let now = time::now();
     Ok(Parent {
         state: life::State::Starting(now.after(START_TIMEOUT)),
         now,
         started: now,
+        reread,
+        folder,
+        descriptor_limit: limit.now,
+        is_reload_due: false,
         readiness,
         events: Vec::new(),
         signals,
@@ -146,7 +157,7 @@ pub(super) fn prepare(
         starter: std::mem::replace(starter, Starter::Foreground),
         failure: None,
         estate: Estate {
-            addresses: ground.listeners.iter().map(|l| l.address).collect(),
+            addresses,
             handler_descriptor_limit: limit.original,
             scoreboard,
             log: ground.log,
@@ -154,15 +165,27 @@ pub(super) fn prepare(
             settings,
             worker_main,
         },
-        listeners: ground.listeners,
+        listeners,
     })
+}
+
+fn first_watched(signals: &OwnedFd, meeting: &UnixSocket) -> Result<Readiness, Error> {
+    let mut readiness = Readiness::new(false).map_err(call("make the readiness set"))?;
+    for (fd, token) in [
+        (signals.as_fd(), token::Token::Signals),
+        (meeting.listener.as_fd(), token::Token::Meeting),
+    ] {
+        let watched = readiness.watch(fd, token.number());
+        watched.map_err(call("watch a descriptor"))?;
+    }
+    Ok(readiness)
 }
 
 /// The pid file first: of two servers that start at once, its lock lets one go on.
 fn lay_ground(settings: &Settings, starter: &Starter) -> Result<Ground, Error> {
     let pid_file = PidFile::take(&settings.pid_file)?;
     let meeting = UnixSocket::bind(&settings.socket, true, "--socket")?;
-    let listeners = listeners::bind(&settings.bind, settings.port)?;
+    let listeners = listeners::bind(listeners::wishes(&settings.bind, settings.port))?;
     let root = instance::open_root(&settings.path)?;
     let log_file = instance::prepare_log(&settings.log_file)?;
     let stderr = if starter.is_foreground() {

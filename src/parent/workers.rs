@@ -31,6 +31,7 @@ impl Parent {
                 break;
             }
         }
+        self.replace_outdated();
         if let Surplus::Leaves(slot) = self.surplus() {
             self.retire(slot);
         }
@@ -68,7 +69,8 @@ impl Parent {
             return None;
         }
         let need = self.need();
-        let paced = (workers_to_start(need) > 0).then(|| self.pool.pace.not_before());
+        let is_missing = workers_to_start(need) > 0 || self.pool.is_mixed();
+        let paced = is_missing.then(|| self.pool.pace.not_before());
         let growth = self
             .first_woken()
             .filter(|_| need.living < need.most)
@@ -85,7 +87,7 @@ impl Parent {
     }
 
     /// Forks a worker; false if that is not possible now.
-    fn start_worker(&mut self) -> bool {
+    pub(super) fn start_worker(&mut self) -> bool {
         let Some(slot) = self.pool.vacant() else {
             return false;
         };
@@ -113,7 +115,7 @@ impl Parent {
                     self.log()
                         .error(format_args!("unable to fork a worker: {e}"));
                 }
-                self.pool.pace.note_death(self.now);
+                self.pool.pace.note_failure(self.now);
                 false
             }
         }

@@ -28,8 +28,8 @@ fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Resu
 }
 
 /// bind(2) and listen(2), non-blocking, with SO_REUSEADDR. An IPv6 wildcard takes IPv4 too when
-/// `dual` is set.
-pub fn listen(address: SocketAddr, dual: bool, backlog: i32) -> Result<OwnedFd> {
+/// `dual` is set; `beside` others that listen there and `share_port`.
+pub fn listen(address: SocketAddr, dual: bool, beside: bool, backlog: i32) -> Result<OwnedFd> {
     use std::os::fd::AsFd;
     let family = if address.is_ipv4() {
         libc::AF_INET
@@ -46,8 +46,24 @@ pub fn listen(address: SocketAddr, dual: bool, backlog: i32) -> Result<OwnedFd> 
             i32::from(!dual),
         )?;
     }
+    if beside {
+        share_port(listener.as_fd(), true)?;
+    }
     bind_and_listen(&listener, &internet_address(address), backlog)?;
+    if beside {
+        share_port(listener.as_fd(), false)?;
+    }
     Ok(listener)
+}
+
+/// SO_REUSEPORT: another socket of this user that says the same may listen at this port too.
+pub fn share_port(listener: BorrowedFd<'_>, on: bool) -> Result<()> {
+    set_option(
+        listener,
+        libc::SOL_SOCKET,
+        libc::SO_REUSEPORT,
+        i32::from(on),
+    )
 }
 
 fn bind_and_listen(socket: &OwnedFd, address: &RawAddress, backlog: i32) -> Result<()> {

@@ -222,13 +222,13 @@ impl Planner {
         let bound = birth
             .listeners
             .get(usize::from(job.client.serve.listener))
-            .copied()
-            .flatten();
-        // A wildcard listener does not say which of the machine's addresses the client used.
+            .copied();
+        // A wildcard listener does not say which of the machine's addresses the client used, and one
+        // that is younger than this worker says nothing.
         let local = match bound {
-            Some(address) if !address.ip().is_unspecified() => Some(address),
-            Some(_) => socket::local_address(job.client.socket()).ok().flatten(),
-            None => None,
+            Some(Some(address)) if !address.ip().is_unspecified() => Some(address),
+            Some(None) => None,
+            _ => socket::local_address(job.client.socket()).ok().flatten(),
         };
         let peer = job.client.serve.peer;
         let fields = job.head.fields.iter();

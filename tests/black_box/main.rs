@@ -17,6 +17,7 @@ mod contract;
 mod errors;
 mod harness;
 mod hostile;
+mod life;
 mod processes;
 mod serving;
 mod slow_clients;

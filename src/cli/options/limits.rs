@@ -2,6 +2,7 @@
 
 use super::super::kind::{Kind, To, both, server};
 use super::{BASE, Default, Row};
+use crate::limits::MAX_WORKERS;
 use std::time::Duration;
 
 const K: u64 = 1 << 10;
@@ -10,9 +11,6 @@ const TIB: u64 = 1 << 40;
 
 /// A week: streams may last for days, and in milliseconds it still fits the i32 of poll(2).
 const WEEK_MS: u64 = 7 * 24 * 60 * 60 * 1000;
-
-/// Ceiling of the elastic pool: `max-workers` is never more.
-pub const MAX_WORKERS: usize = 4096;
 
 /// A number that its range keeps far below `usize::MAX`.
 pub(super) fn fits(number: u64) -> usize {

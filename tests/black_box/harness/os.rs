@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
+pub(crate) const HUP: i32 = libc::SIGHUP;
 pub(crate) const INT: i32 = libc::SIGINT;
 pub(crate) const KILL: i32 = libc::SIGKILL;
 pub(crate) const STOP: i32 = libc::SIGSTOP;

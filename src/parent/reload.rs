@@ -1,0 +1,300 @@
+//! Reload: other settings while the server serves. Parent only.
+//!
+//! Everything that can fail is done before anything is changed: a configuration that is wrong, or
+//! that the system refuses, leaves the old one in force. No client notices: listeners that stay are
+//! never closed, and workers are replaced one by one. Refuses to change what others know the server
+//! by (its pid file, its Unix socket).
+
+use super::life::{LAST_ACCEPTS, State};
+use super::listeners::{self, Listener, Wish};
+use super::pool::{Duty, Step};
+use super::start::{Error, make_absolute};
+use super::{Parent, resolve};
+use crate::instance;
+use crate::scoreboard::Slot;
+use crate::settings::Settings;
+use crate::sys::{self, Errno, socket};
+use std::net::SocketAddr;
+
+/// Keeps the old value of a setting that only a restart can change; notes its key if it differs.
+fn keep<T: Clone + PartialEq>(
+    key: &'static str,
+    old: &T,
+    new: &mut T,
+    kept: &mut Vec<&'static str>,
+) {
+    if old != new {
+        new.clone_from(old);
+        kept.push(key);
+    }
+}
+
+/// Keeps every setting that only a restart can change; the keys of those that differ.
+fn keep_fixed(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    keep("daemon", &old.daemon, &mut new.daemon, &mut kept);
+    keep("socket", &old.socket, &mut new.socket, &mut kept);
+    keep("pid-file", &old.pid_file, &mut new.pid_file, &mut kept);
+    kept
+}
+
+/// The listeners after a reload.
+struct Change {
+    /// Those of now that stay, by their place.
+    stays: Vec<bool>,
+    /// Those to be bound.
+    new: Vec<Wish>,
+}
+
+/// Which listeners stay and which are new. One stays for each equal wish, and for one that names the
+/// port that it was given.
+fn compare(now: &[(Wish, Option<SocketAddr>)], wishes: Vec<Wish>) -> Change {
+    let mut stays = vec![false; now.len()];
+    let mut new = Vec::new();
+    for wish in wishes {
+        let is_it = |(had, address): &(Wish, Option<SocketAddr>)| {
+            *had == wish
+                || matches!((had, &wish), (Wish::Tcp(_), Wish::Tcp(a)) if *address == Some(*a))
+        };
+        let found = now
+            .iter()
+            .zip(&mut stays)
+            .find(|(known, stays)| !**stays && is_it(known));
+        match found {
+            Some((_, stays)) => *stays = true,
+            None => new.push(wish),
+        }
+    }
+    Change { stays, new }
+}
+
+/// The port that a wish names.
+fn port_of(wish: &Wish) -> Option<u16> {
+    match wish {
+        Wish::Everywhere(port) => Some(*port),
+        Wish::Tcp(address) => Some(address.port()),
+        Wish::Unix(_) => None,
+    }
+}
+
+impl Parent {
+    /// SIGHUP, or the word on the Unix socket: reads the settings again and lives by them.
+    ///
+    /// # Errors
+    /// Why the old ones stay in force; it is in the log too.
+    pub(super) fn reload(&mut self) -> Result<(), String> {
+        match self.state {
+            State::Starting(_) => {
+                self.is_reload_due = true;
+                return Ok(());
+            }
+            State::Serving => {}
+            _ => return Err(String::from("the server is about to stop")),
+        }
+        let changed = self.read_again().and_then(|settings| {
+            let changed = self.change_to(settings);
+            changed.map_err(|why| why.to_string())
+        });
+        match &changed {
+            Ok(()) => {
+                let workers = self.pool.living();
+                self.log().info(format_args!(
+                    "reloaded: {workers} workers are being replaced"
+                ));
+            }
+            Err(why) => self.log().error(format_args!(
+                "unable to reload, the old configuration stays in force: {why}"
+            )),
+        }
+        changed
+    }
+
+    /// A daemon has left the folder that relative names on its command line begin in.
+    fn read_again(&self) -> Result<Settings, String> {
+        let is_daemon = self.estate.settings.daemon;
+        if is_daemon {
+            std::env::set_current_dir(&self.folder).map_err(|e| {
+                let why = sys::Error::from_io("chdir", &e);
+                format!("unable to enter {}: {why}", self.folder.display())
+            })?;
+        }
+        let settings = (self.reread)().map(|mut settings| {
+            make_absolute(&mut settings);
+            settings
+        });
+        if is_daemon {
+            let _ = std::env::set_current_dir("/");
+        }
+        settings
+    }
+
+    fn change_to(&mut self, mut settings: Settings) -> Result<(), Error> {
+        let kept = keep_fixed(&self.estate.settings, &mut settings);
+        let root = instance::open_root(&settings.path)?;
+        let log_file = instance::prepare_log(&settings.log_file)?;
+        let wishes = listeners::wishes(&settings.bind, settings.port);
+        resolve::limits(
+            &mut settings,
+            self.descriptor_limit,
+            wishes.len(),
+            self.log(),
+        )?;
+        self.change_listeners(wishes)?;
+        // Nothing can fail from here on.
+        self.log().change(log_file, settings.log_level);
+        for key in kept {
+            self.log()
+                .warn(format_args!("{key} has changed: that takes a restart"));
+        }
+        self.house.set_limits(&settings.limits);
+        let most = settings.limits.max_workers.unwrap_or(settings.workers);
+        let slots = self.pool.set_most(most);
+        self.estate.scoreboard.set_size(slots);
+        self.estate.root = root;
+        self.estate.settings = settings;
+        self.pool.begin_edition();
+        Ok(())
+    }
+
+    /// New listeners are bound before old ones go.
+    fn change_listeners(&mut self, wishes: Vec<Wish>) -> Result<(), Error> {
+        let now = self.listeners.iter().map(|l| (l.wish.clone(), l.address));
+        let change = compare(&now.collect::<Vec<_>>(), wishes);
+        let going: Vec<u8> = self
+            .listeners
+            .iter()
+            .zip(&change.stays)
+            .filter(|(_, stays)| !**stays)
+            .map(|(listener, _)| listener.index)
+            .collect();
+        let new = change
+            .new
+            .into_iter()
+            .map(|wish| self.bind_new(wish, &going));
+        let new: Vec<Listener> = new.collect::<Result<_, Error>>()?;
+        let first_new = self.listeners.len();
+        for listener in new {
+            let known = |index| self.lot.is_from(index);
+            let addresses = &mut self.estate.addresses;
+            if !listeners::enroll(&mut self.listeners, listener, addresses, &known) {
+                self.listeners.truncate(first_new);
+                return Err(Error::ManyListeners);
+            }
+        }
+        for listener in self.listeners.iter().skip(first_new) {
+            let shown = listener.shown();
+            self.log().info(format_args!("listening on {shown}"));
+        }
+        if self.house.paused_until().is_none() {
+            self.watch_listeners_from(first_new);
+        }
+        for index in going {
+            self.dismiss_listener(index);
+        }
+        Ok(())
+    }
+
+    /// Binds a new listener, beside one of ours that will go if that has the port.
+    fn bind_new(&self, wish: Wish, going: &[u8]) -> Result<Listener, Error> {
+        match Listener::bind(wish.clone(), false) {
+            Err(Error::Listen(_, why)) if why.errno == Errno::ADDRINUSE => {}
+            other => return other,
+        }
+        for listener in self.listeners.iter().filter(|l| going.contains(&l.index)) {
+            if listener.address.map(|address| address.port()) == port_of(&wish) {
+                let _ = socket::share_port(listener.fd(), true);
+            }
+        }
+        Listener::bind(wish, true)
+    }
+
+    /// Closing first would reset clients that are connected and wait for accept.
+    fn dismiss_listener(&mut self, index: u8) {
+        self.accept_from(index, LAST_ACCEPTS);
+        let place = self.listeners.iter().position(|l| l.index == index);
+        if let Some(place) = place {
+            let listener = self.listeners.remove(place);
+            // Already out during a pause.
+            let _ = self.readiness.forget(listener.fd());
+            let shown = listener.shown();
+            self.log()
+                .info(format_args!("no longer listening on {shown}"));
+        }
+    }
+
+    /// The next steps of replacing workers that have older settings, once per turn.
+    pub(super) fn replace_outdated(&mut self) {
+        if self.state != State::Serving {
+            return;
+        }
+        loop {
+            match self.pool.next_step(self.estate.settings.workers) {
+                Step::Dismiss(slot) => self.dismiss(slot),
+                Step::Start => {
+                    if self.pool.pace.allows(1, self.now) > 0 {
+                        self.start_worker();
+                    }
+                    return;
+                }
+                Step::Done => self
+                    .log()
+                    .info(format_args!("every worker has the new configuration")),
+                Step::Nothing => return,
+            }
+        }
+    }
+
+    /// Tells a worker to leave, or marks it until it is free.
+    fn dismiss(&mut self, slot: Slot) {
+        match self.pool.get(slot).map(|worker| worker.duty) {
+            Some(Duty::Ready) => self.retire(slot),
+            Some(Duty::Busy(_)) => self.pool.dismiss(slot),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_listener_stays_for_each_equal_wish() {
+        let at = |text: &str| Wish::Tcp(text.parse().unwrap());
+        let unix = |path: &str| Wish::Unix(PathBuf::from(path));
+        let bound = |text: &str| Some(text.parse().unwrap());
+        let now = [
+            (at("127.0.0.1:0"), bound("127.0.0.1:4000")),
+            (at("127.0.0.1:80"), bound("127.0.0.1:80")),
+            (unix("/a"), None),
+            (at("127.0.0.1:0"), bound("127.0.0.1:4001")),
+        ];
+        for (wishes, stays, new) in [
+            (
+                vec![at("127.0.0.1:0"), at("127.0.0.1:0")],
+                [true, false, false, true],
+                vec![],
+            ),
+            (
+                vec![at("127.0.0.1:0"), at("127.0.0.1:0"), at("127.0.0.1:0")],
+                [true, false, false, true],
+                vec![at("127.0.0.1:0")],
+            ),
+            (
+                vec![unix("/a"), unix("/b"), at("127.0.0.1:4001")],
+                [false, false, true, true],
+                vec![unix("/b")],
+            ),
+            (
+                vec![Wish::Everywhere(80)],
+                [false; 4],
+                vec![Wish::Everywhere(80)],
+            ),
+        ] {
+            let change = compare(&now, wishes.clone());
+            assert_eq!(change.stays, stays, "{wishes:?}");
+            assert_eq!(change.new, new, "{wishes:?}");
+        }
+    }
+}
