@@ -1,15 +1,18 @@
 //! argv in, exit code out: 0, 1 when the system refused, 2 for a mistake in words or file.
 
 use caffeine::cli::{self, Command};
+use caffeine::parent::Inheritance;
 use caffeine::sys::{fd, signal};
 use caffeine::{command, parent, worker};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // The standard library has put /dev/null in the place of closed standard descriptors.
-    fd::close_all_but(&[]);
+    // First of all, since a number that is not taken is given to what is opened next. The standard
+    // library has put /dev/null in the place of closed standard descriptors.
+    let inherited = Inheritance::take();
+    fd::close_all_but(&inherited.numbers());
     let code = match (signal::reset_inherited(), command::read()) {
-        (Ok(()), Ok(command)) => act(command),
+        (Ok(()), Ok(command)) => act(command, inherited),
         (Err(e), _) => failed(1, &e),
         (_, Err(e)) => failed(2, &e),
     };
@@ -21,9 +24,11 @@ fn failed(code: u8, why: &dyn std::fmt::Display) -> u8 {
     code
 }
 
-fn act(command: Command) -> u8 {
+fn act(command: Command, inherited: Inheritance) -> u8 {
     let printed = match command {
-        Command::Serve(settings) => return parent::serve(*settings, worker::run, command::reread),
+        Command::Serve(settings) => {
+            return parent::serve(*settings, inherited, worker::run, command::reread);
+        }
         Command::PrintLog(path) => command::print_log(&path),
         Command::Help => command::print(&cli::help::text()),
         Command::Version => command::print(cli::VERSION_LINE),

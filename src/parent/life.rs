@@ -171,6 +171,7 @@ impl Parent {
         let clients = self.lot.len();
         self.log()
             .info(format_args!("stopping: {clients} connections are open"));
+        self.notify.say("STOPPING=1\nSTATUS=finishing requests");
         let grace = self.estate.settings.limits.shutdown_grace;
         self.state = State::Draining {
             idle_until: self.now.after(IDLE_GRACE),
@@ -227,6 +228,7 @@ impl Parent {
 
     /// Steps of the life cycle, once per turn.
     pub(super) fn live(&mut self) {
+        self.notify.live(self.now);
         self.end_late_conversations();
         if self.house.ends_pause(self.now) {
             self.end_pause();
@@ -279,5 +281,6 @@ impl Parent {
             eprintln!("caffeine: {line}");
         }
         self.starter.announce(&line);
+        self.notify_ready();
     }
 }

@@ -5,15 +5,17 @@
 use super::start::Error;
 use crate::instance::{BACKLOG, UnixSocket};
 use crate::settings::Bind;
-use crate::sys::fd::AsFd;
-use crate::sys::{self, Errno, socket};
+use crate::sys::fd::{self, AsFd};
+use crate::sys::{self, Errno, inherited, socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// What listens.
 enum Socket {
+    /// TCP, or whatever the service manager gave.
     Tcp(OwnedFd),
+    /// With a file of its own.
     Unix(UnixSocket),
 }
 
@@ -31,7 +33,8 @@ pub(super) enum Wish {
 /// A listener.
 pub(super) struct Listener {
     socket: Socket,
-    pub(super) wish: Wish,
+    /// `None`: the service manager gave it.
+    pub(super) wish: Option<Wish>,
     /// Its number, and its address' in the table that workers inherit; never another's while one
     /// of its connections is open.
     pub(super) index: u8,
@@ -61,7 +64,7 @@ impl Listener {
                 format!("http://localhost:{}/", address.port())
             }
             (_, Some(address)) => format!("http://{address}/"),
-            (_, None) => String::from("nowhere"),
+            (_, None) => String::from("unix:inherited"),
         }
     }
 
@@ -78,7 +81,32 @@ impl Listener {
         };
         Ok(Self {
             socket,
-            wish,
+            wish: Some(wish),
+            index: 0,
+            address,
+        })
+    }
+
+    /// One that the service manager listens with; what is wrong with it, if it is none.
+    fn given(socket: OwnedFd) -> Result<Self, &'static str> {
+        if !inherited::is_listening(socket.as_fd()) {
+            return Err("no stream socket that listens");
+        }
+        let address = match socket::local_address(socket.as_fd()) {
+            Ok(Some(address)) => Some(address),
+            Ok(None) if inherited::is_unix(socket.as_fd()) => None,
+            _ => return Err("neither a TCP nor a Unix domain socket"),
+        };
+        // Its maker may not have known that the server never waits.
+        if fd::set_nonblocking(socket.as_fd(), true).is_err() {
+            return Err("not to be made non-blocking");
+        }
+        if address.is_some() {
+            let _ = socket::set_no_delay(socket.as_fd());
+        }
+        Ok(Self {
+            socket: Socket::Tcp(socket),
+            wish: None,
             index: 0,
             address,
         })
@@ -102,6 +130,14 @@ pub(super) fn bind(wishes: Vec<Wish>) -> Result<Vec<Listener>, Error> {
     wishes
         .into_iter()
         .map(|wish| Listener::bind(wish, false))
+        .collect()
+}
+
+/// What the service manager has bound.
+pub(super) fn given(sockets: Vec<OwnedFd>) -> Result<Vec<Listener>, Error> {
+    let numbered = sockets.into_iter().enumerate();
+    numbered
+        .map(|(place, socket)| Listener::given(socket).map_err(|is| Error::Given(place, is)))
         .collect()
 }
 
@@ -205,7 +241,7 @@ mod tests {
     fn a_number_is_an_addresss_for_as_long_as_a_connection_may_ask_for_it() {
         let listener = |port| Listener {
             socket: Socket::Tcp(socket::pair().unwrap().0),
-            wish: Wish::Everywhere(port),
+            wish: Some(Wish::Everywhere(port)),
             index: 0,
             address: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
         };

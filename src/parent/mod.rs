@@ -11,6 +11,7 @@
 //! workers, pool, orphans, watch       the processes
 //! verdict                             the decisions, as a table
 //! control, life                       status and stop; from Serving to the end
+//! inheritance, notify                 from and to the service manager
 //! reload                              other settings, listeners and workers on the way
 //! ```
 
@@ -21,9 +22,11 @@ mod daemon;
 mod dispatch;
 mod hear;
 mod house;
+mod inheritance;
 mod life;
 mod listeners;
 mod lot;
+mod notify;
 mod orphans;
 mod park;
 mod pool;
@@ -44,6 +47,7 @@ use crate::sys::process::{self, DescriptorLimit};
 use crate::sys::readiness::{Event, Readiness};
 use crate::sys::time::Moment;
 use crate::{log::Log, scoreboard::Scoreboard};
+pub use inheritance::Inheritance;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -90,6 +94,7 @@ struct Parent {
     pool: pool::Pool,
     orphans: orphans::Orphans,
     control: control::Control,
+    notify: notify::Notify,
     /// When workers are looked after next; `None` while none needs it.
     watch_at: Option<Moment>,
     /// When the log was last opened again; workers forked before it have to be told.
@@ -111,12 +116,18 @@ pub type Reread = fn() -> Result<Settings, String>;
 ///
 /// With `settings.daemon` this returns in the starting process too, once the daemon serves or has
 /// said why it cannot.
-pub fn serve(settings: Settings, worker_main: WorkerMain, reread: Reread) -> u8 {
+pub fn serve(
+    settings: Settings,
+    inherited: Inheritance,
+    worker_main: WorkerMain,
+    reread: Reread,
+) -> u8 {
     let mut starter = match daemon::detach(settings.daemon) {
         daemon::Detached::Starter(code) => return code,
         daemon::Detached::Server(starter) => starter,
     };
-    let mut parent = match start::prepare(settings, worker_main, reread, &mut starter) {
+    let mut parent = match start::prepare(settings, inherited, (worker_main, reread), &mut starter)
+    {
         Ok(parent) => parent,
         Err(error) => return starter.refuse(&error),
     };

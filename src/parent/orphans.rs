@@ -5,6 +5,7 @@
 //! what they start are left alone, recognised by their process group.
 
 use super::Parent;
+use crate::sys::Errno;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::SIGKILL;
 use std::time::Duration;
@@ -57,6 +58,11 @@ impl Parent {
     /// may leave anything behind.
     pub(super) fn adopt_detached(&mut self) {
         let handlers = &self.estate.settings.handlers;
+        // A number may be used again once its group has gone.
+        let is_there = |group: &Pid| {
+            process::kill_group(*group, 0).map_or_else(|e| e.errno == Errno::PERM, |()| true)
+        };
+        self.orphans.detached.retain(is_there);
         if !self.orphans.is_sweeping && handlers.iter().any(|handler| handler.detach) {
             self.leave_alone();
         }
@@ -66,7 +72,9 @@ impl Parent {
     /// those of a shell that became this process by exec.
     pub(super) fn leave_alone(&mut self) {
         for pid in self.orphans() {
-            if let Ok(group) = process::group_of(pid) {
+            if let Ok(group) = process::group_of(pid)
+                && !self.orphans.detached.contains(&group)
+            {
                 self.orphans.detached.push(group);
             }
         }

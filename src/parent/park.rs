@@ -12,8 +12,9 @@ use crate::channel::Stage;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::{Event, Interest};
 use crate::sys::time::Moment;
-use crate::sys::{file, socket};
+use crate::sys::{file, signal, socket};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// A visit that brought less of a body than this was in vain (chunk sizes can drip).
 const SMALL_BYTES: u64 = 1024;
@@ -108,9 +109,10 @@ impl Parent {
         self.lot.enter(id, state, End::Back);
         self.set_deadline(id, state);
         let is_aside = self.lot.get(id).is_some_and(|c| c.is_set_aside);
-        if state == State::Idle && self.closes_idle() {
-            self.close(id);
-        } else if !is_aside {
+        if self.closes_idle() && self.has_given_up(id, state) {
+            return;
+        }
+        if !is_aside {
             self.rearm(id, interest(state));
         }
     }
@@ -223,6 +225,10 @@ impl Parent {
             return self.rearm(id, interest(state));
         }
         match state {
+            // Its next request may have come together with the end of its time.
+            State::Idle if self.lot.get(id).is_some_and(|c| unread(c) > 0) => {
+                self.ask_for_worker(id, state);
+            }
             State::Idle | State::Linger => self.close(id),
             State::Head => self.overdue_head(id),
             State::Body | State::Drain if self.has_moved(id, state) => {
@@ -268,19 +274,44 @@ impl Parent {
         has_moved
     }
 
-    /// Closes every client that has nothing in flight (the server is about to stop). One that
+    /// Closes every client that has no whole request in flight (the server is about to stop). One that
     /// lingers has had its answer.
     pub(super) fn close_idle(&mut self) {
-        for state in [State::Idle, State::Linger] {
+        for id in self.lot.all(State::Linger) {
+            self.close(id);
+        }
+        for state in [State::Idle, State::Head] {
             for id in self.lot.all(state) {
-                self.close(id);
+                self.has_given_up(id, state);
             }
         }
-        for id in self.lot.all(State::Head) {
-            let connection = self.lot.get(id);
-            if connection.is_some_and(|c| c.is_untouched() && unread(c) == 0) {
-                self.close(id);
+    }
+
+    /// Ends a client that has no whole head here, if that is so: a silent one is closed, half a head
+    /// gets 503. Whoever has something to look at is left to its event, which is on its way.
+    fn has_given_up(&mut self, id: Id, state: State) -> bool {
+        let Some(connection) = self.lot.get(id) else {
+            return false;
+        };
+        match state {
+            State::Idle | State::Head if connection.is_untouched() => {
+                let is_silent = unread(connection) == 0;
+                if is_silent {
+                    self.close(id);
+                }
+                is_silent
             }
+            // It counts as readable when there is more than was seen (SO_RCVLOWAT).
+            State::Head => {
+                let client = connection.client.as_fd();
+                let has_more = signal::wait_one(client, signal::READABLE, Duration::ZERO);
+                let is_half = !has_more.unwrap_or(false);
+                if is_half {
+                    self.refuse(id, Canned::Unread);
+                }
+                is_half
+            }
+            _ => false,
         }
     }
 }

@@ -91,6 +91,7 @@ impl Parent {
             State::Serving => {}
             _ => return Err(String::from("the server is about to stop")),
         }
+        self.notify_reloading();
         let changed = self.read_again().and_then(|settings| {
             let changed = self.change_to(settings);
             changed.map_err(|why| why.to_string())
@@ -102,9 +103,12 @@ impl Parent {
                     "reloaded: {workers} workers are being replaced"
                 ));
             }
-            Err(why) => self.log().error(format_args!(
-                "unable to reload, the old configuration stays in force: {why}"
-            )),
+            Err(why) => {
+                self.log().error(format_args!(
+                    "unable to reload, the old configuration stays in force: {why}"
+                ));
+                self.notify_ready();
+            }
         }
         changed
     }
@@ -158,8 +162,13 @@ impl Parent {
 
     /// New listeners are bound before old ones go.
     fn change_listeners(&mut self, wishes: Vec<Wish>) -> Result<(), Error> {
-        let now = self.listeners.iter().map(|l| (l.wish.clone(), l.address));
-        let change = compare(&now.collect::<Vec<_>>(), wishes);
+        let now = self.listeners.iter();
+        let now: Option<Vec<_>> = now.map(|l| Some((l.wish.clone()?, l.address))).collect();
+        let Some(now) = now else {
+            // The service manager has its own configuration for them.
+            return Ok(());
+        };
+        let change = compare(&now, wishes);
         let going: Vec<u8> = self
             .listeners
             .iter()
@@ -236,9 +245,11 @@ impl Parent {
                     }
                     return;
                 }
-                Step::Done => self
-                    .log()
-                    .info(format_args!("every worker has the new configuration")),
+                Step::Done => {
+                    self.log()
+                        .info(format_args!("every worker has the new configuration"));
+                    self.notify_ready();
+                }
                 Step::Nothing => return,
             }
         }

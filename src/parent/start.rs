@@ -6,7 +6,8 @@
 use super::daemon::Starter;
 use super::listeners::{self, Listener};
 use super::{
-    Estate, Parent, Reread, control, house, life, lot, orphans, pool, resolve, token, wheel,
+    Estate, Inheritance, Parent, Reread, control, house, life, lot, notify, orphans, pool, resolve,
+    token, wheel,
 };
 use crate::birth::WorkerMain;
 use crate::instance::{self, PidFile, UnixSocket};
@@ -35,6 +36,8 @@ pub(super) enum Error {
     Call(&'static str, sys::Error),
     /// The descriptor limit is below what the server needs for itself.
     FewDescriptors(u64),
+    /// A descriptor of the service manager: its place, and what is wrong with it.
+    Given(usize, &'static str),
     /// More than a number per listener allows.
     ManyListeners,
     /// Workers: how the first one that failed ended.
@@ -60,6 +63,7 @@ impl fmt::Display for Error {
                 f,
                 "unable to serve with a descriptor limit of {limit}; raise it with ulimit -n"
             ),
+            Self::Given(place, is) => write!(f, "descriptor {place} of LISTEN_FDS is {is}"),
             Self::ManyListeners => f.write_str("unable to listen on more than 256 addresses"),
             Self::Workers(how) => write!(f, "unable to start workers: {how}"),
         }
@@ -103,8 +107,8 @@ pub(super) fn make_absolute(settings: &mut Settings) {
 /// Makes the parent; the starter goes along with it.
 pub(super) fn prepare(
     mut settings: Settings,
-    worker_main: WorkerMain,
-    reread: Reread,
+    inherited: Inheritance,
+    (worker_main, reread): (WorkerMain, Reread),
     starter: &mut Starter,
 ) -> Result<Parent, Error> {
     make_absolute(&mut settings);
@@ -117,7 +121,7 @@ pub(super) fn prepare(
     let signals = signal::to_pipe().map_err(call("set up signals"))?;
     process::become_subreaper().map_err(call("become a subreaper"))?;
     let limit = resolve::raise_descriptor_limit().map_err(call("raise the descriptor limit"))?;
-    let ground = lay_ground(&settings, starter)?;
+    let ground = lay_ground(&settings, inherited, starter)?;
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
     for listener in ground.listeners {
         if !listeners::enroll(&mut listeners, listener, &mut addresses, &|_| false) {
@@ -150,6 +154,7 @@ pub(super) fn prepare(
         pool: pool::Pool::new(most),
         orphans: orphans::Orphans::default(),
         control: control::Control::default(),
+        notify: notify::Notify::new(now, &ground.log),
         watch_at: None,
         log_reopened: Moment::default(),
         spooled: 0,
@@ -182,10 +187,18 @@ fn first_watched(signals: &OwnedFd, meeting: &UnixSocket) -> Result<Readiness, E
 }
 
 /// The pid file first: of two servers that start at once, its lock lets one go on.
-fn lay_ground(settings: &Settings, starter: &Starter) -> Result<Ground, Error> {
+fn lay_ground(
+    settings: &Settings,
+    inherited: Inheritance,
+    starter: &Starter,
+) -> Result<Ground, Error> {
     let pid_file = PidFile::take(&settings.pid_file)?;
     let meeting = UnixSocket::bind(&settings.socket, true, "--socket")?;
-    let listeners = listeners::bind(listeners::wishes(&settings.bind, settings.port))?;
+    let listeners = if inherited.listeners.is_empty() {
+        listeners::bind(listeners::wishes(&settings.bind, settings.port))?
+    } else {
+        listeners::given(inherited.listeners)?
+    };
     let root = instance::open_root(&settings.path)?;
     let log_file = instance::prepare_log(&settings.log_file)?;
     let stderr = if starter.is_foreground() {

@@ -72,6 +72,7 @@ impl Parent {
             self.watch_at,
             self.house.paused_until(),
             self.control.next_deadline(),
+            self.notify.next_deadline(),
             self.pool_deadline(),
             self.state.next_deadline(self.now),
         ]

@@ -101,3 +101,25 @@ pub(super) fn unix_address(path: &Path) -> Result<RawAddress> {
     }
     Ok(RawAddress::from(raw))
 }
+
+/// The service manager's address: a path, or an abstract name, whose `@` stands for a NUL and whose
+/// length counts. `None` for what is neither.
+pub(super) fn notify_address(name: &[u8]) -> Option<RawAddress> {
+    use std::os::unix::ffi::OsStrExt;
+    let is_abstract = match name.first()? {
+        b'/' => false,
+        b'@' => true,
+        _ => return None,
+    };
+    let path = Path::new(std::ffi::OsStr::from_bytes(name));
+    let mut address = unix_address(path).ok()?;
+    if is_abstract {
+        let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+        address.len = libc::socklen_t::try_from(start + name.len()).ok()?;
+        // SAFETY: the storage holds a sockaddr_un, whose path begins there.
+        let first = unsafe { (&raw mut address.storage).cast::<u8>().add(start) };
+        // SAFETY: as above.
+        unsafe { first.write(0) };
+    }
+    Some(address)
+}

@@ -20,6 +20,7 @@ mod errno;
 mod fault;
 pub mod fd;
 pub mod file;
+pub mod inherited;
 pub mod launch;
 pub mod memory;
 pub mod passing;

@@ -1,8 +1,11 @@
 //! The life cycle: other settings, another binary, the end, and what the service manager is told.
 
-use super::harness::{Client, PATIENCE, Server, eventually, os};
+use super::harness::{Client, PATIENCE, Server, Setup, eventually, os};
 use std::fs;
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -99,7 +102,7 @@ fn a_bad_configuration_changes_nothing_and_is_told_in_one_line() {
         "printf 'Content-Type: text/plain\\n\\n%s' $COLOUR",
     );
     let workers = server.worker_pids();
-    let taken = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.3:0").unwrap();
     let taken = format!("bind = {}\n", taken.local_addr().unwrap());
     for (text, part) in [
         (
@@ -138,7 +141,7 @@ fn an_address_that_cannot_be_had_changes_nothing() {
             .config("bind = 127.0.0.1:0\n");
     });
     server.handler("hello", HELLO);
-    let taken = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.3:0").unwrap();
     let address = taken.local_addr().unwrap();
     let text = format!("bind = 127.0.0.4:0\nbind = {address}\n");
     server.folder.write("caffeine.conf", text, 0o644);
@@ -283,4 +286,165 @@ fn a_busy_worker_and_its_successor_write_to_the_log_that_was_opened_again() {
     server.wait_for_log("?next");
     assert!(!server.folder.read("log.1").contains("/hello"));
     server.stop();
+}
+
+/// One word of the status.
+fn status(server: &Server, word: &str) -> String {
+    let mut socket = UnixStream::connect(server.folder.at("socket")).unwrap();
+    socket.write_all(b"status\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(socket).read_line(&mut line).unwrap();
+    let mut words = line.split_whitespace().filter_map(|w| w.split_once('='));
+    let found = words.find(|(name, _)| *name == word);
+    found.map(|(_, value)| value.to_owned()).unwrap()
+}
+
+/// The next thing that the service manager hears, signs of life left out.
+#[track_caller]
+fn hear(ear: &UnixDatagram) -> String {
+    loop {
+        let mut heard = [0; 512];
+        let n = ear.recv(&mut heard).unwrap();
+        let text = String::from_utf8(heard[..n].to_vec()).unwrap();
+        if text != "WATCHDOG=1" {
+            return text;
+        }
+    }
+}
+
+#[test]
+fn the_service_manager_hears_of_ready_workers_reloads_life_and_the_end() {
+    let mut setup = Setup::new();
+    let path = setup.folder.at("notify");
+    let ear = UnixDatagram::bind(&path).unwrap();
+    ear.set_read_timeout(Some(PATIENCE)).unwrap();
+    setup.env("NOTIFY_SOCKET", path.to_str().unwrap());
+    setup.env("WATCHDOG_USEC", "100000");
+    setup.config("");
+    let mut server = setup.start();
+    let pid = format!("MAINPID={}", server.pid());
+    let ready = hear(&ear);
+    assert_eq!(
+        status(&server, "ready"),
+        "4",
+        "READY comes after the workers"
+    );
+    assert!(
+        ready.starts_with("READY=1\n") && ready.contains(&pid),
+        "{ready}"
+    );
+
+    let before = server.worker_pids();
+    server.signal(os::HUP);
+    let reloading = hear(&ear);
+    assert!(
+        reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
+    assert!(hear(&ear).starts_with("READY=1\n"));
+    eventually(PATIENCE, "the old workers have gone", || {
+        !server.worker_pids().iter().any(|pid| before.contains(pid))
+    });
+    server.folder.write("caffeine.conf", "nonsense", 0o644);
+    server.signal(os::HUP);
+    assert!(hear(&ear).starts_with("RELOADING=1\n"));
+    assert!(hear(&ear).starts_with("READY=1\n"));
+
+    let mut heard = [0; 64];
+    for _ in 0..3 {
+        let n = ear.recv(&mut heard).unwrap();
+        assert_eq!(&heard[..n], b"WATCHDOG=1");
+    }
+    server.handler("env", "printf 'Content-Type: text/plain\\n\\n'; env");
+    let env = server.get("/env").ok();
+    for name in ["NOTIFY", "WATCHDOG", "LISTEN"] {
+        assert!(!env.contains(name), "{env}");
+    }
+    server.signal(os::TERM);
+    assert!(hear(&ear).starts_with("STOPPING=1\n"));
+    server.expect_clean_end();
+}
+
+#[test]
+fn a_socket_of_the_service_manager_takes_the_place_of_bind_and_port() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // A client that comes before the server.
+    let mut early = Client::connect(port);
+    let server = Server::start(|setup| {
+        setup.without("--bind").args(["--port=1"]).config("");
+        setup.activate(listener);
+    });
+    assert_eq!(server.port, port);
+    server.handler("env", "printf 'Content-Type: text/plain\\n\\n'; env");
+    for client in [&mut early, &mut server.connect()] {
+        let env = client.get("/env").ok();
+        assert!(env.contains(&format!("SERVER_PORT={port}")), "{env}");
+        assert!(!env.contains("LISTEN"), "{env}");
+    }
+    reload(&server, "");
+    assert_eq!(server.get("/env").status, 200);
+    server.stop();
+}
+
+#[test]
+fn a_unix_socket_of_the_service_manager_serves_too_and_stays_its_own() {
+    let mut setup = Setup::new();
+    let path = setup.folder.at("http");
+    setup.activate(UnixListener::bind(&path).unwrap());
+    setup.args(["--daemon"]);
+    let output = setup.run();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains("unix:inherited"),
+        "{said}"
+    );
+    let pid: u32 = setup.folder.read("pid").trim().parse().unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(client).read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200 "), "{line}");
+    os::kill(pid, os::TERM);
+    eventually(PATIENCE, "the daemon ends", || !os::is_alive(pid));
+    assert!(path.exists());
+}
+
+#[test]
+fn what_is_no_listener_is_refused_by_name() {
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (stream, _other) = UnixStream::pair().unwrap();
+    let file = fs::File::open("/dev/null").unwrap();
+    for given in [OwnedFd::from(datagrams), stream.into(), file.into()] {
+        let mut setup = Setup::new();
+        let output = setup.activate(given).run();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("LISTEN_FDS") && said.lines().count() == 1,
+            "{said}"
+        );
+        assert!(!setup.folder.at("pid").exists());
+    }
+}
+
+#[test]
+fn half_a_head_does_not_hold_up_the_end() {
+    let mut server = Server::new();
+    server.handler("hello", HELLO);
+    let mut half = server.connect();
+    half.send("GET /hello HTTP/1.1\r\nHo");
+    let mut later = server.connect();
+    assert_eq!(later.get("/hello").ok(), "hello");
+    server.signal(os::TERM);
+    server.wait_for_log("stopping:");
+    later.send("GET /hello HTTP/1.1\r\n");
+    // Who is in time is answered.
+    later.send("Host: test\r\n\r\n");
+    assert_eq!(later.response().ok(), "hello");
+    let start = std::time::Instant::now();
+    assert_eq!(half.response().status, 503);
+    half.expect_closed();
+    server.expect_clean_end();
+    assert!(start.elapsed() < 5 * SECOND, "{:?}", start.elapsed());
 }

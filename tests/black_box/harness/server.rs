@@ -4,6 +4,7 @@
 use super::folder::{Folder, no_forks};
 use super::{Client, PATIENCE, Response, eventually, eventually_none, os};
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -17,6 +18,8 @@ pub(crate) struct Setup {
     pub(crate) folder: Folder,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// What the server's starter listens with in its place.
+    given: Option<OwnedFd>,
 }
 
 impl Setup {
@@ -35,7 +38,14 @@ impl Setup {
             folder,
             args,
             env: Vec::new(),
+            given: None,
         }
+    }
+
+    /// Starts the server as the service manager does that listens with this socket.
+    pub(crate) fn activate(&mut self, listener: impl Into<OwnedFd>) -> &mut Self {
+        self.given = Some(listener.into());
+        self
     }
 
     /// Adds options; one that the harness has given already is replaced.
@@ -69,6 +79,21 @@ impl Setup {
     /// The command that starts it.
     pub(crate) fn command(&self) -> Command {
         let mut command = command(&self.folder);
+        if let Some(given) = &self.given {
+            let program = command.get_program().to_owned();
+            let with_fd =
+                "exec 3<&0 0</dev/null; LISTEN_FDNAMES=web LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+            let mut shell = Command::new("sh");
+            shell.envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+            shell.current_dir(self.folder.path());
+            shell.args(["-c", with_fd, "sh"]).arg(program);
+            shell.stdin(given.try_clone().unwrap());
+            command = shell;
+        }
         command.args(&self.args).envs(self.env.iter().cloned());
         command
     }
@@ -81,7 +106,7 @@ impl Setup {
     /// Starts it and waits until it serves.
     pub(crate) fn start(self) -> Server {
         let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stdout(Stdio::null());
         let mut child = spawn(command.stderr(Stdio::piped()));
         let stderr = Stderr::of(child.stderr.take().unwrap());
         let mut server = Server {
@@ -100,6 +125,7 @@ impl Setup {
 pub(crate) fn command(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_caffeine"));
     command
+        .stdin(Stdio::null())
         .env_clear()
         .env("HOME", folder.path())
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -119,7 +145,6 @@ fn spawn(command: &mut Command) -> Child {
 /// Runs a command to its end.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null());
     let child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     let pid = child.id();
     let waiting = thread::spawn(move || child.wait_with_output().unwrap());

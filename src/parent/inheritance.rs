@@ -1,0 +1,43 @@
+//! What the starter has left for the server: listeners of the service manager (sd_listen_fds(3)).
+//! Start of the program only, before any descriptor is opened.
+//!
+//! The variables are taken out of the environment. Refuses to judge what the descriptors are.
+
+use crate::sys::inherited::{descriptor, take_variable};
+use crate::sys::process;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// The first descriptor that the service manager passes.
+const FIRST: RawFd = 3;
+
+/// Descriptors that are the server's from birth.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    /// What the service manager listens with in the server's place.
+    pub(super) listeners: Vec<OwnedFd>,
+}
+
+impl Inheritance {
+    /// Takes all of it.
+    pub fn take() -> Self {
+        let [pid, count, _] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].map(take_variable);
+        let number = |text: Option<std::ffi::OsString>| -> Option<i32> {
+            text?.into_string().ok()?.parse().ok()
+        };
+        // For somebody who has only inherited the variables they mean nothing.
+        if number(pid) != Some(process::pid().raw()) {
+            return Self::default();
+        }
+        let count = number(count).unwrap_or(0).clamp(0, 1024);
+        Self {
+            listeners: (FIRST..FIRST + count)
+                .filter_map(|number| descriptor(number).ok())
+                .collect(),
+        }
+    }
+
+    /// The numbers of what must not be closed.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        self.listeners.iter().map(AsRawFd::as_raw_fd).collect()
+    }
+}
