@@ -26,6 +26,8 @@ pub struct Limits {
     pub max_spool: u64,
     /// `max-spool-total`: bytes of all spools; `None`: 256M or a quarter of what is free.
     pub max_spool_total: Option<u64>,
+    /// `max-spool-memory`: bytes of request bodies in memory; `None`: 1/16 of the machine's.
+    pub max_spool_memory: Option<u64>,
     /// `max-queue`: clients that wait for a worker.
     pub max_queue: usize,
     /// `max-workers`: ceiling of the elastic pool; `None`: 8 times `workers`.
@@ -65,6 +67,7 @@ impl Default for Limits {
             max_body: 16 * MIB,
             max_spool: 64 * MIB,
             max_spool_total: None,
+            max_spool_memory: None,
             max_queue: 1024,
             max_workers: None,
             max_concurrent: None,

@@ -49,6 +49,42 @@ const CLIENT_WAITS: usize = 8;
 const LONGEST_HOLD_US: usize = 9;
 /// The parent's slot only: how many of the others are in use.
 const SIZE: usize = 10;
+const IN_MEMORY: usize = 11;
+
+/// Bytes in spools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spooled {
+    /// All of them.
+    pub bytes: u64,
+    /// Those that are kept in memory.
+    pub in_memory: u64,
+}
+
+impl Spooled {
+    /// So many bytes in one spool.
+    pub fn new(bytes: u64, is_in_memory: bool) -> Self {
+        let in_memory = if is_in_memory { bytes } else { 0 };
+        Self { bytes, in_memory }
+    }
+
+    /// With these too.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            in_memory: self.in_memory.saturating_add(other.in_memory),
+        }
+    }
+
+    /// Without these.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            in_memory: self.in_memory.saturating_sub(other.in_memory),
+        }
+    }
+}
 
 /// One worker's slot. Written by that worker; the parent clears it when the worker has died.
 #[derive(Clone, Copy)]
@@ -115,14 +151,18 @@ impl Entry<'_> {
         i32::try_from(self.words[HANDLER_PID].load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// Worker: bytes in the spools that it holds now.
-    pub fn set_spooled(&self, bytes: u64) {
-        self.words[SPOOLED].store(bytes, Ordering::Relaxed);
+    /// Worker: what is in the spools that it holds now.
+    pub fn set_spooled(&self, spooled: Spooled) {
+        self.words[SPOOLED].store(spooled.bytes, Ordering::Relaxed);
+        self.words[IN_MEMORY].store(spooled.in_memory, Ordering::Relaxed);
     }
 
-    /// Bytes in the spools that it holds now.
-    pub fn spooled(&self) -> u64 {
-        self.words[SPOOLED].load(Ordering::Relaxed)
+    /// What is in the spools that it holds now.
+    pub fn spooled(&self) -> Spooled {
+        Spooled {
+            bytes: self.words[SPOOLED].load(Ordering::Relaxed),
+            in_memory: self.words[IN_MEMORY].load(Ordering::Relaxed),
+        }
     }
 
     /// Worker: one more request answered.
@@ -157,7 +197,16 @@ impl Entry<'_> {
 
     /// Parent: makes the slot ready for the next worker. What was counted stays.
     pub fn clear(&self) {
-        for word in [PHASE, HANDLER_PID, DEADLINE, CONNECTION, HANDLER, SPOOLED] {
+        let of_worker = [
+            PHASE,
+            HANDLER_PID,
+            DEADLINE,
+            CONNECTION,
+            HANDLER,
+            SPOOLED,
+            IN_MEMORY,
+        ];
+        for word in of_worker {
             if let Some(word) = self.words.get(word) {
                 word.store(0, Ordering::Release);
             }
@@ -212,10 +261,10 @@ impl Scoreboard {
             .map(|words| Entry { words })
     }
 
-    /// Bytes in all spools, parked or held by workers.
-    pub fn spooled_total(&self) -> u64 {
-        let held: u64 = self.workers().map(|entry| entry.spooled()).sum();
-        held + self.parent().spooled()
+    /// What is in all spools, parked or held by workers.
+    pub fn spooled_total(&self) -> Spooled {
+        let held = self.workers().map(|entry| entry.spooled());
+        held.fold(self.parent().spooled(), Spooled::plus)
     }
 
     /// Workers that run this handler now.
@@ -247,23 +296,29 @@ mod tests {
         let board = Scoreboard::new(1).unwrap();
         let entry = board.entry(Slot(0));
         entry.count_request();
-        entry.set_spooled(10);
-        board.parent().set_spooled(5);
-        assert_eq!(board.spooled_total(), 15);
+        entry.set_spooled(Spooled::new(10, true));
+        board.parent().set_spooled(Spooled::new(5, false));
+        let total = board.spooled_total();
+        assert_eq!((total.bytes, total.in_memory), (15, 10));
         entry.clear();
-        assert_eq!((entry.requests(), board.spooled_total()), (1, 5));
+        assert_eq!(entry.requests(), 1);
+        assert_eq!(board.spooled_total(), Spooled::new(5, false));
     }
 
     #[test]
     fn a_board_that_has_grown_is_looked_at_as_a_whole() {
         let board = Scoreboard::new(1).unwrap();
         let last = board.entry(Slot(MAX_WORKERS));
-        last.set_spooled(7);
-        assert_eq!(board.spooled_total(), 0);
+        let seven = Spooled::new(7, false);
+        last.set_spooled(seven);
+        assert_eq!(board.spooled_total(), Spooled::default());
         board.set_size(MAX_WORKERS + 1);
-        assert_eq!((board.spooled_total(), board.workers().count()), (7, 4097));
-        board.entry(Slot(MAX_WORKERS + 1)).set_spooled(1);
-        assert_eq!(board.parent().spooled(), 1, "out of range");
+        assert_eq!(
+            (board.spooled_total(), board.workers().count()),
+            (seven, 4097)
+        );
+        board.entry(Slot(MAX_WORKERS + 1)).set_spooled(seven);
+        assert_eq!(board.parent().spooled(), seven, "out of range");
     }
 
     #[test]

@@ -181,7 +181,7 @@ mod tests {
             .split([' ', ':'])
             .filter(|word| word.contains('_') || *word == "linger");
         let names: Vec<String> = words.map(|word| word.replace('_', "-")).collect();
-        assert_eq!(names.len(), 20, "{limits}");
+        assert_eq!(names.len(), 21, "{limits}");
         for name in names {
             assert!(options::find(name.as_bytes()).is_some(), "{name}");
         }

@@ -9,6 +9,7 @@ use super::listeners::Listener;
 use super::lot::{Connection, End, Id, State};
 use super::token::Token;
 use crate::channel::Stage;
+use crate::scoreboard::Spooled;
 use crate::sys::fd::AsFd;
 use crate::sys::readiness::Interest;
 use crate::sys::socket::{self, Direction};
@@ -143,7 +144,7 @@ impl Parent {
         let id = self.lot.add(Connection {
             client,
             spool: None,
-            spooled: 0,
+            spooled: Spooled::default(),
             number: self.accepted,
             accepted: now,
             head_begun: now,

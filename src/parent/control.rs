@@ -223,7 +223,7 @@ impl Parent {
             line,
             " requests={} spooled={} client_waits={} longest_hold_us={}",
             sum(|entry| entry.requests()),
-            board.spooled_total(),
+            board.spooled_total().bytes,
             sum(|entry| entry.client_waits()),
             board
                 .workers()

@@ -5,7 +5,7 @@ use super::canned::Canned;
 use super::lot::{End, Id, State};
 use super::pool::Duty;
 use crate::channel::{self, Order, Serve, Stage};
-use crate::scoreboard::Slot;
+use crate::scoreboard::{Slot, Spooled};
 use crate::sys::{self, Errno, fd::AsFd};
 
 impl Parent {
@@ -82,8 +82,8 @@ impl Parent {
         channel::send_order(channel.as_fd(), &order, Some(client), spool)?;
         connection.worker = Some(slot);
         let spooled = connection.spooled;
-        if spooled > 0 {
-            self.account(spooled, 0);
+        if spooled.bytes > 0 {
+            self.account(spooled, Spooled::default());
         }
         self.wheel.remove(id.index);
         self.lot.enter(id, State::Serving, End::Back);

@@ -7,6 +7,7 @@ use super::verdict::{Fate, fate};
 use crate::channel::{self, Order, Said, Verdict};
 use crate::route;
 use crate::scoreboard::Slot;
+use crate::scoreboard::Spooled;
 use crate::sys::fd::AsFd;
 use crate::sys::{Errno, Error};
 use std::os::fd::OwnedFd;
@@ -186,9 +187,7 @@ impl Parent {
         connection.has_lost_worker |= was_seen;
         connection.worker = None;
         let spooled = connection.spooled;
-        if spooled > 0 {
-            self.account(0, spooled);
-        }
+        self.account(Spooled::default(), spooled);
         self.queue(id, End::Front);
     }
 }

@@ -5,7 +5,7 @@
 //! when the house is full. Refuses to know of sockets' events, deadlines or workers.
 
 use crate::channel::Stage;
-use crate::scoreboard::Slot;
+use crate::scoreboard::{Slot, Spooled};
 use crate::sys::time::Moment;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -83,8 +83,8 @@ pub(super) struct Connection {
     pub(super) client: OwnedFd,
     /// What was taken from or is owed to the client.
     pub(super) spool: Option<OwnedFd>,
-    /// Bytes of the spool.
-    pub(super) spooled: u64,
+    /// What is in the spool.
+    pub(super) spooled: Spooled,
     /// Number for the log; never used again.
     pub(super) number: u64,
     /// When it was accepted.
@@ -374,7 +374,7 @@ mod tests {
         Connection {
             client: file::open_at(None, c"/dev/null", Open::Read).unwrap(),
             spool: None,
-            spooled: 0,
+            spooled: Spooled::default(),
             number,
             accepted: now,
             head_begun: now,

@@ -42,11 +42,12 @@ mod workers;
 
 use crate::birth::WorkerMain;
 use crate::instance::{PidFile, UnixSocket};
+use crate::log::Log;
+use crate::scoreboard::{Scoreboard, Spooled};
 use crate::settings::Settings;
 use crate::sys::process::{self, DescriptorLimit};
 use crate::sys::readiness::{Event, Readiness};
 use crate::sys::time::Moment;
-use crate::{log::Log, scoreboard::Scoreboard};
 pub use inheritance::Inheritance;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -99,8 +100,8 @@ struct Parent {
     watch_at: Option<Moment>,
     /// When the log was last opened again; workers forked before it have to be told.
     log_reopened: Moment,
-    /// Bytes in the spools that the parent holds alone.
-    spooled: u64,
+    /// What is in the spools that the parent holds alone.
+    spooled: Spooled,
     /// Connections ever accepted.
     accepted: u64,
     /// Said once when the server is ready.

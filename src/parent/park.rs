@@ -9,6 +9,7 @@ use super::lot::{Connection, End, Id, State};
 use super::verdict::ticks_aside;
 use super::wheel::TICK;
 use crate::channel::Stage;
+use crate::scoreboard::Spooled;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::{Event, Interest};
 use crate::sys::time::Moment;
@@ -26,9 +27,9 @@ impl Connection {
     }
 
     /// A worker has given it back with more of its body, or not.
-    fn note_body(&mut self, now: Moment, was_body: bool, spooled_before: u64) {
-        let grown = self.spooled.saturating_sub(spooled_before);
-        if !was_body || self.spooled != spooled_before {
+    fn note_body(&mut self, now: Moment, was_body: bool, before: Spooled) {
+        let grown = self.spooled.less(before).bytes;
+        if !was_body || self.spooled.bytes != before.bytes {
             self.progress = now;
         }
         self.visits = if was_body && grown < SMALL_BYTES {
@@ -37,6 +38,12 @@ impl Connection {
             0
         };
     }
+}
+
+/// What a spool holds.
+fn in_spool(spool: &OwnedFd) -> Spooled {
+    let bytes = file::stat(spool.as_fd()).map_or(0, |stat| stat.size);
+    Spooled::new(bytes, file::is_in_memory(spool.as_fd()))
 }
 
 impl Parent {
@@ -48,22 +55,21 @@ impl Parent {
         if spool.is_none() && connection.spool.is_none() {
             return;
         }
-        let size = |fd: &OwnedFd| file::stat(fd.as_fd()).map_or(0, |s| s.size);
         // While a worker has the connection the bytes are on that worker's account.
         let before = match connection.worker {
-            Some(_) => 0,
+            Some(_) => Spooled::default(),
             None => connection.spooled,
         };
-        let after = spool.as_ref().map_or(0, size);
+        let after = spool.as_ref().map_or(Spooled::default(), in_spool);
         connection.worker = None;
         connection.spooled = after;
         connection.spool = spool;
         self.account(before, after);
     }
 
-    /// Bytes that the parent's spools hold change.
-    pub(super) fn account(&mut self, before: u64, after: u64) {
-        self.spooled = (self.spooled + after).saturating_sub(before);
+    /// What the parent's spools hold changes.
+    pub(super) fn account(&mut self, before: Spooled, after: Spooled) {
+        self.spooled = self.spooled.plus(after).less(before);
         self.estate.scoreboard.parent().set_spooled(self.spooled);
     }
 
@@ -73,7 +79,7 @@ impl Parent {
         let Some(connection) = self.lot.get_mut(id) else {
             return;
         };
-        let spooled_before = connection.spooled;
+        let before = connection.spooled;
         let was_body = connection.stage == Stage::Body;
         connection.stage = stage;
         connection.mark = 0;
@@ -101,7 +107,7 @@ impl Parent {
         if let Some(connection) = self.lot.get_mut(id) {
             connection.worker = None;
             if state == State::Body {
-                connection.note_body(now, was_body, spooled_before);
+                connection.note_body(now, was_body, before);
             }
             let may_trickle = matches!(state, State::Head | State::Body);
             connection.is_set_aside = may_trickle && ticks_aside(connection.visits).is_some();

@@ -97,6 +97,10 @@ pub(super) fn limits(
         .limits
         .max_spool_total
         .get_or_insert_with(spool_total);
+    settings
+        .limits
+        .max_spool_memory
+        .get_or_insert_with(|| process::machine_memory().unwrap_or(0) / 16);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::birth::WorkerMain;
 use crate::instance::{self, PidFile, UnixSocket};
 use crate::log::Log;
-use crate::scoreboard::Scoreboard;
+use crate::scoreboard::{Scoreboard, Spooled};
 use crate::settings::Settings;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::Readiness;
@@ -157,7 +157,7 @@ pub(super) fn prepare(
         notify: notify::Notify::new(now, &ground.log),
         watch_at: None,
         log_reopened: Moment::default(),
-        spooled: 0,
+        spooled: Spooled::default(),
         accepted: 0,
         starter: std::mem::replace(starter, Starter::Foreground),
         failure: None,

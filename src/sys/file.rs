@@ -56,6 +56,19 @@ fn stat_of(raw: &wide::stat) -> Stat {
     }
 }
 
+/// fcntl(F_GET_SEALS): whether the file's bytes are kept in memory (a memfd, or on a tmpfs).
+#[cfg(target_os = "linux")]
+pub fn is_in_memory(file: BorrowedFd<'_>) -> bool {
+    // SAFETY: F_GET_SEALS takes no argument. Other file systems answer EINVAL.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) >= 0 }
+}
+
+/// Elsewhere no spool is made in memory.
+#[cfg(not(target_os = "linux"))]
+pub fn is_in_memory(_: BorrowedFd<'_>) -> bool {
+    false
+}
+
 /// fstat(2).
 pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     // SAFETY: a zeroed stat is valid.

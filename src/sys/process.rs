@@ -1,6 +1,6 @@
 //! Processes: fork, wait, kill, limits, identity.
 
-use super::{Errno, Error, Result, once, retry};
+use super::{Errno, Error, Result, count, once, retry};
 use std::time::Duration;
 
 /// A process id.
@@ -353,6 +353,15 @@ pub fn home_folder() -> Result<std::ffi::OsString> {
     // SAFETY: getpwuid_r left a NUL-terminated string in the buffer.
     let home = unsafe { std::ffi::CStr::from_ptr(entry.pw_dir) };
     Ok(std::ffi::OsString::from_vec(home.to_bytes().to_vec()))
+}
+
+/// sysconf(3): bytes of the machine's memory.
+pub fn machine_memory() -> Result<u64> {
+    // SAFETY: takes an integer.
+    let pages = once("sysconf", || unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) })?;
+    // SAFETY: takes an integer.
+    let size = once("sysconf", || unsafe { libc::sysconf(libc::_SC_PAGESIZE) })?;
+    Ok((count(pages) as u64).saturating_mul(count(size) as u64))
 }
 
 #[cfg(test)]

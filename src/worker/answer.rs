@@ -1,7 +1,7 @@
 //! The server's own short responses: errors (DESIGN section 6), the welcome page, OPTIONS *. They
 //! never echo a client's byte.
 
-use super::spool::{Spool, SpoolKeeper};
+use super::spool::{Spool, SpoolKeeper, Use};
 use super::{Client, DateCache, Outcome, outlet};
 use crate::channel::Verdict;
 use crate::http::{self, ErrorResponse, Framing, ResponseHead, Version};
@@ -153,7 +153,7 @@ impl<'a> Answerer<'a> {
     /// The rest waits in a spool until the client takes it.
     fn put_away(&self, sent: usize, manner: Manner) -> sys::Result<Outcome> {
         let rest = self.bytes.get(sent..).unwrap_or_default();
-        let mut spool = Spool::new(self.keeper, rest.len() as u64)?;
+        let mut spool = Spool::new(self.keeper, Use::Bulk, rest.len() as u64)?;
         spool.append(rest)?;
         let verdict = match manner.close {
             true => Verdict::DrainClose,

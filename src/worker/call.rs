@@ -1,11 +1,12 @@
 //! One call of a handler: its body, its launch, its relay, and what the client gets in the end.
 
-use super::body::{Progress, Read, Reading};
+use super::body::{Read, Reading};
 use super::desk::{Begun, Desk};
 use super::ending::{self, Fate, Finished};
 use super::exchange::Request;
 use super::outlet::{self, Outlet};
 use super::plan::{self, Body, Job, NotLaunched};
+use super::progress::Progress;
 use super::relay::{Relay, Scene};
 use super::response::Response;
 use super::spool::Spool;

@@ -1,10 +1,11 @@
 //! What every request of a worker needs, and the answers that need no handler.
 
 use super::answer::{Answerer, Manner};
-use super::body::{BodyReader, Progress};
+use super::body::BodyReader;
 use super::call::Call;
 use super::exchange::Request;
 use super::plan::Planner;
+use super::progress::Progress;
 use super::receipt::Receipt;
 use super::response::Buffers;
 use super::spool::{Spool, SpoolKeeper};
@@ -65,6 +66,7 @@ impl<'a> Desk<'a> {
             entry: birth.entry(),
             folder: spool_folder(),
             max_total: settings.limits.max_spool_total.unwrap_or(u64::MAX),
+            max_memory: settings.limits.max_spool_memory.unwrap_or(0),
         };
         let (index, follow) = (&settings.index, settings.follow_symlinks);
         Ok(Self {

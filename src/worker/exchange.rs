@@ -3,7 +3,7 @@
 use super::answer::Manner;
 use super::desk::Desk;
 use super::input::{Arrived, Input};
-use super::{Client, Outcome, body, outlet};
+use super::{Client, Outcome, outlet, progress};
 use crate::birth::Birth;
 use crate::channel::{Stage, Verdict};
 use crate::http::{self, BodyLength, FieldStore, Head, HeadLimits};
@@ -148,7 +148,7 @@ impl<'a> Exchange<'a> {
             call: "pread",
             errno: Errno::PROTO,
         };
-        let resumed = body::resume(self.desk.keeper, spool)?;
+        let resumed = progress::resume(self.desk.keeper, spool)?;
         if !self.input.load(&resumed.head) {
             return Err(broken);
         }

@@ -5,7 +5,7 @@
 //! Never waits, never parses.
 
 use super::Client;
-use super::spool::{Spool, SpoolKeeper};
+use super::spool::{Spool, SpoolKeeper, Use};
 use crate::sys::{self, Errno, Error, fd, fd::AsFd, socket};
 use std::os::fd::OwnedFd;
 
@@ -118,7 +118,7 @@ impl Input {
 
     /// Puts the bytes that were read into a spool, for the next worker.
     pub(super) fn to_spool(&self, keeper: SpoolKeeper<'_>) -> sys::Result<OwnedFd> {
-        let mut spool = Spool::new(keeper, self.taken as u64)?;
+        let mut spool = Spool::new(keeper, Use::Bulk, self.taken as u64)?;
         spool.append(self.bytes.get(..self.taken).unwrap_or_default())?;
         Ok(spool.into_fd())
     }

@@ -9,6 +9,7 @@
 //! | `call` | one call of a handler: body, launch, relay |
 //! | `ending` | how a response ends |
 //! | `body` | the request's body: in memory, or in a spool |
+//! | `progress` | how far a body has been read, and how the next worker learns of it |
 //! | `plan` | environment, arguments and descriptors of a launch |
 //! | `feed` | the body of a handler that wants a pipe |
 //! | `relay` | moves the handler's output to the client |
@@ -30,6 +31,7 @@ mod feed;
 mod input;
 mod outlet;
 mod plan;
+mod progress;
 mod receipt;
 mod relay;
 mod response;
@@ -40,7 +42,7 @@ mod tree;
 use crate::birth::Birth;
 use crate::channel::{self, Order, Received, Serve, Verdict};
 use crate::http::imf_fixdate;
-use crate::scoreboard::Phase;
+use crate::scoreboard::{Phase, Spooled};
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, process, signal, socket};
@@ -175,7 +177,7 @@ fn serve_one(
     entry.set_connection(serve.connection);
     entry.enter(Phase::Looking, client.received);
     let outcome = exchange.serve(&client, channel, spool);
-    entry.set_spooled(0);
+    entry.set_spooled(Spooled::default());
     entry.set_deadline(Moment::default());
     entry.enter(Phase::Idle, time::now());
     outcome

@@ -1,7 +1,7 @@
 //! Towards the client: what it takes now goes out, the rest waits in a spool, from which sendfile
 //! goes on, in this worker or in a later one (the file's own offset says where).
 
-use super::spool::{Spool, SpoolKeeper};
+use super::spool::{Spool, SpoolKeeper, Use};
 use super::{Client, Outcome};
 use crate::channel::Verdict;
 use crate::scoreboard::Phase;
@@ -93,7 +93,7 @@ impl<'a> Outlet<'a> {
 
     fn put_away(&mut self, part: &[u8]) -> Result<(), Blocked> {
         if self.spool.is_none() {
-            self.spool = Some(Spool::new(self.keeper, 0).map_err(Blocked::Unable)?);
+            self.spool = Some(Spool::new(self.keeper, Use::Bulk, 0).map_err(Blocked::Unable)?);
         }
         match &mut self.spool {
             Some(spool) => spool.append_last_piece(part).map_err(Blocked::Unable),

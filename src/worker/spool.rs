@@ -1,9 +1,13 @@
 //! A spool: an unlinked file that holds what a client has not yet sent or taken. Small ones live
 //! in memory, larger ones on disk; all together they are bounded by `max-spool-total`.
 //!
+//! Parked bodies stay in memory while all that is there is within `max-spool-memory`: they are written
+//! to each time that their client has sent a little, and a write to a busy disk can wait for its
+//! journal for longer than a worker may be held.
+//!
 //! Knows nothing of what it holds.
 
-use crate::scoreboard::{Entry, Scoreboard};
+use crate::scoreboard::{Entry, Scoreboard, Spooled};
 use crate::sys::{self, Errno, Error, fd, fd::AsFd, file};
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -19,33 +23,50 @@ pub(super) struct SpoolKeeper<'a> {
     /// Where large spools are made.
     pub(super) folder: &'a CStr,
     pub(super) max_total: u64,
+    /// Bytes of all spools in memory.
+    pub(super) max_memory: u64,
 }
 
 impl SpoolKeeper<'_> {
     /// ENOSPC when `more` bytes would exceed what all spools may hold together.
-    fn reserve(&self, more: u64) -> sys::Result<()> {
-        if self.scoreboard.spooled_total().saturating_add(more) > self.max_total {
+    fn check_room(&self, more: u64) -> sys::Result<()> {
+        let total = self.scoreboard.spooled_total().bytes;
+        if total.saturating_add(more) > self.max_total {
             return Err(Error {
                 call: "spool",
                 errno: Errno::NOSPC,
             });
         }
-        self.count(more);
         Ok(())
     }
 
-    fn count(&self, more: u64) {
-        self.entry.set_spooled(self.entry.spooled() + more);
+    /// Whether so many more bytes may be kept in memory.
+    fn has_memory_for(&self, more: u64) -> bool {
+        let in_memory = self.scoreboard.spooled_total().in_memory;
+        in_memory.saturating_add(more) <= self.max_memory
+    }
+
+    fn count(&self, more: Spooled) {
+        self.entry.set_spooled(self.entry.spooled().plus(more));
     }
 
     fn is_total_reached(&self) -> bool {
-        self.scoreboard.spooled_total() >= self.max_total
+        self.scoreboard.spooled_total().bytes >= self.max_total
     }
 
-    fn release(&self, bytes: u64) {
-        self.entry
-            .set_spooled(self.entry.spooled().saturating_sub(bytes));
+    fn release(&self, gone: Spooled) {
+        self.entry.set_spooled(self.entry.spooled().less(gone));
     }
+}
+
+/// What a spool is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A body that has to wait for its client, again and again.
+    ParkedBody,
+    /// Something that is written at once. Where it is large a disk's cache, in larger pieces than
+    /// memory has them, costs less than memory.
+    Bulk,
 }
 
 /// One spool, written at its end.
@@ -54,42 +75,42 @@ pub(super) struct Spool<'a> {
     fd: OwnedFd,
     len: u64,
     is_in_memory: bool,
+    used_for: Use,
     /// The file is longer than `len`.
     has_tail: bool,
 }
 
 impl<'a> Spool<'a> {
     /// An empty spool that will probably hold `expected` bytes.
-    pub(super) fn new(keeper: SpoolKeeper<'a>, expected: u64) -> sys::Result<Self> {
-        if expected <= IN_MEMORY
-            && let Ok(fd) = file::memory_file()
-        {
-            return Ok(Self {
-                keeper,
-                fd,
-                len: 0,
-                is_in_memory: true,
-                has_tail: false,
-            });
-        }
-        let fd = file::temporary_file(keeper.folder)?;
+    pub(super) fn new(keeper: SpoolKeeper<'a>, used_for: Use, expected: u64) -> sys::Result<Self> {
+        let fits = expected <= IN_MEMORY
+            || (used_for == Use::ParkedBody && keeper.has_memory_for(expected));
+        let memory = if fits { file::memory_file().ok() } else { None };
+        let is_in_memory = memory.is_some();
+        let fd = match memory {
+            Some(fd) => fd,
+            None => file::temporary_file(keeper.folder)?,
+        };
         Ok(Self {
             keeper,
             fd,
             len: 0,
-            is_in_memory: false,
+            is_in_memory,
+            used_for,
             has_tail: false,
         })
     }
 
-    /// A spool that the parent kept, with `len` bytes that matter.
+    /// A body's spool that the parent kept, with `len` bytes that matter.
     pub(super) fn resume(keeper: SpoolKeeper<'a>, fd: OwnedFd, len: u64) -> Self {
-        keeper.entry.set_spooled(keeper.entry.spooled() + len);
+        let is_in_memory = file::is_in_memory(fd.as_fd());
+        keeper.count(Spooled::new(len, is_in_memory));
         Self {
             keeper,
             fd,
             len,
-            is_in_memory: len <= IN_MEMORY,
+            is_in_memory,
+            used_for: Use::ParkedBody,
             has_tail: false,
         }
     }
@@ -111,20 +132,21 @@ impl<'a> Spool<'a> {
 
     /// Appends all of `bytes`; on failure (disk full, total reached) the spool is worthless.
     pub(super) fn append(&mut self, bytes: &[u8]) -> sys::Result<()> {
-        self.keeper.reserve(bytes.len() as u64)?;
+        self.keeper.check_room(bytes.len() as u64)?;
         self.write(bytes)
     }
 
     /// The same beyond the total: one piece of output that was read already, and cannot be put back.
     pub(super) fn append_last_piece(&mut self, bytes: &[u8]) -> sys::Result<()> {
-        self.keeper.count(bytes.len() as u64);
         self.write(bytes)
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> sys::Result<()> {
-        if self.is_in_memory && self.len + bytes.len() as u64 > IN_MEMORY {
+        let more = bytes.len() as u64;
+        if self.is_in_memory && !self.has_memory_for(more) {
             self.move_to_disk()?;
         }
+        self.keeper.count(Spooled::new(more, self.is_in_memory));
         while !bytes.is_empty() {
             let n = fd::pwrite(self.fd.as_fd(), bytes, self.len)?;
             self.len += n as u64;
@@ -133,11 +155,15 @@ impl<'a> Spool<'a> {
         Ok(())
     }
 
+    fn has_memory_for(&self, more: u64) -> bool {
+        self.len.saturating_add(more) <= IN_MEMORY
+            || (self.used_for == Use::ParkedBody && self.keeper.has_memory_for(more))
+    }
+
     /// Copies a spool that has grown; the place up to which it was sent goes along.
     fn move_to_disk(&mut self) -> sys::Result<()> {
         let Ok(disk) = file::temporary_file(self.keeper.folder) else {
             // Rather in memory than not at all; the total bounds it.
-            self.is_in_memory = false;
             return Ok(());
         };
         let mut buffer = [0; 8192];
@@ -153,6 +179,8 @@ impl<'a> Spool<'a> {
         }
         file::seek(disk.as_fd(), file::offset(self.fd.as_fd())?)?;
         self.fd = disk;
+        self.keeper.release(Spooled::new(self.len, true));
+        self.keeper.count(Spooled::new(self.len, false));
         self.is_in_memory = false;
         self.has_tail = false;
         Ok(())
@@ -162,7 +190,8 @@ impl<'a> Spool<'a> {
     /// The file itself is cut by `seal`: a change of size on a busy disk can wait for its journal,
     /// and a parked upload comes here each time that its client has sent a little.
     pub(super) fn rewind(&mut self, len: u64) {
-        self.keeper.release(self.len.saturating_sub(len));
+        let gone = self.len.saturating_sub(len);
+        self.keeper.release(Spooled::new(gone, self.is_in_memory));
         self.len = len;
         self.has_tail = true;
     }
@@ -177,7 +206,8 @@ impl<'a> Spool<'a> {
 
     /// Nothing in it is wanted any more, and the request goes on.
     pub(super) fn discard(self) {
-        self.keeper.release(self.len);
+        let gone = Spooled::new(self.len, self.is_in_memory);
+        self.keeper.release(gone);
     }
 
     /// Gives it to the parent, which counts it from now on.

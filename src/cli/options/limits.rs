@@ -95,6 +95,15 @@ pub(super) const LIMITS: &[Row] = &[
         ..BASE
     },
     Row {
+        name: "max-spool-memory",
+        value: "SIZE",
+        kind: Kind::Size(0, TIB, server(|to, n| to.limits.max_spool_memory = Some(n))),
+        default: Default::Computed("1/16 of the memory"),
+        help: "most of it that is kept in memory",
+        long: "It holds request bodies; smaller spools than 256K are in memory in any case.",
+        ..BASE
+    },
+    Row {
         name: "max-queue",
         value: "NUMBER",
         kind: Kind::Count(0, 1_000_000, server(|to, n| to.limits.max_queue = fits(n))),
