@@ -73,12 +73,17 @@ impl Parent {
                 Some((slot, why))
             })
             .collect();
+        let is_any_late = !late.is_empty();
         for (slot, why) in late {
             if let Some(worker) = self.pool.get(slot).filter(|w| !w.is_killed) {
                 let pid = worker.pid;
                 self.log().warn(format_args!("killing worker {pid}: {why}"));
             }
             self.kill(slot);
+        }
+        if is_any_late {
+            // It may have ended long ago, and the word of it been lost.
+            self.reap();
         }
         let watched = self.pool.total() - self.pool.ready();
         self.watch_at = (watched > 0).then(|| self.now.after(INTERVAL));

@@ -20,20 +20,21 @@ impl Feed {
         self.pipe.as_fd()
     }
 
-    /// Writes as much as the pipe takes. An error ends the feed: EPIPE when either side is done.
-    pub(super) fn write(&mut self) -> sys::Result<()> {
+    /// Writes as much as the pipe takes; false when it is over: nothing is left, or the handler has
+    /// stopped reading, as is its right. After an error it has less than there is, and must not
+    /// take that for all.
+    pub(super) fn write(&mut self) -> sys::Result<bool> {
         let mut piece = [0; 16 * 1024];
         loop {
             let at = file::offset(self.source.as_fd())?;
             let n = fd::pread(self.source.as_fd(), &mut piece, at)?;
-            let part = piece.get(..n).filter(|part| !part.is_empty());
-            let part = part.ok_or(sys::Error {
-                call: "pread",
-                errno: Errno::PIPE,
-            })?;
+            let Some(part) = piece.get(..n).filter(|part| !part.is_empty()) else {
+                return Ok(false);
+            };
             match fd::write(self.pipe.as_fd(), part) {
                 Ok(n) => file::seek(self.source.as_fd(), at + n as u64)?,
-                Err(e) if e.is_would_block() => return Ok(()),
+                Err(e) if e.is_would_block() => return Ok(true),
+                Err(e) if e.errno == Errno::PIPE => return Ok(false),
                 Err(e) => return Err(e),
             }
         }

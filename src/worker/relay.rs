@@ -180,8 +180,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             self.give_back(self.now.since(since));
         }
         if !woke {
-            self.reap();
-            return Ok(None);
+            return Ok(self.reap());
         }
         let [stdout, stderr, client, channel, feed] = set.map(|entry| entry.revents);
         if channel != 0 {
@@ -193,9 +192,10 @@ impl<'r, 'b> Relay<'r, 'b> {
         if stderr != 0 {
             self.stderr.read();
         }
-        if feed != 0 {
-            // A handler that stops reading is in its right.
-            self.feed.take_if(|feed| feed.write().is_err());
+        if let Some(body) = self.feed.as_mut().filter(|_| feed != 0)
+            && !body.write()?
+        {
+            self.feed = None;
         }
         let end = match stdout {
             0 => None,
@@ -215,7 +215,10 @@ impl<'r, 'b> Relay<'r, 'b> {
         let is_silent = self.stdout.is_none();
         if self.reaped.is_none() && is_silent && !self.is_nph {
             // The usual end: EOF comes a moment before the exit that it belongs to.
-            self.reap();
+            let lost = self.reap();
+            if lost.is_some() {
+                return lost;
+            }
         }
         if self.reaped.is_some() {
             // What a full spool keeps us from reading is no silence.
@@ -246,12 +249,19 @@ impl<'r, 'b> Relay<'r, 'b> {
         self.scene.birth.entry().set_deadline(self.scene.deadline);
     }
 
-    fn reap(&mut self) {
-        if self.reaped.is_none()
-            && let Ok(Some(reaped)) = process::reap(Some(self.pid))
-        {
-            self.reaped = Some(reaped);
-            self.quiet_since = self.now;
+    /// Takes the handler's exit in, if it has ended. One that nobody can be told of is no success.
+    fn reap(&mut self) -> Option<End> {
+        if self.reaped.is_some() {
+            return None;
+        }
+        match process::reap(Some(self.pid)) {
+            Ok(None) => None,
+            Ok(reaped) => {
+                self.reaped = reaped;
+                self.quiet_since = self.now;
+                None
+            }
+            Err(e) => Some(End::Broken(e)),
         }
     }
 

@@ -1,0 +1,283 @@
+//! The walk itself.
+
+use super::harness::{Server, Setup, eventually, os};
+use super::scenes::{self, SCENES, Scene, ask_status, expect_service};
+use super::table::{Call, Table, errnos};
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What the server holds when nobody is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Holdings {
+    parent_descriptors: usize,
+    worker_descriptors: usize,
+    processes: usize,
+}
+
+const WORKERS: usize = 2;
+/// Uses of a call, from the first on, that fail in turn.
+const MOST_USES: u64 = 6;
+
+struct Walk {
+    server: Server,
+    table: Table,
+    quiet: Holdings,
+    /// The whole walk, or each fault once.
+    is_whole: bool,
+    /// Faults that have been tried in some scene.
+    tried: HashSet<(String, i32, u64)>,
+    cases: usize,
+    /// The call was not made that often this time.
+    missed: usize,
+    requests: usize,
+    wrong: Vec<String>,
+    slowest: (Duration, String),
+}
+
+/// One fault in one scene.
+struct Case<'c> {
+    name: &'c str,
+    scene: Scene,
+    call: &'c Call,
+    errno: i32,
+    n: u64,
+}
+
+impl fmt::Display for Case<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Call { kind, name, .. } = self.call;
+        let why = std::io::Error::from_raw_os_error(self.errno);
+        let (scene, n) = (self.name, self.n);
+        write!(f, "{scene}: {kind}'s {name}, use {n}: {why}")
+    }
+}
+
+fn rss_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn start() -> (Server, Table) {
+    let mut setup = Setup::new();
+    let table = Table::new(&setup.folder);
+    setup.config(scenes::CONFIG);
+    let http = setup.folder.at("http").display().to_string();
+    setup.args([
+        "--workers=2",
+        "--max-workers=2",
+        "--max-body=1M",
+        "--kill-grace=100ms",
+        "--linger=200ms",
+        &format!("--bind=unix:{http}"),
+    ]);
+    setup.env("CAFFEINE_FAULT_TABLE", &table.path.display().to_string());
+    let server = setup.start();
+    for (name, script) in scenes::HANDLERS {
+        server.handler(name, script);
+    }
+    server
+        .folder
+        .write("root/block", super::harness::noise(scenes::BLOCK), 0o644);
+    (server, table)
+}
+
+impl Walk {
+    fn new() -> Self {
+        let (server, table) = start();
+        let mut walk = Self {
+            quiet: Holdings {
+                parent_descriptors: 0,
+                worker_descriptors: 0,
+                processes: 0,
+            },
+            server,
+            table,
+            is_whole: std::env::var_os("FAULTS").is_some(),
+            tried: HashSet::new(),
+            cases: 0,
+            missed: 0,
+            requests: 0,
+            wrong: Vec::new(),
+            slowest: (Duration::ZERO, String::new()),
+        };
+        for (name, scene) in SCENES {
+            for asked in scene(&walk.server) {
+                assert!(
+                    asked.is_right(),
+                    "{name}, nothing fails: {:?}",
+                    short(&asked.seen)
+                );
+            }
+        }
+        expect_service(&walk.server, "the first round");
+        let mut last = None;
+        eventually(Duration::from_secs(5), "quiet", || {
+            let now = walk.is_empty().then(|| walk.holdings());
+            let is_same = now.is_some() && now == last;
+            last = now;
+            is_same
+        });
+        walk.quiet = last.unwrap();
+        walk
+    }
+
+    fn holdings(&self) -> Holdings {
+        let count = |pid: u32| os::descriptors(pid).len();
+        let workers = self.server.worker_pids();
+        Holdings {
+            parent_descriptors: count(self.server.pid()),
+            worker_descriptors: workers.iter().map(|pid| count(*pid)).max().unwrap_or(0),
+            processes: self.server.folder.processes().len(),
+        }
+    }
+
+    /// No connection anywhere, no spool, and every worker is ready.
+    fn is_empty(&self) -> bool {
+        let status = ask_status(&self.server).unwrap_or_default();
+        let has = |word: &str| status.split_whitespace().any(|found| found == word);
+        has("connections=0") && has("spooled=0") && has(&format!("ready={WORKERS}"))
+    }
+
+    /// Which calls a scene makes.
+    fn calls_of(&mut self, scene: Scene) -> Vec<Call> {
+        eventually(Duration::from_secs(5), "quiet", || self.is_empty());
+        self.table.clear();
+        scene(&self.server);
+        // Its last calls come after its last answer.
+        let mut last = Vec::new();
+        eventually(Duration::from_secs(5), "the calls end", || {
+            super::harness::watch_for(Duration::from_millis(20));
+            let now = self.table.calls();
+            let is_same = now == last;
+            last = now;
+            is_same
+        });
+        last
+    }
+
+    /// Whether this fault is to be tried in this scene too.
+    fn wants(&mut self, case: &Case<'_>) -> bool {
+        let call = format!("{} {}", case.call.kind, case.call.name);
+        self.tried.insert((call, case.errno, case.n)) && case.n <= 2 || self.is_whole
+    }
+
+    /// Plays one scene with one call that fails once.
+    fn play(&mut self, case: &Case<'_>) {
+        let begun = Instant::now();
+        let runs = self.server.read("runs").len();
+        self.table.arm(case.call, case.errno, case.n);
+        let asked = (case.scene)(&self.server);
+        if !self.table.has_failed(case.call) {
+            super::harness::watch_for(Duration::from_millis(3));
+        }
+        let has_failed = self.table.disarm(case.call);
+        self.cases += usize::from(has_failed);
+        self.missed += usize::from(!has_failed);
+        self.requests += asked.len();
+        for asked in asked.iter().filter(|asked| !asked.is_honest()) {
+            self.wrong.push(format!("{case}: {}", short(&asked.seen)));
+        }
+        let ran = (self.server.read("runs").len() - runs) / 2;
+        // The client that has gone is not in the list.
+        if ran > asked.len().max(1) {
+            let most = asked.len();
+            self.wrong
+                .push(format!("{case}: {ran} runs for {most} requests"));
+        }
+        expect_service(&self.server, &case.to_string());
+        self.expect_nothing_left(case);
+        let took = begun.elapsed();
+        if took > self.slowest.0 {
+            self.slowest = (took, case.to_string());
+        }
+        if std::env::var_os("FAULTS_SHOWN").is_some() {
+            let seen: Vec<String> = asked.iter().map(|asked| short(&asked.seen)).collect();
+            let missed = if has_failed { "" } else { " (missed)" };
+            println!("{case}: {} ms {seen:?}{missed}", took.as_millis());
+        }
+    }
+
+    fn expect_nothing_left(&mut self, case: &Case<'_>) {
+        let start = Instant::now();
+        loop {
+            let is_empty = self.is_empty();
+            let now = self.holdings();
+            let is_same = now.parent_descriptors <= self.quiet.parent_descriptors
+                && now.worker_descriptors <= self.quiet.worker_descriptors
+                && now.processes <= self.quiet.processes;
+            if is_empty && is_same {
+                return;
+            }
+            if start.elapsed() > Duration::from_secs(6) {
+                let status = ask_status(&self.server);
+                self.wrong.push(format!(
+                    "{case}: left {now:?}, not {:?}; {status:?}",
+                    self.quiet
+                ));
+                // What is left now shall not be blamed on those that follow.
+                self.quiet = now;
+                return;
+            }
+            super::harness::watch_for(Duration::from_millis(2));
+        }
+    }
+}
+
+/// A result without its body.
+fn short(seen: &super::visitor::Seen) -> String {
+    match seen {
+        super::visitor::Seen::Whole(status, body) => format!("{status} with {} bytes", body.len()),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_call_may_fail_and_the_server_serves_on() {
+    let mut walk = Walk::new();
+    let only = std::env::var("FAULTS_SCENE").ok();
+    let before = rss_kib(walk.server.pid());
+    let mut calls_seen = BTreeSet::new();
+    let begun = Instant::now();
+    for (name, scene) in SCENES {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
+        for call in walk.calls_of(*scene) {
+            calls_seen.insert(format!("{} {}", call.kind, call.name));
+            for errno in errnos(&call.name) {
+                for n in 1..=call.uses.min(MOST_USES) {
+                    let case = Case {
+                        name,
+                        scene: *scene,
+                        call: &call,
+                        errno: *errno,
+                        n,
+                    };
+                    if walk.wants(&case) {
+                        walk.play(&case);
+                    }
+                }
+            }
+        }
+    }
+    let after = rss_kib(walk.server.pid());
+    println!(
+        "{} cases over {} calls in {:.0} s: {} requests, {} survived; {} more were not reached",
+        walk.cases,
+        calls_seen.len(),
+        begun.elapsed().as_secs_f64(),
+        walk.requests,
+        walk.cases.saturating_sub(walk.wrong.len()),
+        walk.missed,
+    );
+    println!("parent's memory: {before} KiB before, {after} KiB after");
+    println!("slowest: {:?} {}", walk.slowest.0, walk.slowest.1);
+    assert!(walk.wrong.is_empty(), "{:#?}", walk.wrong);
+    assert!(after < before + 1024, "{before} KiB became {after} KiB");
+    walk.server.stop();
+}
