@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-Usage: slow-clients [--short] [--caffeine FILE] [SCENARIO ...]
+Usage: slow-clients [--short] [--seconds N] [--caffeine FILE] [SCENARIO ...]
 
 Starts the server, abuses it, and prints one table. Scenarios are numbers or names:
   1 idle      10,000 idle keep-alive connections
@@ -16,8 +16,11 @@ Starts the server, abuses it, and prints one table. Scenarios are numbers or nam
   6 kill      workers that are killed at each phase
   7 streams   event streams and large slow downloads
   8 burst     more clients than workers, on a handler that sleeps
+  9 torture   full load while processes are killed and stopped, the server is reloaded and upgraded
 
   --short          seconds in place of minutes; times are shown and not judged
+  --seconds N      how long torture goes on [600, with --short 20]
+  --without-upgrade  torture leaves SIGUSR2 out
   --caffeine FILE  the server [target/release/caffeine of this repository]
 
 Exit status: 0 all as it should be, 1 not, 2 a mistake on the command line.
@@ -27,6 +30,9 @@ Exit status: 0 all as it should be, 1 not, 2 a mistake on the command line.
 pub struct Options {
     pub short: bool,
     pub caffeine: PathBuf,
+    /// How long torture goes on, if that was said.
+    pub seconds: Option<u64>,
+    pub without_upgrade: bool,
     /// Indices into `SCENARIOS`.
     pub chosen: Vec<usize>,
 }
@@ -58,6 +64,8 @@ pub fn parse(words: &[String]) -> Result<Option<Options>, String> {
     let mut options = Options {
         short: false,
         caffeine: default_server(),
+        seconds: None,
+        without_upgrade: false,
         chosen: Vec::new(),
     };
     let mut words = words.iter();
@@ -65,6 +73,11 @@ pub fn parse(words: &[String]) -> Result<Option<Options>, String> {
         match word.as_str() {
             "-h" | "--help" => return Ok(None),
             "--short" => options.short = true,
+            "--without-upgrade" => options.without_upgrade = true,
+            "--seconds" => {
+                let seconds = words.next().and_then(|word| word.parse().ok());
+                options.seconds = Some(seconds.ok_or("--seconds needs a number")?);
+            }
             "--caffeine" => {
                 let file = words.next().ok_or("--caffeine needs a file")?;
                 options.caffeine = PathBuf::from(file);

@@ -30,6 +30,9 @@ fn number(name: &str) -> u64 {
 /// Answers one request.
 pub fn run() -> ExitCode {
     let name = std::env::var("SCRIPT_NAME").unwrap_or_default();
+    if note().is_err() {
+        return ExitCode::FAILURE;
+    }
     let done = match name.as_str() {
         "/download" => download(),
         "/upload" => upload(),
@@ -42,6 +45,19 @@ pub fn run() -> ExitCode {
     };
     // A client that leaves ends most of these by SIGPIPE's error: that is what is tested.
     done.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+/// Notes under `note` who runs, and for which worker.
+fn note() -> io::Result<()> {
+    let id = word("note");
+    if id.is_empty() {
+        return Ok(());
+    }
+    let runs = std::env::var(RUNS).unwrap_or_default();
+    let path = format!("{runs}/note-{id}");
+    let mut note = OpenOptions::new().create(true).append(true).open(path)?;
+    let (own, worker) = (std::process::id(), std::os::unix::process::parent_id());
+    note.write_all(format!("{own} {worker}\n").as_bytes())
 }
 
 fn say(text: &str) -> io::Result<()> {

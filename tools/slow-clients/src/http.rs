@@ -82,6 +82,8 @@ impl Answer {
 pub struct Client {
     pub stream: TcpStream,
     input: Vec<u8>,
+    /// No request can follow the last answer.
+    pub is_closing: bool,
 }
 
 /// A GET of this target.
@@ -103,6 +105,7 @@ impl Client {
         Ok(Self {
             stream,
             input: Vec::new(),
+            is_closing: false,
         })
     }
 
@@ -142,6 +145,7 @@ impl Client {
 
     /// Reads one response to its end.
     pub fn answer(&mut self) -> Result<Answer> {
+        self.is_closing = true;
         let head = loop {
             if let Some(head) = head(&mut self.input) {
                 break head;
@@ -154,6 +158,7 @@ impl Client {
             }
         };
         self.input.drain(..head.bytes);
+        let is_last = head.closes || head.length == Length::UntilClose;
         let body = match head.length {
             Length::Known(size) => {
                 if !self.read_some(size)? {
@@ -170,6 +175,7 @@ impl Client {
                 std::mem::take(&mut self.input)
             }
         };
+        self.is_closing = is_last;
         Ok(Answer::Whole(head.status, body))
     }
 

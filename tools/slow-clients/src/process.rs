@@ -60,6 +60,37 @@ pub fn descendants(root: i32) -> Vec<i32> {
     found
 }
 
+/// Its children.
+pub fn children(parent: i32) -> Vec<i32> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace()
+        .filter_map(|w| w.parse().ok())
+        .collect()
+}
+
+/// Descriptors that lead to memory files.
+pub fn memory_files(pid: i32) -> usize {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten();
+    let links = entries
+        .flatten()
+        .filter_map(|e| fs::read_link(e.path()).ok());
+    links
+        .filter(|link| link.to_string_lossy().starts_with("/memfd:"))
+        .count()
+}
+
+/// Descendants that have ended and that nobody has taken in.
+pub fn zombies(root: i32) -> usize {
+    let is_zombie = |pid: &i32| stat(*pid).first().is_some_and(|state| state == "Z");
+    descendants(root)
+        .iter()
+        .filter(|pid| is_zombie(pid))
+        .count()
+}
+
 /// The workers of a server.
 pub fn workers(server: i32) -> Vec<i32> {
     let path = format!("/proc/{server}/task/{server}/children");

@@ -29,6 +29,8 @@ const TINY_SH: &str =
 /// A running server.
 pub struct Server {
     child: Child,
+    /// The one that has taken over, after an upgrade.
+    heir: Option<i32>,
     folder: PathBuf,
     pub address: SocketAddr,
 }
@@ -136,6 +138,7 @@ impl Server {
         };
         Ok(Self {
             child,
+            heir: None,
             folder,
             address,
         })
@@ -143,7 +146,58 @@ impl Server {
 
     /// The parent's process id.
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap_or(0)
+        self.heir
+            .unwrap_or(i32::try_from(self.child.id()).unwrap_or(0))
+    }
+
+    /// The parent's process id as the pid file has it: another one after an upgrade.
+    pub fn pid_now(&self) -> i32 {
+        let text = fs::read_to_string(self.folder.join("pid")).unwrap_or_default();
+        text.trim().parse().unwrap_or(self.pid())
+    }
+
+    /// After upgrades: the server is who has taken over.
+    pub fn follow(&mut self) {
+        let now = self.pid_now();
+        self.heir = (now != self.pid()).then_some(now).or(self.heir);
+    }
+
+    /// Whether the parent has ended, and with status 0. This process is its parent, since it is a
+    /// subreaper where there are upgrades.
+    fn has_ended(&mut self) -> Result<Option<bool>> {
+        // One that an heir has followed goes on its own.
+        let child = self.child.try_wait()?;
+        match self.heir {
+            Some(heir) => Ok(sys::reap(heir)?
+                .map(|is_good| is_good && child.is_some_and(|status| status.success()))),
+            None => Ok(child.map(|status| status.success())),
+        }
+    }
+
+    /// Who ran the request with this id: handlers and their workers.
+    pub fn note(&self, id: &str) -> Vec<(i32, i32)> {
+        let path = self.folder.join("runs").join(format!("note-{id}"));
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        pairs
+            .filter_map(|(own, worker)| Some((own.parse().ok()?, worker.parse().ok()?)))
+            .collect()
+    }
+
+    /// Nobody will ask for that note.
+    pub fn forget_note(&self, id: &str) {
+        let _ = fs::remove_file(self.folder.join("runs").join(format!("note-{id}")));
+    }
+
+    /// Shows every line of the log, and of those that were moved away.
+    pub fn each_log_line(&self, mut show: impl FnMut(&str)) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let logs = entries.filter(|e| e.file_name().as_encoded_bytes().starts_with(b"log"));
+        for file in logs.filter_map(|log| fs::File::open(log.path()).ok()) {
+            for line in BufReader::new(file).lines().map_while(|line| line.ok()) {
+                show(&line);
+            }
+        }
     }
 
     /// Its workers' process ids.
@@ -211,9 +265,9 @@ impl Server {
         sys::kill(self.pid(), sys::SIGTERM)?;
         let deadline = Instant::now() + Duration::from_secs(15);
         while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(is_good) = self.has_ended()? {
                 let is_left = |pid: &i32| process::rss_kib(*pid) > 0;
-                return Ok(status.success() && !below.iter().any(is_left));
+                return Ok(is_good && !below.iter().any(is_left));
             }
             sleep(Duration::from_millis(20));
         }
@@ -223,6 +277,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.follow();
+        if let Some(heir) = self
+            .heir
+            .filter(|heir| sys::reap(*heir).is_ok_and(|e| e.is_none()))
+        {
+            let _ = sys::kill(heir, sys::SIGKILL);
+        }
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();
             let _ = self.child.wait();

@@ -9,6 +9,10 @@ use std::process::Command;
 pub const SIGKILL: i32 = libc::SIGKILL;
 pub const SIGTERM: i32 = libc::SIGTERM;
 pub const SIGSTOP: i32 = libc::SIGSTOP;
+pub const SIGCONT: i32 = libc::SIGCONT;
+pub const SIGHUP: i32 = libc::SIGHUP;
+pub const SIGUSR1: i32 = libc::SIGUSR1;
+pub const SIGUSR2: i32 = libc::SIGUSR2;
 
 fn check(result: i32) -> io::Result<i32> {
     if result < 0 {
@@ -23,6 +27,20 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     assert!(pid > 1, "only one process at a time");
     // SAFETY: no memory is involved.
     check(unsafe { libc::kill(pid, signal) }).map(|_| ())
+}
+
+/// Processes below this one that lose their parent become its children.
+pub fn become_subreaper() -> io::Result<()> {
+    // SAFETY: prctl takes plain numbers here.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }).map(|_| ())
+}
+
+/// Takes in a child that has ended; true if it ended with status 0.
+pub fn reap(pid: i32) -> io::Result<Option<bool>> {
+    let mut status = 0;
+    // SAFETY: the status lives as long as the call.
+    let ended = check(unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) })?;
+    Ok((ended == pid).then_some(status == 0))
 }
 
 /// Raises the soft descriptor limit to the hard one.

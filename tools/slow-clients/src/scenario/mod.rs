@@ -7,6 +7,7 @@ mod idle;
 mod kill;
 mod slow;
 mod streams;
+mod torture;
 mod vanish;
 
 use crate::args::Options;
@@ -23,7 +24,7 @@ pub struct Scenario {
 }
 
 /// All of them, in the order of their numbers.
-pub const SCENARIOS: [Scenario; 8] = [
+pub const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "idle",
         run: idle::run,
@@ -55,6 +56,10 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "burst",
         run: burst::run,
+    },
+    Scenario {
+        name: "torture",
+        run: torture::run,
     },
 ];
 
