@@ -4,9 +4,10 @@
 
 use crate::cli::error::{Place, Reason};
 use crate::cli::{self, Command, Environment, UsageError};
-use crate::settings::{ErrorPage, Settings};
+use crate::doctor::{self, Who};
+use crate::settings::{ErrorPage, SEARCH_PATH, Settings};
 use crate::sys::{self, process};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -58,8 +59,14 @@ pub fn read() -> Result<Command, Error> {
         .as_ref()
         .map(|(path, bytes)| (path.as_path(), bytes.as_slice()));
     let mut command = cli::combine(&parsed, file).map_err(Error::Usage)?;
-    if let Command::Serve(settings) = &mut command {
-        read_error_pages(settings).map_err(Error::Usage)?;
+    let mut unread = Vec::new();
+    if let Command::Serve(settings) | Command::Check(settings, _) = &mut command {
+        read_error_pages(settings, &mut unread);
+    }
+    match &mut command {
+        Command::Check(_, mistakes) => mistakes.append(&mut unread),
+        _ if unread.is_empty() => {}
+        _ => return Err(Error::Usage(unread.swap_remove(0))),
     }
     Ok(command)
 }
@@ -77,19 +84,44 @@ pub fn reread() -> Result<Settings, String> {
 }
 
 /// Reads each page once: workers inherit them, and a file that goes later does no harm.
-fn read_error_pages(settings: &mut Settings) -> Result<(), UsageError> {
+fn read_error_pages(settings: &mut Settings, mistakes: &mut Vec<UsageError>) {
     let config = settings.config.as_deref().unwrap_or(Path::new(""));
     for page in &mut settings.error_pages {
-        page.body = read_error_page(&page.path).map_err(|why| UsageError {
-            place: Place::File {
-                path: config.to_path_buf(),
-                line: page.line,
-            },
-            name: "error-page",
-            reason: Reason::Unreadable(page.path.clone(), why),
-        })?;
+        match read_error_page(&page.path) {
+            Ok(body) => page.body = body,
+            Err(why) => mistakes.push(UsageError {
+                place: Place::File {
+                    path: config.to_path_buf(),
+                    line: page.line,
+                },
+                name: "error-page",
+                reason: Reason::Unreadable(page.path.clone(), why),
+            }),
+        }
     }
-    Ok(())
+}
+
+/// `--check`: prints a line for each fault. The exit status is 1 if there are any.
+///
+/// # Errors
+/// As `print`.
+pub fn check(settings: &Settings, mistakes: &[UsageError]) -> Result<u8, Error> {
+    let own_path = settings.env.iter().rfind(|(name, _)| name == "PATH");
+    let search_path = own_path.map_or(SEARCH_PATH, |(_, path)| path.as_encoded_bytes());
+    let (findings, handlers) = doctor::check(settings, &Who::this_process(), search_path);
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let mut line = |line: &dyn fmt::Display| {
+        let _ = writeln!(text, "{line}");
+    };
+    mistakes.iter().for_each(|mistake| line(mistake));
+    findings.iter().for_each(|finding| line(finding));
+    let is_clean = text.is_empty();
+    if is_clean {
+        let folder = settings.path.display();
+        text = format!("no faults in {handlers} handlers below {folder}\n");
+    }
+    print(&text).map(|()| u8::from(!is_clean))
 }
 
 fn read_error_page(path: &Path) -> Result<Vec<u8>, String> {

@@ -4,7 +4,7 @@
 //! left behind is replaced, and at the end only what is still this server's own is removed.
 //! Refuses to log: it returns what is to be said.
 
-use crate::sys::file::{self, Open};
+use crate::sys::file::{self, Open, Stat};
 use crate::sys::process::{self, Pid};
 use crate::sys::{self, Errno, fd, socket};
 use std::ffi::CString;
@@ -145,6 +145,10 @@ impl PidFile {
                 return Err(taken(path, owner_in(&file), PID_FILE));
             }
             let found = file::stat(file.as_fd()).map_err(|w| failed("read", path, w, PID_FILE))?;
+            // Judged by what was opened: what the name led to a moment before may be gone.
+            if let Some(is) = not_own(&found) {
+                return Err(foreign(path, is, PID_FILE));
+            }
             if identity(path) != Some(found.identity) {
                 continue;
             }
@@ -193,7 +197,7 @@ fn open_pid_file(path: &Path, name: &CString) -> Result<(OwnedFd, bool)> {
         .map_err(|why| failed("open", path, why, PID_FILE))
 }
 
-/// What is wrong with something that stands where the pid file should.
+/// What is wrong with something that stands where the pid file should, before it is opened.
 fn not_a_pid_file(there: &Metadata) -> Option<&'static str> {
     let kind = there.file_type();
     if kind.is_symlink() {
@@ -202,11 +206,43 @@ fn not_a_pid_file(there: &Metadata) -> Option<&'static str> {
         Some("is a folder, not a pid file")
     } else if !kind.is_file() {
         Some("is not a pid file")
-    } else if there.uid() != process::effective_uid() {
-        Some("belongs to another user")
     } else {
         None
     }
+}
+
+/// What is wrong with an open file that this server wants to write to. With a second name it may be
+/// anything of this user's that somebody has put here.
+fn not_own(found: &Stat) -> Option<&'static str> {
+    if !found.is_file() {
+        Some("is not a pid file")
+    } else if found.uid != process::effective_uid() {
+        Some("belongs to another user")
+    } else if found.links != 1 {
+        Some("is a file with another name too (a hard link)")
+    } else {
+        None
+    }
+}
+
+/// A pid file that somebody holds.
+#[derive(Debug)]
+pub struct Holder {
+    /// The file; its lock can be had when the holder is gone.
+    pub file: OwnedFd,
+    /// The number in it.
+    pub pid: Option<Pid>,
+}
+
+/// Command: who holds a pid file; `None` if nobody does.
+pub fn holder(path: &Path) -> Option<Holder> {
+    let name = c_path(path, PID_FILE).ok()?;
+    let file = file::open_at(None, &name, Open::Existing).ok()?;
+    if !file::stat(file.as_fd()).ok()?.is_file() || file::try_lock(file.as_fd()).ok()? {
+        return None;
+    }
+    let pid = owner_in(&file);
+    Some(Holder { file, pid })
 }
 
 /// What stands in a file.

@@ -1,9 +1,9 @@
 //! argv in, exit code out: 0, 1 when the system refused, 2 for a mistake in words or file.
 
-use caffeine::cli::{self, Command};
+use caffeine::cli::{self, Ask, Command};
 use caffeine::parent::Inheritance;
 use caffeine::sys::{fd, signal};
-use caffeine::{command, parent, worker};
+use caffeine::{command, controller, parent, worker};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -29,6 +29,21 @@ fn act(command: Command, inherited: Inheritance) -> u8 {
         Command::Serve(settings) => {
             return parent::serve(*settings, inherited, worker::run, command::reread);
         }
+        Command::Check(settings, mistakes) => {
+            return command::check(&settings, &mistakes).unwrap_or_else(|e| failed(1, &e));
+        }
+        Command::Control(ask, settings) => {
+            let answer = match ask {
+                Ask::Status => controller::status(&settings.socket),
+                Ask::Reload => controller::reload(&settings.socket, &settings.pid_file),
+                Ask::Stop => controller::stop(&settings.socket, &settings.pid_file),
+            };
+            match answer {
+                Ok(text) => command::print(&text),
+                Err(e) => return failed(1, &e),
+            }
+        }
+        Command::List => command::print(&controller::list()),
         Command::PrintLog(path) => command::print_log(&path),
         Command::Help => command::print(&cli::help::text()),
         Command::Version => command::print(cli::VERSION_LINE),

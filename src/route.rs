@@ -254,7 +254,7 @@ fn is_absence(errno: Errno) -> bool {
 
 /// Names that are never found: hidden files, editors' backups, and what names no file: an empty
 /// segment, or one with an encoded slash in it.
-fn is_hidden(segment: &[u8]) -> bool {
+pub fn is_hidden(segment: &[u8]) -> bool {
     segment.is_empty()
         || segment.starts_with(b".")
         || segment.ends_with(b"~")

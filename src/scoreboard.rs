@@ -50,6 +50,8 @@ const LONGEST_HOLD_US: usize = 9;
 /// The parent's slot only: how many of the others are in use.
 const SIZE: usize = 10;
 const IN_MEMORY: usize = 11;
+/// The first words of the handler's name, for the status.
+const NAME: usize = 12;
 
 /// Bytes in spools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,6 +151,31 @@ impl Entry<'_> {
     /// The process id of the handler, 0 for none.
     pub fn handler_pid(&self) -> i32 {
         i32::try_from(self.words[HANDLER_PID].load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Worker: the process id and, for the status, the name of the handler that it runs; a name that
+    /// is too long is cut.
+    pub fn set_running(&self, pid: i32, name: &[u8]) {
+        self.set_handler_pid(pid);
+        let words = self.words.iter().skip(NAME);
+        let mut pieces = name.chunks(size_of::<u64>());
+        for word in words {
+            let mut bytes = [0; size_of::<u64>()];
+            for (byte, of_name) in bytes.iter_mut().zip(pieces.next().unwrap_or_default()) {
+                *byte = *of_name;
+            }
+            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// The beginning of the name of the handler that it ran last.
+    pub fn handler_name(&self) -> Vec<u8> {
+        let mut name = Vec::new();
+        for word in self.words.iter().skip(NAME) {
+            name.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        name.truncate(name.iter().position(|b| *b == 0).unwrap_or(name.len()));
+        name
     }
 
     /// Worker: what is in the spools that it holds now.
@@ -319,6 +346,18 @@ mod tests {
         );
         board.entry(Slot(MAX_WORKERS + 1)).set_spooled(seven);
         assert_eq!(board.parent().spooled(), seven, "out of range");
+    }
+
+    #[test]
+    fn a_handler_name_is_kept_as_far_as_there_is_room() {
+        let board = Scoreboard::new(2).unwrap();
+        let entry = board.entry(Slot(0));
+        let long = "/a-name/that-is-longer/than-32-bytes";
+        for (name, kept) in [("/longer-than-8", 14), (long, 32), ("/a", 2), ("", 0)] {
+            entry.set_running(1, name.as_bytes());
+            assert_eq!(entry.handler_name(), name.as_bytes()[..kept].to_vec());
+        }
+        assert!(board.entry(Slot(1)).handler_name().is_empty());
     }
 
     #[test]

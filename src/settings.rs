@@ -8,6 +8,18 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// `PATH` of a handler, unless the configuration sets another.
+pub const SEARCH_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Bytes of an instance's name: its socket's path has room for it.
+pub const MAX_INSTANCE: usize = 64;
+
+/// Whether an instance may be called so: part of a file name in any folder, plain in any terminal.
+pub fn is_instance(name: &[u8]) -> bool {
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"._-".contains(b);
+    (1..=MAX_INSTANCE).contains(&name.len()) && !name.starts_with(b".") && name.iter().all(is_plain)
+}
+
 /// Severity of a log line, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {

@@ -22,22 +22,26 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
     &["command"],
+    &["controller"],
     &["cli"],
     &["parent"],
     &["worker"],
     &["birth"],
+    &["doctor"],
     &["channel", "route"],
     &["cgi"],
     &["http"],
     &["instance"],
     &["log", "scoreboard"],
     &["settings"],
-    &["limits", "calendar"],
+    &["limits", "calendar", "program"],
     &["sys"],
 ];
 
 /// Values in, values out: these use nothing but each other.
-const PURE: &[&str] = &["cli", "cgi", "http", "settings", "limits", "calendar"];
+const PURE: &[&str] = &[
+    "cli", "cgi", "http", "settings", "limits", "calendar", "program",
+];
 
 /// Arrows that point downwards and still are not wanted.
 const NEVER: &[(&str, &str, &str)] = &[

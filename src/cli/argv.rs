@@ -10,6 +10,7 @@ use super::kind::{Kind, SHELLS, Target, Verb, split_variable};
 use super::options::{self, Row};
 use super::suggest;
 use super::{Environment, Shell};
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -104,7 +105,14 @@ impl Parsed {
     /// Which configuration file to read; `None` if the command needs none, or if there is no
     /// home folder to look in.
     pub fn config_file(&self) -> Option<ConfigFile> {
-        if !matches!(self.verb(), None | Some(Asked::Verb(Verb::Log))) {
+        let needs_none = match self.verb() {
+            None => false,
+            Some(Asked::Completions(_)) => true,
+            Some(Asked::Verb(verb)) => {
+                matches!(verb, Verb::Help | Verb::Version | Verb::Man | Verb::List)
+            }
+        };
+        if needs_none {
             return None;
         }
         let config = self
@@ -117,11 +125,25 @@ impl Parsed {
                 explicit: true,
             });
         }
-        let path = Path::new(self.home.as_ref()?).join(".config/caffeine/caffeine.conf");
+        let below = self.named(OsStr::new(".config/caffeine/caffeine.conf"));
         Some(ConfigFile {
-            path,
+            path: Path::new(self.home.as_ref()?).join(below),
             explicit: false,
         })
+    }
+
+    /// A default path of this instance: its name stands before the ending.
+    pub(super) fn named<'p>(&self, path: &'p OsStr) -> Cow<'p, OsStr> {
+        let is_name = |given: &&Given| matches!(given.row.kind, Kind::Instance);
+        let bytes = path.as_bytes();
+        let dot = bytes.iter().rposition(|byte| matches!(byte, b'.' | b'/'));
+        let dot = dot.filter(|at| bytes.get(*at) == Some(&b'.'));
+        let (Some(given), Some(dot)) = (self.given.iter().find(is_name), dot) else {
+            return Cow::Borrowed(path);
+        };
+        let (stem, ending) = bytes.split_at(dot);
+        let path = [stem, b"-", given.value.as_bytes(), ending].concat();
+        Cow::Owned(OsString::from_vec(path))
     }
 
     /// The command that was asked for; help before all others.
@@ -368,7 +390,7 @@ mod tests {
             &["--prot=80"],
             "unknown option '--prot'; did you mean '--port'?",
         ),
-        (&["--check"], "unknown option '--check'; see --help"),
+        (&["--quux"], "unknown option '--quux'; see --help"),
         (
             &["-port=80"],
             "unknown option '-port=80'; did you mean '--port'?",

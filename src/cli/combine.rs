@@ -3,14 +3,15 @@
 //! Here stands what only values together can get wrong. Reads no file and keeps nothing, so that
 //! a running server can combine the same command line with a changed file.
 
-use super::Command;
 use super::argv::{Asked, Given, Parsed};
 use super::config::{self, at_home};
 use super::error::{Reason, UsageError};
 use super::kind::{Kind, Target, Verb};
 use super::options::{self, Default, Row};
+use super::{Ask, Command};
 use crate::limits::{Limits, MAX_WORKERS};
 use crate::settings::{HalfClose, Level, Settings};
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -21,38 +22,70 @@ use std::path::{Path, PathBuf};
 /// A mistake in the file, values that contradict each other, or a default that needs a home
 /// folder where none is known.
 pub fn combine(parsed: &Parsed, file: Option<(&Path, &[u8])>) -> Result<Command, UsageError> {
-    let log_only = match parsed.verb() {
-        Some(Asked::Verb(Verb::Help)) => return Ok(Command::Help),
-        Some(Asked::Verb(Verb::Version)) => return Ok(Command::Version),
-        Some(Asked::Verb(Verb::Man)) => return Ok(Command::Man),
+    let verb = match parsed.verb() {
         Some(Asked::Completions(shell)) => return Ok(Command::Completions(shell)),
-        Some(Asked::Verb(Verb::Log)) => true,
-        None => false,
+        Some(Asked::Verb(verb)) => Some(verb),
+        None => None,
     };
-    let home = parsed.home.as_deref();
-    let mut settings = defaults(home)?;
-    if let Some(file) = file {
-        config::read(file, home, &mut settings)?;
-        settings.config = Some(file.0.to_path_buf());
+    match verb {
+        Some(Verb::Help) => return Ok(Command::Help),
+        Some(Verb::Version) => return Ok(Command::Version),
+        Some(Verb::Man) => return Ok(Command::Man),
+        Some(Verb::List) => return Ok(Command::List),
+        _ => {}
     }
-    overlay(&parsed.given, &mut settings)?;
-    has_home("log-file", &settings.log_file)?;
-    if log_only {
+    let mut mistakes = Vec::new();
+    // Who looks for mistakes wants all of them, and none must keep a server from being stopped.
+    let goes_on = !matches!(verb, None | Some(Verb::Log));
+    let mut settings = layers(parsed, file, goes_on.then_some(&mut mistakes))?;
+    match verb {
+        Some(Verb::Status) => return Ok(Command::Control(Ask::Status, Box::new(settings))),
+        Some(Verb::Reload) => return Ok(Command::Control(Ask::Reload, Box::new(settings))),
+        Some(Verb::Stop) => return Ok(Command::Control(Ask::Stop, Box::new(settings))),
+        _ => has_home("log-file", &settings.log_file)?,
+    }
+    if verb == Some(Verb::Log) {
         return Ok(Command::PrintLog(settings.log_file));
     }
     has_home("path", &settings.path)?;
-    size_pool(&mut settings)?;
-    Ok(Command::Serve(Box::new(settings)))
+    let sized = size_pool(&mut settings);
+    let settings = Box::new(settings);
+    if verb == Some(Verb::Check) {
+        mistakes.extend(sized.err());
+        return Ok(Command::Check(settings, mistakes));
+    }
+    sized.map(|()| Command::Serve(settings))
+}
+
+/// Defaults, below the file, below the command line.
+fn layers(
+    parsed: &Parsed,
+    file: Option<(&Path, &[u8])>,
+    mistakes: Option<&mut Vec<UsageError>>,
+) -> Result<Settings, UsageError> {
+    let home = parsed.home.as_deref();
+    let mut settings = defaults(parsed)?;
+    if let Some(file) = file {
+        config::read(file, home, &mut settings, mistakes)?;
+        settings.config = Some(file.0.to_path_buf());
+    }
+    overlay(&parsed.given, &mut settings)?;
+    Ok(settings)
 }
 
 /// The table's defaults. A path that needs a home folder stays empty where none is known.
-fn defaults(home: Option<&OsStr>) -> Result<Settings, UsageError> {
+fn defaults(parsed: &Parsed) -> Result<Settings, UsageError> {
+    let home = parsed.home.as_deref();
     let mut settings = blank();
     for row in options::all().filter(|row| row.standing().in_file) {
         let Default::Is(text) = row.default else {
             continue;
         };
-        if let Ok(value) = at_home(row, OsStr::new(text), home) {
+        let text = match row.kind {
+            Kind::Path(..) => parsed.named(OsStr::new(text)),
+            _ => Cow::Borrowed(OsStr::new(text)),
+        };
+        if let Ok(value) = at_home(row, &text, home) {
             store(row, &value, &mut settings)?;
         }
     }
@@ -172,6 +205,57 @@ mod tests {
             ..blank()
         };
         assert_eq!(served(&[], None), expected);
+    }
+
+    #[test]
+    fn a_name_stands_in_every_default_file_and_in_no_other() {
+        let settings = served(&["--name=a.b"], None);
+        assert_eq!(settings.path, Path::new("/home/a/.config/caffeine/"));
+        assert_eq!(settings.socket, Path::new("/tmp/webserver-a.b.sock"));
+        assert_eq!(settings.pid_file, Path::new("/tmp/caffeine-a.b.pid"));
+        let log = Path::new("/home/a/.local/share/caffeine/caffeine-a.b.log");
+        assert_eq!(settings.log_file, log);
+        let settings = served(&["--name=a", "--socket=/s.t"], Some("pid-file = /p.q"));
+        assert_eq!(settings.socket, Path::new("/s.t"));
+        assert_eq!(settings.pid_file, Path::new("/p.q"));
+        let words = ["--name=a".into(), "--status".into()];
+        let home = Some(OsStr::new("/home/a"));
+        let file = parse(&words, Environment { home }).unwrap().config_file();
+        let expected = Path::new("/home/a/.config/caffeine/caffeine-a.conf");
+        assert_eq!(file.unwrap().path, expected);
+    }
+
+    #[test]
+    fn a_check_goes_on_behind_a_mistake_and_tells_all() {
+        let file = "prot = 1\nworkers = 9\n[handler x]\nmax-workers = 8\n";
+        let Ok(Command::Check(settings, mistakes)) = command(&["--check"], Some(file), Some("/h"))
+        else {
+            panic!("no check");
+        };
+        assert_eq!(settings.workers, 9);
+        let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:#?}");
+        for (told, start) in told
+            .iter()
+            .zip(["c.conf:1: ", "c.conf:3: ", "--workers: 9 is"])
+        {
+            assert!(told.starts_with(start), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_does_not_keep_from_talking_to_the_server() {
+        for (word, ask) in [
+            ("--status", Ask::Status),
+            ("--reload", Ask::Reload),
+            ("--stop", Ask::Stop),
+        ] {
+            let found = command(&[word], Some("prot = 1\nsocket = /s"), None);
+            let Ok(Command::Control(asked, settings)) = found else {
+                panic!("{found:?}");
+            };
+            assert_eq!((asked, settings.socket.as_path()), (ask, Path::new("/s")));
+        }
     }
 
     #[test]

@@ -19,7 +19,8 @@ use std::path::Path;
 /// Bytes of a file that is read at all; a caller need not read more than one byte beyond.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// Reads `bytes` of the file called `path` into `settings`.
+/// Reads `bytes` of the file called `path` into `settings`. With `mistakes` a line that has one is
+/// told there and left out.
 ///
 /// # Errors
 /// The first mistake, with its line.
@@ -27,6 +28,7 @@ pub(super) fn read(
     (path, bytes): (&Path, &[u8]),
     home: Option<&OsStr>,
     settings: &mut Settings,
+    mistakes: Option<&mut Vec<UsageError>>,
 ) -> Result<(), UsageError> {
     let mut reader = Reader {
         home,
@@ -34,16 +36,10 @@ pub(super) fn read(
         section: None,
         seen: Vec::new(),
         name: "",
+        path,
+        mistakes,
     };
-    let result = reader.file(bytes);
-    result.map_err(|(line, reason)| {
-        let path = path.to_path_buf();
-        UsageError {
-            place: Place::File { path, line },
-            name: reader.name,
-            reason,
-        }
-    })
+    reader.file(bytes)
 }
 
 struct Reader<'a> {
@@ -55,18 +51,36 @@ struct Reader<'a> {
     seen: Vec<Given>,
     /// The key of the line, for the message.
     name: &'static str,
+    path: &'a Path,
+    mistakes: Option<&'a mut Vec<UsageError>>,
 }
 
 impl Reader<'_> {
-    fn file(&mut self, bytes: &[u8]) -> Result<(), (usize, Reason)> {
+    /// What to do about a mistake: stop, or note it and go on.
+    fn mistake(&mut self, line: usize, reason: Reason) -> Result<(), UsageError> {
+        let path = self.path.to_path_buf();
+        let error = UsageError {
+            place: Place::File { path, line },
+            name: self.name,
+            reason,
+        };
+        match &mut self.mistakes {
+            Some(mistakes) => mistakes.push(error),
+            None => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, bytes: &[u8]) -> Result<(), UsageError> {
         if bytes.len() > MAX_BYTES {
-            return Err((0, Reason::Line("the file is larger than 256K")));
+            return self.mistake(0, Reason::Line("the file is larger than 256K"));
         }
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
             self.name = "";
-            self.line(line.trim_ascii())
-                .map_err(|reason| (index + 1, reason))?;
+            if let Err(reason) = self.line(line.trim_ascii()) {
+                self.mistake(index + 1, reason)?;
+            }
             // The page's file is read later, and then the line has to be told.
             if let Some(page) = self
                 .settings

@@ -5,7 +5,7 @@
 
 use super::error::Reason;
 use super::value::{self, Fault};
-use crate::settings::{Bind, HandlerSettings, Settings, TrustedProxy};
+use crate::settings::{Bind, HandlerSettings, MAX_INSTANCE, Settings, TrustedProxy, is_instance};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -31,6 +31,16 @@ pub enum Verb {
     Log,
     /// `--print-man`.
     Man,
+    /// `--check`.
+    Check,
+    /// `--list`.
+    List,
+    /// `--status`.
+    Status,
+    /// `--reload`.
+    Reload,
+    /// `--stop`.
+    Stop,
 }
 
 /// Where a value of type `V` goes. A place without a setter is one where the option cannot stand.
@@ -84,6 +94,8 @@ pub enum Kind {
     Shell,
     /// The configuration file.
     Config,
+    /// The instance's name.
+    Instance,
     /// Nothing on the command line, yes or no in the file.
     Flag(To<bool>),
     /// A whole number.
@@ -182,7 +194,7 @@ impl Kind {
     /// Where an option of this kind may stand.
     pub const fn standing(&self) -> Standing {
         match self {
-            Self::Command(_) | Self::Shell | Self::Config => Standing::LINE_ONLY,
+            Self::Command(_) | Self::Shell | Self::Config | Self::Instance => Standing::LINE_ONLY,
             Self::Flag(to) => to.standing(),
             Self::Count(_, _, to) | Self::Size(_, _, to) => to.standing(),
             Self::Time(_, _, to) => to.standing(),
@@ -248,6 +260,12 @@ impl Kind {
             Self::Command(_) => return "nothing".into(),
             Self::Path(most, _) => return most_bytes("a path of at most ", *most),
             Self::Config => return most_bytes("a path of at most ", MAX_PATH),
+            Self::Instance => {
+                return most_bytes(
+                    "a name of letters, digits, '_', '-' and '.', not first, of at most ",
+                    MAX_INSTANCE,
+                );
+            }
             Self::Name(_) => return "a file name without '/' or a leading '.'".into(),
             Self::Address(_) => return most_bytes(ADDRESSES, MAX_SOCKET_PATH),
             Self::Proxy(_) => return "an address, one with /BITS, or unix".into(),
@@ -270,6 +288,9 @@ impl Kind {
             Self::Command(_) => Ok(()),
             Self::Shell => self.word(text).map(drop),
             Self::Config => self.path(text, MAX_PATH).map(drop),
+            Self::Instance => is_instance(text)
+                .then_some(())
+                .ok_or_else(|| self.not_a(text)),
             Self::Flag(to) => to.put(target, self.word(text)? == 0),
             Self::Count(min, max, to) => to.put(
                 target,

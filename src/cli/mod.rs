@@ -55,6 +55,17 @@ pub enum Shell {
     Fish,
 }
 
+/// What a running server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// How it is.
+    Status,
+    /// To take a new configuration.
+    Reload,
+    /// To end.
+    Stop,
+}
+
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -62,6 +73,12 @@ pub enum Command {
     Serve(Box<Settings>),
     /// `--log`: print this log file.
     PrintLog(PathBuf),
+    /// `--check`: look at everything; what the file says wrong is known already.
+    Check(Box<Settings>, Vec<UsageError>),
+    /// `--status`, `--reload`, `--stop`: talk to the server of these settings.
+    Control(Ask, Box<Settings>),
+    /// `--list`: ask every server of this user.
+    List,
     /// `--help`: print `help::text()`.
     Help,
     /// `--version`: print `VERSION_LINE`.

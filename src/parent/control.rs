@@ -1,17 +1,19 @@
 //! The Unix socket: new workers find their parent there, and its user may ask and stop. Parent only.
 //!
-//! A conversation is one line in, one line out, from the same user or root. Refuses everybody else,
-//! and to wait: what does not say its line in time is closed.
+//! A conversation is one line in, one line out (`status`: and one per worker), from the same user or
+//! root. Refuses everybody else, and to wait: what does not say its line in time is closed. Handlers
+//! may be of the same user and hold every place, so a newcomer takes the place of who has said
+//! nothing for longest, and nobody but root that of root.
 
 use super::Parent;
-use super::lot::{Id, State};
+use super::life::LEAVE_GRACE;
+use super::lot::Id;
 use super::pool::Duty;
 use super::token::Token;
 use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Pid};
 use crate::sys::socket::{self, Peer};
 use crate::sys::time::Moment;
-use std::fmt::Write;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ const MOST: usize = 8;
 const LINE_BYTES: usize = 256;
 /// By when the line has to be here.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// Who connects in one turn; clients have their turn too.
+const ACCEPT_BATCH: usize = 64;
 
 /// One conversation.
 struct Conversation {
@@ -28,6 +32,19 @@ struct Conversation {
     generation: u32,
     line: Vec<u8>,
     deadline: Moment,
+    is_root: bool,
+}
+
+/// The place of a newcomer, of places with what holds them (by root? until when?): a free one, else
+/// that of the oldest. `None`: root has all.
+fn place_for(places: &[Option<(bool, Moment)>], is_root: bool) -> Option<usize> {
+    let yields = |place: &Option<(bool, Moment)>| match place {
+        None => Some((false, Moment::default())),
+        Some(holder) => (is_root || !holder.0).then_some(*holder),
+    };
+    let candidates = places.iter().map(yields).enumerate();
+    let ranked = candidates.filter_map(|(index, rank)| Some((rank?, index)));
+    ranked.min().map(|(_, index)| index)
 }
 
 /// All conversations.
@@ -48,19 +65,31 @@ impl Control {
         place.filter(|c| c.generation == id.generation)
     }
 
-    fn add(&mut self, peer: OwnedFd, deadline: Moment) -> Option<Id> {
-        let index = self.places.iter().position(Option::is_none)?;
+    /// Where a newcomer will be; what is there has to be ended before.
+    fn next_place(&self, is_root: bool) -> Option<Id> {
+        let holders = self.places.each_ref();
+        let holders = holders.map(|place| place.as_ref().map(|c| (c.is_root, c.deadline)));
+        let index = place_for(&holders, is_root)?;
+        let holder = self.places.get(index)?.as_ref();
+        Some(Id {
+            index: u32::try_from(index).ok()?,
+            generation: holder.map_or(0, |c| c.generation),
+        })
+    }
+
+    fn add(&mut self, peer: OwnedFd, place: Id, is_root: bool, deadline: Moment) -> Option<Id> {
         self.generation = (self.generation + 1) & 0x00ff_ffff;
         let generation = self.generation;
-        *self.places.get_mut(index)? = Some(Conversation {
+        *self.places.get_mut(place.index as usize)? = Some(Conversation {
             peer,
             generation,
             line: Vec::with_capacity(LINE_BYTES),
             deadline,
+            is_root,
         });
         Some(Id {
-            index: u32::try_from(index).ok()?,
             generation,
+            ..place
         })
     }
 }
@@ -69,6 +98,7 @@ impl Control {
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Status,
+    Reload,
     Stop,
     Unknown,
 }
@@ -76,6 +106,7 @@ enum Command {
 fn command(line: &[u8]) -> Command {
     match line.trim_ascii() {
         b"status" => Command::Status,
+        b"reload" => Command::Reload,
         b"stop" => Command::Stop,
         _ => Command::Unknown,
     }
@@ -89,7 +120,7 @@ fn is_trusted(peer: Peer, own_uid: u32) -> bool {
 impl Parent {
     /// Somebody has connected to the Unix socket.
     pub(super) fn on_meeting(&mut self) {
-        loop {
+        for _ in 0..ACCEPT_BATCH {
             match socket::accept(self.meeting.listener.as_fd()) {
                 Ok((peer, _)) => self.meet(peer),
                 Err(e) if e.is_would_block() => return,
@@ -118,14 +149,25 @@ impl Parent {
         if let Some(slot) = expected {
             return self.adopt(slot, peer);
         }
+        self.converse(peer, who.uid == 0);
+    }
+
+    /// Somebody wants to say a line. Mostly it is here already.
+    fn converse(&mut self, peer: OwnedFd, is_root: bool) {
+        let Some(place) = self.control.next_place(is_root) else {
+            return;
+        };
+        self.end_conversation(place);
         let deadline = self.now.after(TIMEOUT);
-        if let Some(id) = self.control.add(peer, deadline)
-            && let Some(conversation) = self.control.get_mut(id)
-        {
+        let Some(id) = self.control.add(peer, place, is_root, deadline) else {
+            return;
+        };
+        if let Some(conversation) = self.control.get_mut(id) {
             let token = Token::Control(id).number();
-            let peer = conversation.peer.as_fd();
-            if self.readiness.watch(peer, token).is_err() {
-                self.end_conversation(id);
+            let watched = self.readiness.watch(conversation.peer.as_fd(), token);
+            match watched {
+                Ok(()) => self.on_control(id),
+                Err(_) => self.end_conversation(id),
             }
         }
     }
@@ -157,7 +199,11 @@ impl Parent {
     fn answer(&mut self, id: Id, asked: &Command) {
         let text = match asked {
             Command::Status => self.status(),
-            Command::Stop => String::from("ok stopping"),
+            Command::Reload => match self.reload() {
+                Ok(()) => String::from("ok reloaded"),
+                Err(why) => format!("error {why}"),
+            },
+            Command::Stop => self.stopping(),
             Command::Unknown => String::from("error unknown command"),
         };
         if let Some(conversation) = self.control.get_mut(id) {
@@ -169,6 +215,13 @@ impl Parent {
         if *asked == Command::Stop {
             self.drain();
         }
+    }
+
+    /// What a controller has to know who waits for the end.
+    fn stopping(&self) -> String {
+        let limits = &self.estate.settings.limits;
+        let most = limits.shutdown_grace + limits.kill_grace + 2 * LEAVE_GRACE;
+        format!("ok within_ms={}", most.as_millis())
     }
 
     fn end_conversation(&mut self, id: Id) {
@@ -197,42 +250,6 @@ impl Parent {
             self.end_conversation(id);
         }
     }
-
-    /// One line of key=value.
-    fn status(&self) -> String {
-        let board = &self.estate.scoreboard;
-        let sum = |of: fn(&crate::scoreboard::Entry<'_>) -> u64| -> u64 {
-            board.workers().map(|entry| of(&entry)).sum()
-        };
-        let mut line = format!(
-            "state={} pid={} uptime={} workers={} ready={} busy={} connections={} accepted={}",
-            self.state.name(),
-            process::pid(),
-            self.now.since(self.started).as_secs(),
-            self.pool.living(),
-            self.pool.ready(),
-            self.pool.busy(),
-            self.lot.len(),
-            self.accepted,
-        );
-        for state in State::ALL {
-            // Writing to a String cannot fail.
-            let _ = write!(line, " {}={}", state.name(), self.lot.count(state));
-        }
-        let _ = write!(
-            line,
-            " requests={} spooled={} client_waits={} longest_hold_us={}",
-            sum(|entry| entry.requests()),
-            board.spooled_total().bytes,
-            sum(|entry| entry.client_waits()),
-            board
-                .workers()
-                .map(|entry| entry.longest_hold_us())
-                .max()
-                .unwrap_or(0),
-        );
-        line
-    }
 }
 
 #[cfg(test)]
@@ -260,17 +277,35 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_eight_talk_and_places_are_used_again() {
+    fn a_newcomer_takes_a_free_place_else_that_of_the_oldest_and_never_that_of_root() {
+        let user = |at| Some((false, Moment::from_micros(at)));
+        let root = |at| Some((true, Moment::from_micros(at)));
+        for (places, for_user, for_root) in [
+            ([user(3), None, root(1)], Some(1), Some(1)),
+            ([user(3), user(2), root(1)], Some(1), Some(1)),
+            ([root(3), user(9), root(1)], Some(1), Some(1)),
+            ([root(3), root(2), root(9)], None, Some(1)),
+        ] {
+            assert_eq!(place_for(&places, false), for_user, "{places:?}");
+            assert_eq!(place_for(&places, true), for_root, "{places:?}");
+        }
+    }
+
+    #[test]
+    fn places_are_used_again_and_the_old_tenant_is_not_found() {
         let mut control = Control::default();
-        let pair = || socket::pair().unwrap().0;
-        let ids: Vec<Id> = (0..MOST)
-            .map(|_| control.add(pair(), Moment::default()).unwrap())
+        let add = |control: &mut Control, at| {
+            let place = control.next_place(false)?;
+            let (peer, _) = socket::pair().unwrap();
+            control.add(peer, place, false, Moment::from_micros(at))
+        };
+        let ids: Vec<Id> = (1..=MOST)
+            .map(|at| add(&mut control, at as u64).unwrap())
             .collect();
-        assert!(control.add(pair(), Moment::default()).is_none());
-        control.places[3] = None;
-        let again = control.add(pair(), Moment::from_micros(1)).unwrap();
-        assert_eq!(again.index, 3);
-        assert!(control.get_mut(ids[3]).is_none());
-        assert_eq!(control.next_deadline(), Some(Moment::default()));
+        assert_eq!(control.next_deadline(), Some(Moment::from_micros(1)));
+        let again = add(&mut control, 99).unwrap();
+        assert_eq!(again.index, ids[0].index);
+        assert!(control.get_mut(ids[0]).is_none() && control.get_mut(ids[1]).is_some());
+        assert_eq!(control.next_deadline(), Some(Moment::from_micros(2)));
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// Between the order to leave and the last SIGKILL, on top of the handlers' own grace.
-const LEAVE_GRACE: Duration = Duration::from_secs(1);
+pub(super) const LEAVE_GRACE: Duration = Duration::from_secs(1);
 
 /// More clients than this are not accepted once the order to stop has come.
 pub(super) const LAST_ACCEPTS: usize = 65_536;

@@ -10,7 +10,7 @@
 //! lot, wheel, house, canned           where they are, their deadlines, how many, last words
 //! workers, pool, orphans, watch       the processes
 //! verdict                             the decisions, as a table
-//! control, life                       status and stop; from Serving to the end
+//! control, status, life               what its user may ask; from Serving to the end
 //! inheritance, notify                 from and to the service manager
 //! reload                              other settings, listeners and workers on the way
 //! ```
@@ -33,6 +33,7 @@ mod pool;
 mod reload;
 mod resolve;
 mod start;
+mod status;
 mod token;
 mod turn;
 mod verdict;

@@ -17,6 +17,10 @@ pub struct Stat {
     mode: u32,
     /// Owner.
     pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Names that it has.
+    pub links: u64,
 }
 
 impl Stat {
@@ -44,6 +48,11 @@ impl Stat {
     pub fn has_execute_bit(&self) -> bool {
         self.mode & 0o111 != 0
     }
+
+    /// The permission bits.
+    pub fn permissions(&self) -> u32 {
+        self.mode & 0o7777
+    }
 }
 
 /// The fields of stat(2) differ in width between C libraries; as u64 they are one.
@@ -53,6 +62,8 @@ fn stat_of(raw: &wide::stat) -> Stat {
         size: u64::try_from(raw.st_size).unwrap_or(0),
         mode: raw.st_mode as u32,
         uid: raw.st_uid,
+        gid: raw.st_gid,
+        links: raw.st_nlink as u64,
     }
 }
 
@@ -110,6 +121,8 @@ pub enum Open {
     FolderNoFollow,
     /// For reading.
     Read,
+    /// For reading, without waiting for a FIFO's other end.
+    Look,
     /// For writing.
     Write,
     /// For appending; created with mode 0640 if missing.
@@ -126,6 +139,7 @@ pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, how: Open) -> Result<Ow
         Open::Folder => (FOLDER, 0),
         Open::FolderNoFollow => (FOLDER | libc::O_NOFOLLOW, 0),
         Open::Read => (libc::O_RDONLY | libc::O_NOCTTY, 0),
+        Open::Look => (libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0),
         Open::Write => (libc::O_WRONLY | libc::O_NOCTTY, 0),
         Open::Append => (
             libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NOCTTY,

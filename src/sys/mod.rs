@@ -22,6 +22,7 @@ pub mod fd;
 pub mod file;
 pub mod inherited;
 pub mod launch;
+pub mod look;
 pub mod memory;
 pub mod passing;
 pub mod process;

@@ -43,6 +43,19 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// getegid(2) and getgroups(2): every group whose rights this process has.
+pub fn groups() -> Vec<u32> {
+    // More than this are no group's rights that matter here.
+    let mut groups = [0; 256];
+    // SAFETY: getgroups writes at most 256 numbers into an array of 256.
+    let n = unsafe { libc::getgroups(256, groups.as_mut_ptr()) };
+    let n = usize::try_from(n).unwrap_or(0);
+    let mut all = groups.get(..n).unwrap_or_default().to_vec();
+    // SAFETY: no arguments, cannot fail.
+    all.push(unsafe { libc::getegid() });
+    all
+}
+
 /// fork(2): `None` in the child.
 pub fn fork() -> Result<Option<Pid>> {
     // SAFETY: the server has one thread, so the child is a whole copy of it.

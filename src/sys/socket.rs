@@ -78,6 +78,24 @@ fn bind_and_listen(socket: &OwnedFd, address: &RawAddress, backlog: i32) -> Resu
     .map(drop)
 }
 
+/// Whether bind(2) would be refused, without listening: nobody notices.
+pub fn try_bind(address: SocketAddr) -> Result<()> {
+    use std::os::fd::AsFd;
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let socket = socket(family, 0)?;
+    set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    let address = internet_address(address);
+    // SAFETY: the address is live for its length.
+    once("bind", || unsafe {
+        libc::bind(socket.as_raw_fd(), address.as_ptr(), address.len)
+    })
+    .map(drop)
+}
+
 /// A non-blocking listening Unix domain socket. `private` makes its file 0600, from its first
 /// moment on (by the umask), else whoever may reach the folder may connect.
 pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> {
@@ -92,11 +110,20 @@ pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> 
 
 /// A connected Unix domain socket. It blocks.
 pub fn connect_unix(path: &Path) -> Result<OwnedFd> {
+    connect_unix_with(path, 0)
+}
+
+/// A connected Unix domain socket, never blocking: EAGAIN says that too many others wait there.
+pub fn connect_unix_at_once(path: &Path) -> Result<OwnedFd> {
+    connect_unix_with(path, born::SOCK_NONBLOCK)
+}
+
+fn connect_unix_with(path: &Path, flags: i32) -> Result<OwnedFd> {
     let address = unix_address(path).map_err(|e| Error {
         call: "connect",
         ..e
     })?;
-    let socket = socket(libc::AF_UNIX, 0)?;
+    let socket = socket(libc::AF_UNIX, flags)?;
     retry("connect", || {
         // SAFETY: the address is live for its length.
         unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr(), address.len) }

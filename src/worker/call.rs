@@ -225,7 +225,7 @@ impl<'a> Desk<'a> {
             Ok(running) => running,
             Err(why) => return Called::Done(self.fail_launch(request, &call.handler, &why)),
         };
-        entry.set_handler_pid(running.pid.raw());
+        entry.set_running(running.pid.raw(), &call.handler.script_name);
         self.receipt
             .name_handler(running.pid, &call.handler.script_name);
         let finished = {
@@ -318,7 +318,8 @@ impl<'a> Desk<'a> {
         handler: &Handler,
         why: &NotLaunched,
     ) -> Outcome {
-        let (name, advice) = (Escaped(&handler.script_name), plan::advice(why));
+        let name = Escaped(&handler.script_name);
+        let advice = plan::advice(why, handler, self.birth.root);
         self.birth
             .log
             .error(format_args!("unable to launch {name}: {why}{advice}"));

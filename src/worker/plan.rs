@@ -6,9 +6,10 @@ use super::feed::Feed;
 use super::spool::{Spool, SpoolKeeper};
 use crate::birth::Birth;
 use crate::cgi::{Environment, Forwarded, MetaVariables, Request};
+use crate::doctor::{self, Who};
 use crate::http::{DecodedPath, Head, Version};
 use crate::route::Handler;
-use crate::settings::{HandlerSettings, Stdin};
+use crate::settings::{HandlerSettings, SEARCH_PATH, Stdin};
 use crate::sys::file::{self, Open};
 use crate::sys::launch::{Failure, Launcher, Plan, Pointers, Step};
 use crate::sys::process::Pid;
@@ -16,9 +17,6 @@ use crate::sys::{self, Errno, Error, fd, fd::AsFd, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
-
-/// `PATH` of a handler, unless the configuration sets another.
-const SEARCH_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// One request, as its handler is to see it.
 pub(super) struct Job<'r> {
@@ -94,23 +92,25 @@ pub(super) fn status_of(why: &NotLaunched) -> u16 {
     }
 }
 
-/// What an errno of execve means for somebody who wrote a handler.
-pub(super) fn advice(why: &NotLaunched) -> &'static str {
+/// Why execve has failed, for somebody who wrote a handler: the words of `--check`.
+pub(super) fn advice(why: &NotLaunched, handler: &Handler, root: BorrowedFd<'_>) -> String {
     let NotLaunched::Failed(Failure {
         step: Step::Exec,
         error,
     }) = why
     else {
-        return "";
+        return String::new();
     };
-    match error.errno {
-        Errno::NOENT => "; the interpreter of its #! line, or its dynamic loader, is missing",
-        Errno::NOEXEC => "; it has no #! line, or was built for another machine",
-        Errno::ACCES => "; the server's user may not execute it, or its interpreter",
+    let words = match error.errno {
         Errno::TXTBSY => "; somebody is writing to it",
         Errno::TOOBIG => "; the request's fields do not fit into an environment",
-        _ => "",
-    }
+        _ => {
+            let folder = handler.folder.as_ref().map_or(root, |f| f.as_fd());
+            let fault = doctor::why_not(folder, handler.program(), &Who::this_process());
+            return fault.map_or_else(String::new, |fault| format!("; it {fault}"));
+        }
+    };
+    words.into()
 }
 
 /// Makes launch plans; its memory is reused from request to request.

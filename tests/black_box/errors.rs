@@ -193,9 +193,9 @@ fn a_program_that_cannot_be_started_is_a_server_error_with_its_reason_in_the_log
     let mut client = server.connect();
     for (name, reason) in [
         ("lost", "interpreter"),
-        ("dos", "interpreter"),
+        ("dos", "CR LF"),
         ("headless", "no #! line"),
-        ("empty", "no #! line"),
+        ("empty", "is empty"),
     ] {
         let response = client.get(&format!("/{name}"));
         assert_eq!(response.status, 500, "{name}");

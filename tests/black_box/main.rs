@@ -14,6 +14,8 @@
 mod command_line;
 mod conformance;
 mod contract;
+mod control;
+mod doctor;
 mod errors;
 mod harness;
 mod hostile;

@@ -20,6 +20,42 @@ pub(super) const COMMANDS: &[Row] = &[
         ..BASE
     },
     Row {
+        name: "check",
+        kind: Kind::Command(Verb::Check),
+        help: "look for faults in configuration and handlers, without serving",
+        long: "Each is one line with the file, what is wrong and what to do. \
+               The exit status is 1 if there are any.",
+        ..BASE
+    },
+    Row {
+        name: "status",
+        kind: Kind::Command(Verb::Status),
+        help: "ask the running server how it is",
+        long: "It is the one whose --pid-file and --socket the other options, \
+               --name and the configuration file say. This holds for --reload and --stop too.",
+        ..BASE
+    },
+    Row {
+        name: "list",
+        kind: Kind::Command(Verb::List),
+        help: "list the running servers of this user",
+        long: "It finds those whose socket is where it is by default.",
+        ..BASE
+    },
+    Row {
+        name: "reload",
+        kind: Kind::Command(Verb::Reload),
+        help: "let the running server read its configuration again",
+        long: "It says whether the new configuration was taken.",
+        ..BASE
+    },
+    Row {
+        name: "stop",
+        kind: Kind::Command(Verb::Stop),
+        help: "stop the running server and wait for its end",
+        ..BASE
+    },
+    Row {
         name: "log",
         kind: Kind::Command(Verb::Log),
         help: "print the log file",

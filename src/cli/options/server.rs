@@ -165,6 +165,15 @@ pub(super) const FILE: &[Row] = &[Row {
 /// The log and the files of a running server.
 pub(super) const INSTANCE: &[Row] = &[
     Row {
+        name: "name",
+        value: "NAME",
+        kind: Kind::Instance,
+        help: "name of this server, where there are several",
+        long: "It becomes part of the default --config, --log-file, --pid-file and --socket, \
+               as in /tmp/caffeine-NAME.pid.",
+        ..BASE
+    },
+    Row {
         name: "daemon",
         short: Some(b'd'),
         kind: Kind::Flag(server(|to, yes| to.daemon = yes)),

@@ -60,6 +60,25 @@ pub(crate) fn is_root() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nUid:\t0\t0"))
 }
 
+/// Runs it as the user nobody, if this is root. Only the thread changes its user: that is what the
+/// kernel's own call does, and the C library's would change all.
+pub(crate) fn as_nobody<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
+    const NOBODY: libc::c_long = 65534;
+    if !is_root() {
+        eprintln!("skipped: only root can become another user");
+        return None;
+    }
+    let changed = || {
+        // SAFETY: takes numbers only.
+        let result = unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        act()
+    };
+    Some(std::thread::scope(|scope| {
+        scope.spawn(changed).join().unwrap()
+    }))
+}
+
 /// The fields of /proc/PID/stat behind the program's name: state, parent, group, ...
 fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -1,0 +1,301 @@
+//! What is wrong with a handler, and what to do about it: for `--check`, which looks at all of
+//! them, and for the log when a launch has failed. One set of words for both.
+//!
+//! It decides from mode bits, the file's first bytes (`program`) and what these name. It executes
+//! nothing and changes nothing. `walk` goes through the folder, `places` looks at everything else.
+
+mod places;
+mod walk;
+
+pub use walk::check;
+
+use crate::log::Escaped;
+use crate::program::{self, Elf, Loader, Program, Script};
+use crate::sys::fd::{self, AsFd};
+use crate::sys::file::{self, Open, Stat};
+use crate::sys::{self, look, process};
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// Whose rights handlers have.
+#[derive(Clone, Debug)]
+pub struct Who {
+    /// User.
+    pub uid: u32,
+    /// All groups.
+    pub groups: Vec<u32>,
+    /// It is the user of this process, whom the kernel can be asked about.
+    pub is_self: bool,
+}
+
+/// Permission bits, as they stand for others.
+const READ: u32 = 0o4;
+const EXECUTE: u32 = 0o1;
+
+impl Who {
+    /// The user of this process.
+    pub fn this_process() -> Self {
+        Self {
+            uid: process::effective_uid(),
+            groups: process::groups(),
+            is_self: true,
+        }
+    }
+
+    /// Whether the mode bits allow it. Root reads everything, and executes what anybody may.
+    fn has(&self, stat: &Stat, bit: u32) -> bool {
+        let mode = stat.permissions();
+        if self.uid == 0 {
+            return bit == READ || mode & 0o111 != 0;
+        }
+        let shift = if stat.uid == self.uid {
+            6
+        } else if self.groups.contains(&stat.gid) {
+            3
+        } else {
+            0
+        };
+        mode >> shift & bit != 0
+    }
+
+    /// Whether it may execute or search something. Access lists say more than mode bits do, and
+    /// the kernel knows both.
+    fn may_execute(&self, at: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> bool {
+        let asks = self.is_self && self.uid != 0;
+        self.has(stat, EXECUTE) || asks && file::is_executable_at(at, name)
+    }
+}
+
+/// What is wrong. `Display` says what, and after a semicolon what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Words with a `%` where the thing is named.
+    words: &'static str,
+    /// What is named.
+    thing: Vec<u8>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, after) = self.words.split_once('%').unwrap_or((self.words, ""));
+        f.write_str(before)?;
+        Escaped(&self.thing).fmt(f)?;
+        f.write_str(after)
+    }
+}
+
+/// A fault of a file: one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file.
+    pub file: Vec<u8>,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped(&self.file).fmt(f)?;
+        f.write_str(": ")?;
+        self.fault.fmt(f)
+    }
+}
+
+/// A file that may be a handler, opened to be looked at.
+struct Suspect<'a> {
+    at: BorrowedFd<'a>,
+    name: &'a CStr,
+    who: &'a Who,
+    /// `PATH` of the handlers.
+    search_path: &'a [u8],
+    /// Where the file is, for the findings.
+    file: &'a [u8],
+    findings: &'a mut Vec<Finding>,
+}
+
+/// Notes a finding. One place, not inlined: there are many callers.
+#[inline(never)]
+fn note(findings: &mut Vec<Finding>, file: &[u8], words: &'static str, thing: &[u8]) {
+    let (file, thing) = (file.to_vec(), thing.to_vec());
+    let fault = Fault { words, thing };
+    findings.push(Finding { file, fault });
+}
+
+/// What cannot be opened or asked for.
+fn note_unreadable(findings: &mut Vec<Finding>, file: &[u8], why: sys::Error) {
+    let words = "cannot be looked at (%); chmod it, or check as a user who may";
+    note(findings, file, words, why.to_string().as_bytes());
+}
+
+/// Why execve(2) of `./NAME` in a folder fails, as far as that can be seen; the first reason.
+pub fn why_not(folder: BorrowedFd<'_>, name: &CStr, who: &Who) -> Option<Fault> {
+    let mut findings = Vec::new();
+    let mut suspect = Suspect {
+        at: folder,
+        name,
+        who,
+        search_path: b"",
+        file: b"",
+        findings: &mut findings,
+    };
+    suspect.look();
+    findings.into_iter().next().map(|finding| finding.fault)
+}
+
+impl Suspect<'_> {
+    fn say(&mut self, words: &'static str, thing: &[u8]) {
+        note(self.findings, self.file, words, thing);
+    }
+
+    /// Everything that keeps the file from being executed.
+    fn look(&mut self) {
+        let opened = file::open_at(Some(self.at), self.name, Open::Look);
+        let stat = match &opened {
+            Ok(file) => file::stat(file.as_fd()),
+            Err(_) => file::stat_at(self.at, self.name, true),
+        };
+        let stat = match stat {
+            Ok(stat) if stat.is_file() => stat,
+            Ok(_) => return,
+            Err(why) => return note_unreadable(self.findings, self.file, why),
+        };
+        if !stat.has_execute_bit() {
+            self.say(
+                "is not executable, so it is answered with 403; chmod +x it, or move it elsewhere",
+                b"",
+            );
+        } else if !self.who.may_execute(self.at, self.name, &stat) {
+            self.say(
+                "may not be executed by the server's user; chmod or chown it",
+                b"",
+            );
+        }
+        match opened {
+            Ok(file) => self.look_inside(&file, &stat),
+            Err(why) if stat.has_execute_bit() => {
+                note_unreadable(self.findings, self.file, why);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn look_inside(&mut self, file: &OwnedFd, stat: &Stat) {
+        if look::is_on_noexec(file.as_fd()) {
+            self.say("lies on a file system mounted noexec; move it", b"");
+        }
+        let words = match inspect(file.as_fd()) {
+            Program::Script(script) => return self.judge_line(&script, stat),
+            Program::Elf(elf) => return self.judge_elf(&elf),
+            Program::BadLine => {
+                "has a #! line without an interpreter; write its full path there, as in #!/bin/sh"
+            }
+            Program::Marked => "has a byte order mark before its #!; save it without",
+            // What is no program is only wrong in what claims to be one.
+            Program::Empty | Program::Other if !stat.has_execute_bit() => return,
+            Program::Empty => "is empty; write a program into it, or remove it",
+            Program::Other => {
+                "has no #! line and is no compiled program; begin it with one, as in #!/bin/sh"
+            }
+        };
+        self.say(words, b"");
+    }
+
+    fn judge_line(&mut self, script: &Script, stat: &Stat) {
+        if !self.who.has(stat, READ) {
+            self.say(
+                "is a script that the server's user may not read; chmod +r it",
+                b"",
+            );
+        }
+        if script.has_cr {
+            let words =
+                "has a #! line that ends in CR LF; remove the CRs, as with sed -i 's/\\r$//'";
+            return self.say(words, b"");
+        }
+        match self.need(&script.interpreter) {
+            Need::Met => {}
+            Need::Missing => {
+                let words =
+                    "needs the interpreter %, which is missing; install it or correct the #! line";
+                return self.say(words, &script.interpreter);
+            }
+            Need::Refused => {
+                let words = "needs the interpreter %, which may not be executed; chmod it or choose another";
+                return self.say(words, &script.interpreter);
+            }
+        }
+        if let Some(word) = looked_up_word(script)
+            && !self.search_path.is_empty()
+            && !self.is_in_search_path(word)
+        {
+            self.say(
+                "needs %, which is not in the PATH of handlers; install it or set PATH with env",
+                word,
+            );
+        }
+    }
+
+    fn is_in_search_path(&self, word: &[u8]) -> bool {
+        let mut folders = self.search_path.split(|b| *b == b':');
+        folders.any(|folder| self.need(&[folder, b"/", word].concat()) == Need::Met)
+    }
+
+    fn judge_elf(&mut self, elf: &Elf) {
+        if !elf.fits() {
+            let words = "was built for %, which this machine is not; build it for this one";
+            return self.say(words, elf.machine_name().as_bytes());
+        }
+        match &elf.loader {
+            Loader::Kernel => {}
+            Loader::Program(path) => match self.need(path) {
+                Need::Met => {}
+                Need::Missing => self.say(
+                    "needs the dynamic loader %, which is missing; install its C library or link it statically",
+                    path,
+                ),
+                Need::Refused => self.say(
+                    "needs the dynamic loader %, which may not be executed; chmod it",
+                    path,
+                ),
+            },
+            Loader::Nobody => self.say(
+                "begins like a compiled program but is cut short or no executable; build or copy it again",
+                b"",
+            ),
+        }
+    }
+
+    /// A program that another one needs; it may be named from the folder on.
+    fn need(&self, path: &[u8]) -> Need {
+        let name = CString::new(path).unwrap_or_default();
+        match file::stat_at(self.at, &name, true) {
+            Ok(stat) if stat.is_file() && self.who.may_execute(self.at, &name, &stat) => Need::Met,
+            Ok(_) => Need::Refused,
+            Err(_) => Need::Missing,
+        }
+    }
+}
+
+/// What became of a need.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Met,
+    Missing,
+    Refused,
+}
+
+/// The program that `#!/usr/bin/env NAME` looks up; nothing for options and variables.
+fn looked_up_word(script: &Script) -> Option<&[u8]> {
+    if !script.interpreter.ends_with(b"/env") {
+        return None;
+    }
+    let word = script.argument.as_slice();
+    let is_plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'=' | b'/');
+    let is_word = !word.is_empty() && !word.starts_with(b"-") && word.iter().all(is_plain);
+    is_word.then_some(word)
+}
+
+fn inspect(file: BorrowedFd<'_>) -> Program {
+    program::inspect(&mut |at, buffer| fd::pread(file, buffer, at).unwrap_or(0))
+}

@@ -1,0 +1,94 @@
+//! What the settings name besides handlers: sections, addresses, and where files are to be written.
+//! `--check` only.
+//!
+//! It must not disturb a server that runs with the same settings: nothing is created, locked or
+//! listened on, and what such a server holds is no fault.
+
+use super::{Finding, note};
+use crate::settings::{Bind, Settings};
+use crate::sys::{self, Errno, look, socket};
+use std::ffi::{CString, OsStr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Everything but the sections.
+pub(super) fn check(settings: &Settings, findings: &mut Vec<Finding>) {
+    let spools = std::env::temp_dir().join("spool");
+    for (path, is_made) in [
+        (&settings.log_file, true),
+        (&settings.pid_file, false),
+        (&settings.socket, false),
+        (&spools, false),
+    ] {
+        if let Err((place, why)) = would_be_written(path, is_made) {
+            note(
+                findings,
+                place.as_os_str().as_bytes(),
+                "cannot be written (%); let the server's user write there, or name another place",
+                why.errno.to_string().as_bytes(),
+            );
+        }
+    }
+    if settings.bind.is_empty() {
+        let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        try_address(SocketAddr::new(everywhere, settings.port), findings);
+    }
+    for bind in &settings.bind {
+        if let Bind::Tcp { addr, port } = bind {
+            let address = SocketAddr::new(*addr, port.unwrap_or(settings.port));
+            try_address(address, findings);
+        }
+    }
+}
+
+/// Whether a file could be opened for writing: it, or else the folder where it would be made.
+/// `is_made`: with the folders above it. `Err` names what is in the way.
+fn would_be_written(path: &Path, is_made: bool) -> Result<(), (&Path, sys::Error)> {
+    let mut place = path;
+    let mut result = write_access(place, false);
+    while let Err(e) = result
+        && e.errno == Errno::NOENT
+        && let Some(above) = place.parent()
+        && (is_made || place == path)
+    {
+        place = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
+        result = write_access(place, true);
+    }
+    result.map_err(|why| (place, why))
+}
+
+fn write_access(path: &Path, is_folder: bool) -> sys::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    look::access_to_write(&name, is_folder)
+}
+
+/// An address that the system would not give, even if nobody had it.
+fn try_address(address: SocketAddr, findings: &mut Vec<Finding>) {
+    let words = match socket::try_bind(address).map_err(|why| why.errno) {
+        Err(Errno::ACCES) => "is a port for root only; choose one of 1024 or more",
+        Err(Errno::ADDRNOTAVAIL) => "is no address of this machine; choose another --bind",
+        _ => return,
+    };
+    note(findings, address.to_string().as_bytes(), words, b"");
+}
+
+/// Sections of handlers that are not there.
+pub(super) fn check_sections(settings: &Settings, findings: &mut Vec<Finding>) {
+    let config = settings.config.as_deref().unwrap_or(Path::new(""));
+    for section in &settings.handlers {
+        let below = section.name.get(1..).unwrap_or_default();
+        if !settings.path.join(OsStr::from_bytes(below)).is_file() {
+            note(
+                findings,
+                config.as_os_str().as_bytes(),
+                "has a section [handler %] and --path no such file; correct the name or remove it",
+                &section.name,
+            );
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The handlers' folder, name by name, in order. `--check` only.
+//!
+//! Judges links as requests meet them: resolved below the root. Hidden names are never found by a
+//! request and so never looked at. Refuses to enter a folder twice, or what no request can enter.
+
+use super::{Finding, Suspect, Who, note, note_unreadable, places};
+use crate::route;
+use crate::settings::Settings;
+use crate::sys::fd::AsFd;
+use crate::sys::file::{self, Beneath, Open, Stat};
+use crate::sys::{self, Errno, look};
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Folders in each other: a path of 4096 bytes has no more that can be named.
+const DEEPEST: usize = 100;
+
+/// Looks at everything that the settings name, and at every handler. The findings, in order, and
+/// the number of files that were looked at.
+pub fn check(settings: &Settings, who: &Who, search_path: &[u8]) -> (Vec<Finding>, usize) {
+    let mut walk = Walk {
+        settings,
+        who,
+        search_path,
+        root: None,
+        seen: Vec::new(),
+        findings: Vec::new(),
+        handlers: 0,
+    };
+    places::check(settings, &mut walk.findings);
+    walk.start(&settings.path);
+    places::check_sections(settings, &mut walk.findings);
+    (walk.findings, walk.handlers)
+}
+
+struct Walk<'a> {
+    settings: &'a Settings,
+    who: &'a Who,
+    search_path: &'a [u8],
+    root: Option<OwnedFd>,
+    /// Folders that were entered.
+    seen: Vec<(u64, u64)>,
+    findings: Vec<Finding>,
+    handlers: usize,
+}
+
+/// A name in a folder that is being looked through.
+struct Entry<'e> {
+    folder: BorrowedFd<'e>,
+    name: CString,
+    path: &'e Path,
+    /// The path from the root, without the slash in front.
+    below: &'e Path,
+}
+
+impl Walk<'_> {
+    fn find(&mut self, path: &Path, words: &'static str) {
+        note(&mut self.findings, path.as_os_str().as_bytes(), words, b"");
+    }
+
+    fn cannot(&mut self, path: &Path, why: sys::Error) {
+        note_unreadable(&mut self.findings, path.as_os_str().as_bytes(), why);
+    }
+
+    /// A root that is not there yet is made by the server.
+    fn start(&mut self, path: &Path) {
+        let path = match fs::canonicalize(path) {
+            Ok(path) => path,
+            Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw()) => return,
+            Err(e) => return self.cannot(path, sys::Error::from_io("stat", &e)),
+        };
+        let mut above = path.as_path();
+        while let Some(next) = above.parent() {
+            above = next;
+            if let Ok(folder) = open_folder(above)
+                && let Ok(stat) = file::stat(folder.as_fd())
+                && !self.who.may_execute(folder.as_fd(), c".", &stat)
+            {
+                self.find(above, UNSEARCHABLE);
+            }
+        }
+        match open_folder(&path) {
+            Ok(root) => {
+                self.root = root.try_clone().ok();
+                self.folder(&root, &path, Path::new(""), 0);
+            }
+            Err(why) => self.cannot(&path, why),
+        }
+    }
+
+    fn folder(&mut self, folder: &OwnedFd, path: &Path, below: &Path, depth: usize) {
+        let Ok(stat) = file::stat(folder.as_fd()) else {
+            return;
+        };
+        if depth > DEEPEST || self.seen.contains(&stat.identity) {
+            return;
+        }
+        self.seen.push(stat.identity);
+        self.judge_mode(path, &stat);
+        if !self.who.may_execute(folder.as_fd(), c".", &stat) {
+            return self.find(path, UNSEARCHABLE);
+        }
+        let names = match look::names_in(path, |name| !route::is_hidden(name)) {
+            Ok(names) => names,
+            Err(why) => return self.cannot(path, why),
+        };
+        for name in names {
+            let entry = Entry {
+                folder: folder.as_fd(),
+                path: &path.join(OsStr::from_bytes(&name)),
+                below: &below.join(OsStr::from_bytes(&name)),
+                name: CString::new(name).unwrap_or_default(),
+            };
+            self.entry(&entry, depth);
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, depth: usize) {
+        let follow = self.settings.follow_symlinks;
+        let found = file::stat_at(entry.folder, &entry.name, follow);
+        let found = match found {
+            Ok(stat) if stat.is_link() => self.behind(entry.below),
+            found => found,
+        };
+        match found {
+            Ok(stat) if stat.is_directory() => {
+                match file::open_at(Some(entry.folder), &entry.name, Open::Folder) {
+                    Ok(next) => self.folder(&next, entry.path, entry.below, depth + 1),
+                    Err(why) => self.cannot(entry.path, why),
+                }
+            }
+            Ok(stat) if stat.is_file() && !self.is_configuration(entry, &stat) => {
+                self.file(entry, &stat);
+            }
+            Ok(_) => {}
+            Err(why) => match why.errno {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP => self.find(entry.path, NOWHERE),
+                Errno::XDEV => self.find(entry.path, OUTSIDE),
+                _ => self.cannot(entry.path, why),
+            },
+        }
+    }
+
+    /// What a link leads to, resolved as for a request.
+    fn behind(&self, below: &Path) -> sys::Result<Stat> {
+        let name = CString::new(below.as_os_str().as_bytes()).unwrap_or_default();
+        let Some(root) = &self.root else {
+            return Err(sys::Error {
+                call: "openat2",
+                errno: Errno::NOENT,
+            });
+        };
+        let target = file::open_beneath(root.as_fd(), &name, Beneath::Handle)?;
+        file::stat(target.as_fd())
+    }
+
+    /// The configuration files of this server and of its named siblings lie in the root by default.
+    fn is_configuration(&self, entry: &Entry<'_>, stat: &Stat) -> bool {
+        let config = self.settings.config.as_deref().map(fs::canonicalize);
+        if config.is_some_and(|config| config.is_ok_and(|config| config == entry.path)) {
+            return true;
+        }
+        let below = entry.below.as_os_str().as_bytes();
+        !stat.has_execute_bit() && below.starts_with(b"caffeine") && below.ends_with(b".conf")
+    }
+
+    fn file(&mut self, entry: &Entry<'_>, stat: &Stat) {
+        self.handlers += 1;
+        self.judge_mode(entry.path, stat);
+        let mut suspect = Suspect {
+            at: entry.folder,
+            name: &entry.name,
+            who: self.who,
+            search_path: self.search_path,
+            file: entry.path.as_os_str().as_bytes(),
+            findings: &mut self.findings,
+        };
+        suspect.look();
+    }
+
+    /// Whoever can write to a handler, or to a folder with handlers, is the server's user.
+    fn judge_mode(&mut self, path: &Path, stat: &Stat) {
+        let mode = stat.permissions();
+        if mode & 0o002 != 0 {
+            self.find(
+                path,
+                "can be changed by every user of this host; chmod o-w it",
+            );
+        // A user's own group, by convention of the same number, has nobody else in it.
+        } else if mode & 0o020 != 0 && stat.gid != stat.uid && stat.gid != 0 {
+            self.find(path, "can be changed by its whole group; chmod g-w it");
+        }
+    }
+}
+
+fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    file::open_at(None, &name, Open::Folder)
+}
+
+const UNSEARCHABLE: &str =
+    "is a folder that the server's user may not search, so what is in it is 404; chmod +x it";
+
+const NOWHERE: &str = "is a symbolic link that leads nowhere; correct or remove it";
+
+const OUTSIDE: &str = "is a symbolic link that leads out of --path or begins at /, so it is 404; make it relative and inside, or use --follow-symlinks";
