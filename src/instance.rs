@@ -4,6 +4,7 @@
 //! left behind is replaced, and at the end only what is still this server's own is removed.
 //! Refuses to log: it returns what is to be said.
 
+use crate::log;
 use crate::sys::file::{self, Open, Stat};
 use crate::sys::process::{self, Pid};
 use crate::sys::{self, Errno, fd, socket};
@@ -320,7 +321,12 @@ impl UnixSocket {
             }
             other => other.map_err(refused)?,
         };
-        let identity = identity(path).ok_or_else(|| foreign(path, "has vanished", option))?;
+        // In a folder that is not sticky somebody may have put another one there meanwhile.
+        let there = fs::symlink_metadata(path).ok().filter(|there| {
+            there.file_type().is_socket() && there.uid() == process::effective_uid()
+        });
+        let there = there.ok_or_else(|| foreign(path, "was replaced at once", option))?;
+        let identity = (there.dev(), there.ino());
         let path = path.to_path_buf();
         Ok(Self {
             listener,
@@ -347,7 +353,8 @@ fn make_way(path: &Path, option: &'static str) -> Result<()> {
     if there.uid() != process::effective_uid() {
         return Err(foreign(path, "belongs to another user", option));
     }
-    match socket::connect_unix(path) {
+    match socket::connect_unix_at_once(path) {
+        Err(e) if e.is_would_block() => Err(taken(path, None, option)),
         Ok(connected) => {
             let owner = socket::peer(connected.as_fd()).ok();
             Err(taken(
@@ -392,7 +399,7 @@ pub fn prepare_log(path: &Path) -> Result<CString> {
         })?;
     }
     let name = c_path(path, OPTION)?;
-    file::open_at(None, &name, Open::Append).map_err(|why| failed("open", path, why, OPTION))?;
+    log::open_own(&name).map_err(|why| failed("open", path, why, OPTION))?;
     Ok(name)
 }
 
@@ -457,6 +464,31 @@ mod tests {
         fs::write(&path, "another's").unwrap();
         drop(held);
         assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
+    }
+
+    #[test]
+    fn a_file_with_a_second_name_is_nobodys_pid_file() {
+        let folder = Folder::new("second");
+        fs::write(folder.at("precious"), "").unwrap();
+        fs::hard_link(folder.at("precious"), folder.at("pid")).unwrap();
+        let said = PidFile::take(&folder.at("pid")).unwrap_err().to_string();
+        assert!(said.contains("hard link"), "{said}");
+        fs::remove_file(folder.at("precious")).unwrap();
+        assert!(PidFile::take(&folder.at("pid")).unwrap().was_stale);
+    }
+
+    #[test]
+    fn who_holds_a_pid_file_is_known_by_its_lock() {
+        let folder = Folder::new("holder");
+        let path = folder.at("pid");
+        assert!(holder(&path).is_none());
+        fs::write(&path, "1\n").unwrap();
+        assert!(holder(&path).is_none(), "nobody has locked it");
+        let held = PidFile::take(&path).unwrap();
+        assert_eq!(holder(&path).unwrap().pid, Pid::new(1));
+        drop(held);
+        assert!(holder(&path).is_none());
+        assert!(holder(&folder.0).is_none());
     }
 
     #[test]

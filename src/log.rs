@@ -7,7 +7,7 @@ use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
 use crate::sys::{self, process, signal, time};
 use std::cell::{Cell, RefCell};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct Log {
 impl Log {
     /// Opens the log file, appending. With `stderr` each line goes there too.
     pub fn open(path: CString, level: Level, stderr: Option<OwnedFd>) -> sys::Result<Self> {
-        let file = file::open_at(None, &path, Open::Append)?;
+        let file = open_own(&path)?;
         Ok(Self {
             level: Cell::new(level),
             path: RefCell::new(path),
@@ -67,7 +67,7 @@ impl Log {
     /// Opens the file again under its name, after it was moved away (SIGUSR1). The old one stays
     /// if that fails.
     pub fn reopen(&self) {
-        let opened = file::open_at(None, &self.path.borrow(), Open::Append);
+        let opened = open_own(&self.path.borrow());
         match opened {
             Ok(file) => *self.file.borrow_mut() = Some(file),
             Err(e) => {
@@ -156,6 +156,36 @@ impl Log {
         file.as_ref()
             .is_some_and(|file| is_whole(file.as_fd(), &line))
     }
+}
+
+/// Opens a log file. In a folder where every user may put something (/tmp), only a file of one's own
+/// is written to, under its only name and not by way of a link: what another user has put there may
+/// lead anywhere. (The kernel's protected_symlinks and protected_hardlinks, if they are on, do too.)
+///
+/// # Errors
+/// EPERM and ELOOP are such a refusal.
+pub fn open_own(path: &CStr) -> sys::Result<OwnedFd> {
+    if !is_in_shared_folder(path) {
+        return file::open_at(None, path, Open::Append);
+    }
+    let file = file::open_at(None, path, Open::AppendNoFollow)?;
+    let found = file::stat(file.as_fd())?;
+    if found.is_file() && found.uid == process::effective_uid() && found.links == 1 {
+        return Ok(file);
+    }
+    Err(sys::Error {
+        call: "open",
+        errno: sys::Errno::PERM,
+    })
+}
+
+fn is_in_shared_folder(path: &CStr) -> bool {
+    let slash = path.to_bytes().iter().rposition(|byte| *byte == b'/');
+    let folder = slash.and_then(|at| path.to_bytes().get(..=at));
+    let folder = CString::new(folder.unwrap_or(b".")).unwrap_or_default();
+    let opened = file::open_at(None, &folder, Open::Folder);
+    let stat = opened.and_then(|folder| file::stat(folder.as_fd()));
+    stat.is_ok_and(|stat| stat.permissions() & 0o002 != 0)
 }
 
 fn is_whole(file: BorrowedFd<'_>, line: &[u8]) -> bool {

@@ -124,6 +124,7 @@ pub fn serve(
     worker_main: WorkerMain,
     reread: Reread,
 ) -> u8 {
+    process::tighten_umask();
     let mut starter = match daemon::detach(settings.daemon) {
         daemon::Detached::Starter(code) => return code,
         daemon::Detached::Server(starter) => starter,

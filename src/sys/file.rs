@@ -125,8 +125,10 @@ pub enum Open {
     Look,
     /// For writing.
     Write,
-    /// For appending; created with mode 0640 if missing.
+    /// For appending; created with mode 0640 if missing. A FIFO's reader is not waited for.
     Append,
+    /// The same, and it must not be a link.
+    AppendNoFollow,
     /// For reading and writing; created with mode 0600, fails if anything is there, follows nothing.
     CreateNew,
     /// For reading and writing; must be there, and must not be a link.
@@ -141,10 +143,8 @@ pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, how: Open) -> Result<Ow
         Open::Read => (libc::O_RDONLY | libc::O_NOCTTY, 0),
         Open::Look => (libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0),
         Open::Write => (libc::O_WRONLY | libc::O_NOCTTY, 0),
-        Open::Append => (
-            libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NOCTTY,
-            0o640,
-        ),
+        Open::Append => (APPEND, 0o640),
+        Open::AppendNoFollow => (APPEND | libc::O_NOFOLLOW, 0o640),
         Open::CreateNew => (
             libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW,
             0o600,
@@ -161,6 +161,9 @@ pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, how: Open) -> Result<Ow
     })?;
     Ok(fd::own(opened))
 }
+
+const APPEND: i32 =
+    libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NOCTTY | libc::O_NONBLOCK;
 
 #[cfg(target_os = "linux")]
 const FOLDER: i32 = libc::O_PATH | libc::O_DIRECTORY;

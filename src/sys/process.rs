@@ -246,6 +246,13 @@ pub fn set_umask(mask: libc::mode_t) {
     unsafe { libc::umask(mask) };
 }
 
+/// umask(2): nobody but its owner shall write to what is made, whatever the starter thinks of it.
+pub fn tighten_umask() {
+    // SAFETY: takes an integer, cannot fail.
+    let before = unsafe { libc::umask(0o077) };
+    set_umask(before | 0o022);
+}
+
 /// prctl(PR_SET_CHILD_SUBREAPER): orphaned descendants become this process's children.
 #[cfg(target_os = "linux")]
 pub fn become_subreaper() -> Result<()> {

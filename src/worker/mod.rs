@@ -131,7 +131,7 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     process::become_subreaper()?;
     process::set_umask(0o022);
     crate::sys::file::change_folder(birth.root)?;
-    let channel = socket::connect_unix(&birth.settings.socket)?;
+    let channel = find_parent(birth)?;
     let mut exchange = Exchange::new(birth)?;
     channel::send_verdict(channel.as_fd(), Verdict::Ready, None)?;
     while let Some(received) = channel::receive_order(channel.as_fd())? {
@@ -159,6 +159,19 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The channel to the parent. In a folder that is not sticky another user may have put his own
+/// socket in the place of the parent's: from him nobody takes orders.
+fn find_parent(birth: &Birth<'_>) -> sys::Result<OwnedFd> {
+    let channel = socket::connect_unix(&birth.settings.socket)?;
+    if socket::peer(channel.as_fd())?.uid == process::effective_uid() {
+        return Ok(channel);
+    }
+    Err(sys::Error {
+        call: "connect",
+        errno: Errno::PERM,
+    })
 }
 
 fn serve_one(
