@@ -4,7 +4,7 @@
 
 use super::Client;
 use super::input;
-use super::progress::{Left, Progress};
+use super::progress::{Left, Progress, read_exactly};
 use super::spool::{Spool, SpoolKeeper, Use};
 use crate::http::Malformed;
 use crate::scoreboard::Phase;
@@ -14,10 +14,12 @@ use std::time::Duration;
 
 /// Bytes moved at a time, and the most that is kept in memory: what a pipe holds by default.
 const PIECE: usize = 64 * 1024;
-/// A client that has delivered this much at a stretch is worth a short wait.
+/// A client that has delivered this much at a stretch is worth a short wait: a millisecond for each,
+/// which is less than the way back to the parent and here again takes, with all that is to be
+/// copied on it.
 const LOT: u64 = 128 * 1024;
-/// That wait: shorter than the way back to the parent and here again is long.
-const SHORT_WAIT: Duration = Duration::from_millis(1);
+/// The longest of these waits, in milliseconds: a client must not hold a worker.
+const LONGEST_WAIT_MS: u64 = 5;
 /// Parked uploads wake the parent when this much more has arrived: one wake-up in place of dozens.
 const LOW_WATER: u64 = 32 * 1024;
 
@@ -70,6 +72,21 @@ pub(super) struct Reading<'r, 'a> {
     pub(super) keeper: SpoolKeeper<'a>,
     pub(super) head: &'r [u8],
     pub(super) max_body: u64,
+    /// Bytes that an earlier worker had read, if one has begun.
+    pub(super) taken_up: Option<u64>,
+}
+
+impl Reading<'_, '_> {
+    /// What a spool is for that is made now: a client that has just delivered a piece and more will
+    /// not come back often.
+    fn use_of_spool(&self, total: u64) -> Use {
+        let delivered = total - self.taken_up.unwrap_or(0);
+        if delivered > PIECE as u64 {
+            Use::Bulk
+        } else {
+            Use::ParkedBody
+        }
+    }
 }
 
 impl BodyReader {
@@ -87,6 +104,19 @@ impl BodyReader {
         &self.memory
     }
 
+    /// Goes on with what an earlier worker has put away. A small beginning goes on in memory: most
+    /// clients wait for nothing but the end of their head to have been read.
+    pub(super) fn take_up<'a>(&mut self, spool: Spool<'a>) -> sys::Result<Option<Spool<'a>>> {
+        let len = usize::try_from(spool.len()).unwrap_or(usize::MAX);
+        if len > PIECE {
+            return Ok(Some(spool));
+        }
+        self.memory.resize(len, 0);
+        read_exactly(spool.fd(), &mut self.memory, 0)?;
+        spool.discard();
+        Ok(None)
+    }
+
     /// Forgets the body of the request before.
     pub(super) fn reset(&mut self) {
         self.memory.clear();
@@ -99,7 +129,6 @@ impl BodyReader {
         progress: &mut Progress,
         mut spool: Option<Spool<'a>>,
     ) -> Read<'a> {
-        let was_parked = spool.is_some();
         let mut since_wait = 0;
         while !progress.is_done() {
             let before = progress.total;
@@ -113,7 +142,7 @@ impl BodyReader {
                 Err(stop) => stop,
             };
             match stop {
-                Stop::Wait if since_wait >= LOT && is_more_coming(job.client) => {
+                Stop::Wait if is_more_coming(job.client, since_wait) => {
                     since_wait = 0;
                 }
                 Stop::Wait => return self.park(job, *progress, spool),
@@ -123,7 +152,7 @@ impl BodyReader {
                 Stop::Unable(e) => return Read::Unable(e),
             }
         }
-        if was_parked && !job.client.is_unix() {
+        if job.taken_up.is_some() && !job.client.is_unix() {
             // The mark of `park`: the next request may be shorter than what this body lacked.
             let _ = socket::set_receive_low_water(job.client.socket(), 1);
         }
@@ -148,7 +177,14 @@ impl BodyReader {
                 progress.total += n as u64;
                 let whole = progress.total.saturating_add(*left);
                 let piece = self.scratch.get(..n).unwrap_or_default();
-                store(&mut self.memory, job.keeper, spool, piece, whole)
+                let used_for = job.use_of_spool(progress.total);
+                store(
+                    &mut self.memory,
+                    job.keeper,
+                    spool,
+                    piece,
+                    (used_for, whole),
+                )
             }
             Left::Chunks(chunked) => {
                 let n = socket::peek(job.client.socket(), &mut self.scratch)?;
@@ -170,7 +206,14 @@ impl BodyReader {
                 let taken = n - rest.len();
                 progress.total += self.decoded.len() as u64;
                 let whole = progress.total.saturating_add(chunked.announced());
-                store(&mut self.memory, job.keeper, spool, &self.decoded, whole)?;
+                let used_for = job.use_of_spool(progress.total);
+                store(
+                    &mut self.memory,
+                    job.keeper,
+                    spool,
+                    &self.decoded,
+                    (used_for, whole),
+                )?;
                 Ok(input::discard(job.client, taken)?)
             }
         }
@@ -238,10 +281,10 @@ fn store<'a>(
     keeper: SpoolKeeper<'a>,
     spool: &mut Option<Spool<'a>>,
     piece: &[u8],
-    expected: u64,
+    (used_for, expected): (Use, u64),
 ) -> Result<(), Stop> {
     if spool.is_none() && memory.len() + piece.len() > PIECE {
-        let mut new = Spool::new(keeper, Use::Bulk, expected).map_err(Stop::Unable)?;
+        let mut new = Spool::new(keeper, used_for, expected).map_err(Stop::Unable)?;
         new.append(memory).map_err(Stop::Unable)?;
         memory.clear();
         *spool = Some(new);
@@ -255,6 +298,8 @@ fn store<'a>(
     }
 }
 
-fn is_more_coming(client: &Client) -> bool {
-    signal::wait_one(client.socket(), signal::READABLE, SHORT_WAIT).unwrap_or(false)
+/// Waits for more, as long as what the client has delivered since the last wait is worth it.
+fn is_more_coming(client: &Client, delivered: u64) -> bool {
+    let wait = Duration::from_millis((delivered / LOT).min(LONGEST_WAIT_MS));
+    !wait.is_zero() && signal::wait_one(client.socket(), signal::READABLE, wait).unwrap_or(false)
 }

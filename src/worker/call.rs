@@ -62,10 +62,11 @@ impl<'a> Desk<'a> {
             keeper: self.keeper,
             head: request.input.bytes().get(..head.length).unwrap_or_default(),
             max_body,
+            taken_up: begun.as_ref().map(|(progress, _)| progress.total),
         };
         let is_resumed = begun.is_some();
         let (mut progress, spool) = match begun {
-            Some((progress, spool)) => (progress, Some(spool)),
+            Some(begun) => begun,
             None => (self.take_head(request, &job, handler)?, None),
         };
         match self.reader.read(&job, &mut progress, spool) {

@@ -42,7 +42,7 @@ pub(super) struct Desk<'a> {
 }
 
 /// A body that an earlier worker began to read.
-pub(super) type Begun<'a> = Option<(Progress, Spool<'a>)>;
+pub(super) type Begun<'a> = Option<(Progress, Option<Spool<'a>>)>;
 
 /// Where spools that do not fit in memory are made. Lives as long as the process.
 fn spool_folder() -> &'static CStr {

@@ -161,7 +161,8 @@ impl<'a> Exchange<'a> {
         match http::parse(input.bytes(), fields, limits) {
             Ok(http::Progress::Complete(head)) => {
                 let request = Request::new(client, channel, input, &head);
-                Ok(desk.answer(request, Some((resumed.progress, resumed.spool))))
+                let spool = desk.reader.take_up(resumed.spool)?;
+                Ok(desk.answer(request, Some((resumed.progress, spool))))
             }
             _ => Err(broken),
         }

@@ -138,7 +138,7 @@ pub(super) fn resume<'a>(keeper: SpoolKeeper<'a>, fd: OwnedFd) -> sys::Result<Re
     })
 }
 
-fn read_exactly(fd: &OwnedFd, buffer: &mut [u8], at: u64) -> sys::Result<()> {
+pub(super) fn read_exactly(fd: &OwnedFd, buffer: &mut [u8], at: u64) -> sys::Result<()> {
     let n = fd::pread(fd.as_fd(), buffer, at)?;
     if n == buffer.len() {
         Ok(())

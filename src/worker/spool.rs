@@ -215,3 +215,54 @@ impl<'a> Spool<'a> {
         self.fd
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scoreboard::Slot;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn keeper(board: &Scoreboard, max_memory: u64) -> SpoolKeeper<'_> {
+        SpoolKeeper {
+            scoreboard: board,
+            entry: board.entry(Slot(0)),
+            folder: c"/tmp",
+            max_total: 100 * MIB,
+            max_memory,
+        }
+    }
+
+    #[test]
+    fn parked_bodies_are_in_memory_as_long_as_there_is_room() {
+        for (used_for, max_memory, expected, in_memory) in [
+            (Use::ParkedBody, 4 * MIB, 2 * MIB, true),
+            (Use::ParkedBody, MIB, 2 * MIB, false),
+            (Use::ParkedBody, 0, IN_MEMORY, true),
+            (Use::Bulk, 4 * MIB, 2 * MIB, false),
+            (Use::Bulk, 0, IN_MEMORY, true),
+        ] {
+            let board = Scoreboard::new(1).unwrap();
+            let keeper = keeper(&board, max_memory);
+            let spool = Spool::new(keeper, used_for, expected).unwrap();
+            assert_eq!(spool.is_in_memory, in_memory);
+        }
+    }
+
+    #[test]
+    fn a_body_that_outgrows_memory_moves_to_disk_with_all_that_is_counted() {
+        let board = Scoreboard::new(1).unwrap();
+        let mut spool = Spool::new(keeper(&board, MIB), Use::ParkedBody, 0).unwrap();
+        let piece = vec![7; 300 * 1024];
+        for in_memory in [true, true, true, false, false] {
+            spool.append(&piece).unwrap();
+            assert_eq!(spool.is_in_memory, in_memory);
+            assert_eq!(board.spooled_total(), Spooled::new(spool.len(), in_memory));
+        }
+        let mut found = vec![0; 1500 * 1024 + 1];
+        let n = fd::pread(spool.fd().as_fd(), &mut found, 0).unwrap();
+        assert!(n == 1500 * 1024 && found[..n].iter().all(|&byte| byte == 7));
+        spool.discard();
+        assert_eq!(board.spooled_total(), Spooled::default());
+    }
+}
