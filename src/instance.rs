@@ -4,6 +4,10 @@
 //! left behind is replaced, and at the end only what is still this server's own is removed.
 //! Refuses to log: it returns what is to be said.
 
+mod holder;
+
+pub use holder::{Holder, holder};
+
 use crate::log;
 use crate::sys::file::{self, Open, Stat};
 use crate::sys::process::{self, Pid};
@@ -224,26 +228,6 @@ fn not_own(found: &Stat) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// A pid file that somebody holds.
-#[derive(Debug)]
-pub struct Holder {
-    /// The file; its lock can be had when the holder is gone.
-    pub file: OwnedFd,
-    /// The number in it.
-    pub pid: Option<Pid>,
-}
-
-/// Command: who holds a pid file; `None` if nobody does.
-pub fn holder(path: &Path) -> Option<Holder> {
-    let name = c_path(path, PID_FILE).ok()?;
-    let file = file::open_at(None, &name, Open::Existing).ok()?;
-    if !file::stat(file.as_fd()).ok()?.is_file() || file::try_lock(file.as_fd()).ok()? {
-        return None;
-    }
-    let pid = owner_in(&file);
-    Some(Holder { file, pid })
 }
 
 /// What stands in a file.
