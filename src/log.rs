@@ -23,6 +23,8 @@ pub struct Log {
     file: RefCell<Option<OwnedFd>>,
     stderr: Option<OwnedFd>,
     lost: Cell<u64>,
+    /// Only the beginning of the last line got through.
+    is_torn: Cell<bool>,
     line: RefCell<Vec<u8>>,
     clock: RefCell<Clock>,
     pid: Cell<Option<process::Pid>>,
@@ -38,6 +40,7 @@ impl Log {
             file: RefCell::new(Some(file)),
             stderr,
             lost: Cell::new(0),
+            is_torn: Cell::new(false),
             line: RefCell::new(Vec::with_capacity(LINE_BYTES)),
             clock: RefCell::new(Clock::default()),
             pid: Cell::new(None),
@@ -154,7 +157,18 @@ impl Log {
         }
         let file = self.file.borrow();
         file.as_ref()
-            .is_some_and(|file| is_whole(file.as_fd(), &line))
+            .is_some_and(|file| self.append(file.as_fd(), &line))
+    }
+
+    /// True when all of the line is in the file. What follows the beginning of one that found no
+    /// room must not look like its rest.
+    fn append(&self, file: BorrowedFd<'_>, line: &[u8]) -> bool {
+        if self.is_torn.get() && fd::write(file, b"\n").is_err() {
+            return false;
+        }
+        let n = fd::write(file, line).unwrap_or(0);
+        self.is_torn.set(n > 0 && n < line.len());
+        n == line.len()
     }
 }
 
@@ -186,10 +200,6 @@ fn is_in_shared_folder(path: &CStr) -> bool {
     let opened = file::open_at(None, &folder, Open::Folder);
     let stat = opened.and_then(|folder| file::stat(folder.as_fd()));
     stat.is_ok_and(|stat| stat.permissions() & 0o002 != 0)
-}
-
-fn is_whole(file: BorrowedFd<'_>, line: &[u8]) -> bool {
-    fd::write(file, line).is_ok_and(|n| n == line.len())
 }
 
 /// Appends to a line up to its bound; control bytes that a caller let through become spaces, so

@@ -55,6 +55,9 @@ impl Parent {
             if self.lot.len() >= self.house.most && self.longest_waiting().is_none() {
                 return self.pause_listeners("every connection is being served");
             }
+            if !self.has_memory() && !self.finds_room(index, &"out of memory") {
+                return;
+            }
             let Some(listener) = self.listener(index) else {
                 return;
             };
@@ -63,10 +66,8 @@ impl Parent {
                 Err(e) => match refusal(e) {
                     Refusal::Nobody => return,
                     Refusal::Gone => {}
-                    // Linux looks for a descriptor before it looks for a client.
-                    Refusal::Shortage if !self.is_called(index) => return,
-                    Refusal::Shortage if self.make_room() => {}
-                    Refusal::Shortage => return self.pause_listeners(&e.to_string()),
+                    Refusal::Shortage if self.finds_room(index, &e) => {}
+                    Refusal::Shortage => return,
                 },
             }
         }
@@ -74,6 +75,24 @@ impl Parent {
 
     fn listener(&self, index: u8) -> Option<&Listener> {
         self.listeners.iter().find(|l| l.index == index)
+    }
+
+    /// Whether the books have room for one more client.
+    fn has_memory(&mut self) -> bool {
+        self.lot.has_place() && self.wheel.has_place() && self.house.has_place()
+    }
+
+    /// There is no descriptor or memory for who comes next: true if somebody has gone for it.
+    fn finds_room(&mut self, index: u8, why: &dyn std::fmt::Display) -> bool {
+        // Linux looks for a descriptor before it looks for a client.
+        if !self.is_called(index) {
+            return false;
+        }
+        let is_made = self.make_room();
+        if !is_made {
+            self.pause_listeners(&why.to_string());
+        }
+        is_made
     }
 
     /// Whether a client waits at a listener.

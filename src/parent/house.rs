@@ -75,6 +75,11 @@ impl House {
         self.most_per_address = u32::try_from(per_address).unwrap_or(u32::MAX);
     }
 
+    /// Whether there is memory for one more address.
+    pub(super) fn has_place(&mut self) -> bool {
+        self.by_address.try_reserve(1).is_ok()
+    }
+
     /// Counts a client in; false if its address has too many already.
     pub(super) fn enter(&mut self, peer: Option<SocketAddr>) -> bool {
         let Some(key) = peer.and_then(address_key) else {

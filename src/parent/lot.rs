@@ -189,6 +189,15 @@ impl Lot {
         self.lists.get(state as usize).map_or(0, |list| list.len)
     }
 
+    /// Whether there is memory for one more connection. To be asked before it is accepted: an
+    /// allocation that fails ends the process.
+    pub(super) fn has_place(&mut self) -> bool {
+        // All places may be vacant one day.
+        let all = self.places.len() + 1;
+        !self.vacant.is_empty()
+            || self.places.try_reserve(1).is_ok() && self.vacant.try_reserve(all).is_ok()
+    }
+
     /// Takes a new connection in, as head.
     pub(super) fn add(&mut self, connection: Connection) -> Id {
         let index = self.vacant.pop().unwrap_or_else(|| {

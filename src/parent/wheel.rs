@@ -66,6 +66,11 @@ impl Wheel {
         moment.as_micros().saturating_sub(self.start.as_micros())
     }
 
+    /// Whether there is memory for one more index.
+    pub(super) fn has_place(&mut self) -> bool {
+        self.links.try_reserve(1).is_ok()
+    }
+
     /// Sets the deadline of an index, in place of the one it had.
     pub(super) fn set(&mut self, index: u32, deadline: Moment) {
         self.remove(index);

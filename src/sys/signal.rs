@@ -5,10 +5,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
+use libc::SIGXFSZ;
 pub use libc::{SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2};
 
 /// Every signal that this server handles in some process.
-const HANDLED: [i32; 7] = [SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2];
+const HANDLED: [i32; 8] = [
+    SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ,
+];
+
+/// Of these, the ones that only say why a call of ours has failed: a peer that is gone, and a file
+/// that has reached RLIMIT_FSIZE. Their default would end the process.
+const ERRORS: [i32; 2] = [SIGPIPE, SIGXFSZ];
 
 /// Write end of the self-pipe, or -1. One writer, set before the handlers are installed.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
@@ -62,12 +69,14 @@ pub fn reset_inherited() -> Result<()> {
             let _ = install(signal, libc::SIG_DFL);
         }
     }
-    install(SIGPIPE, interrupt as *const () as usize)?;
+    for signal in ERRORS {
+        install(signal, interrupt as *const () as usize)?;
+    }
     unblock_all()
 }
 
 /// Parent: every handled signal becomes a byte in the pipe whose read end is returned.
-/// SIGPIPE stays an interrupt: a peer that is gone is an error of the call.
+/// SIGPIPE and SIGXFSZ stay interrupts: what they mean is an error of the call.
 pub fn to_pipe() -> Result<OwnedFd> {
     #[cfg(feature = "fault-injection")]
     super::fault::become_kind(super::fault::Kind::Parent);
@@ -77,7 +86,7 @@ pub fn to_pipe() -> Result<OwnedFd> {
     PIPE.store(write_end.as_raw_fd(), Ordering::Relaxed);
     std::mem::forget(write_end); // lives as long as the process
     for signal in HANDLED {
-        if signal != SIGPIPE {
+        if !ERRORS.contains(&signal) {
             install(signal, note as *const () as usize)?;
         }
     }

@@ -17,6 +17,7 @@ mod contract;
 mod control;
 mod doctor;
 mod errors;
+mod exhaustion;
 mod files;
 mod harness;
 mod hostile;

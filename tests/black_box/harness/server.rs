@@ -20,6 +20,8 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     /// What the server's starter listens with in its place.
     given: Option<OwnedFd>,
+    /// The words of a command that becomes the server, before the server's own.
+    within: Vec<String>,
 }
 
 impl Setup {
@@ -39,7 +41,14 @@ impl Setup {
             args,
             env: Vec::new(),
             given: None,
+            within: Vec::new(),
         }
+    }
+
+    /// Starts it by a command that ends in exec, such as prlimit(1).
+    pub(crate) fn within(&mut self, words: &[&str]) -> &mut Self {
+        self.within = words.iter().map(|word| (*word).to_owned()).collect();
+        self
     }
 
     /// Starts the server as the service manager does that listens with this socket.
@@ -79,6 +88,10 @@ impl Setup {
     /// The command that starts it.
     pub(crate) fn command(&self) -> Command {
         let mut command = command(&self.folder);
+        if let Some((program, words)) = self.within.split_first() {
+            command = bare(Command::new(program), &self.folder);
+            command.args(words).arg(env!("CARGO_BIN_EXE_caffeine"));
+        }
         if let Some(given) = &self.given {
             let program = command.get_program().to_owned();
             let with_fd =
@@ -123,7 +136,10 @@ impl Setup {
 
 /// The binary, with nothing of the test's environment but what programs need.
 pub(crate) fn command(folder: &Folder) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_caffeine"));
+    bare(Command::new(env!("CARGO_BIN_EXE_caffeine")), folder)
+}
+
+fn bare(mut command: Command, folder: &Folder) -> Command {
     command
         .stdin(Stdio::null())
         .env_clear()

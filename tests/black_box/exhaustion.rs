@@ -1,0 +1,315 @@
+//! The machine has run out of something: room on disk, processes, descriptors, memory. What can be
+//! served is served, the rest is told so, and all is well again once there is some.
+
+use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, run};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
+const MOUNT: &str = "mount -t tmpfs -o size=512k none \"$1\" && shift && exec \"$@\"";
+
+/// Changes a limit of a running process.
+fn limit(pid: u32, what: &str) {
+    let output = run(Command::new("prlimit").args([format!("--pid={pid}"), what.to_owned()]));
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn needs_root(test: &str) -> bool {
+    if !os::is_root() {
+        eprintln!("{test}: left out, only root can do that");
+    }
+    os::is_root()
+}
+
+/// A disk of 512 KiB that the server alone sees, with a file that fills it.
+struct SmallDisk {
+    seen_from_here: PathBuf,
+}
+
+impl SmallDisk {
+    /// Before the start: the server sees it at `small` in its folder.
+    fn prepare(setup: &mut Setup) -> String {
+        let folder = setup.folder.at("small").display().to_string();
+        fs::create_dir(&folder).unwrap();
+        setup.within(&["unshare", "-m", "sh", "-c", MOUNT, "sh", &folder]);
+        folder
+    }
+
+    fn of(server: &Server) -> Self {
+        let inside = server.folder.at("small");
+        let inside = inside.strip_prefix("/").unwrap();
+        let root = PathBuf::from(format!("/proc/{}/root", server.pid()));
+        Self {
+            seen_from_here: root.join(inside),
+        }
+    }
+
+    fn fill(&self) {
+        // As much as there is room for.
+        let _ = fs::write(self.seen_from_here.join("filler"), vec![0; 1 << 20]);
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.seen_from_here.join("filler")).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.seen_from_here.join(name)).unwrap()
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_log_stops_no_request_and_the_losses_are_told() {
+    if !needs_root("a full disk under the log") {
+        return;
+    }
+    let server = Server::start(|setup| {
+        let folder = SmallDisk::prepare(setup);
+        setup.args([
+            &format!("--log-file={folder}/log"),
+            "--workers=1",
+            "--max-workers=1",
+        ]);
+    });
+    server.handler("hello", HELLO);
+    let disk = SmallDisk::of(&server);
+    assert_eq!(server.get("/hello?before").ok(), "hello");
+    disk.fill();
+    for _ in 0..50 {
+        assert_eq!(server.get("/hello?during").ok(), "hello");
+    }
+    let kept = disk.read("log").matches("?during").count();
+    assert!(kept < 50, "the disk was not full");
+    disk.free();
+    assert_eq!(server.get("/hello?after").ok(), "hello");
+    eventually(PATIENCE, "the log goes on", || {
+        disk.read("log").contains("?after")
+    });
+    let log = disk.read("log");
+    let told = log
+        .lines()
+        .find(|line| line.contains("log lines were lost"))
+        .unwrap();
+    assert!(told.contains(" WARN ["), "{told}");
+    let (before, _) = told.split_once(" log lines").unwrap();
+    let lost: usize = before.rsplit(' ').next().unwrap().parse().unwrap();
+    let whole = log
+        .lines()
+        .filter(|line| line.contains("?during") && line.ends_with('K'));
+    assert_eq!(whole.count() + lost, 50, "{log}");
+    server.stop();
+}
+
+#[test]
+fn a_full_disk_under_the_spools_refuses_large_bodies_and_cuts_large_responses() {
+    if !needs_root("a full disk under the spools") {
+        return;
+    }
+    let server = Server::start(|setup| {
+        let folder = SmallDisk::prepare(setup);
+        setup.env("TMPDIR", &folder).args(["--max-spool-total=64M"]);
+    });
+    server.handler("hello", HELLO);
+    server.handler("echo", "printf 'Content-Type: text/plain\\n\\n'; cat");
+    server.handler(
+        "large",
+        "printf 'Content-Type: text/plain\\n\\n'; head -c 20000000 /dev/zero; echo x > done",
+    );
+    let disk = SmallDisk::of(&server);
+    let (small, large) = (noise(50_000), noise(400_000));
+    assert_eq!(server.connect().post("/echo", &large).body, large);
+    disk.fill();
+    // 507, and the connection ends: what was read of the body is gone.
+    let refused = server.connect().post("/echo", &large);
+    assert_eq!((refused.status, refused.says_close()), (507, true));
+    // More than kernel and memory hold, for a client that does not read.
+    let mut slow = server.connect();
+    slow.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    server.wait_for_log("no room to spool");
+    let response = slow.response();
+    assert!(!response.is_whole, "a cut response looks whole");
+    // What needs no disk goes on.
+    assert_eq!(server.connect().post("/echo", &small).body, small);
+    assert_eq!(server.get("/hello").ok(), "hello");
+    disk.free();
+    assert_eq!(server.connect().post("/echo", &large).body, large);
+    server.stop();
+}
+
+#[test]
+fn a_file_size_limit_ends_no_process_of_the_server() {
+    let server = Server::start(|setup| {
+        setup.within(&["prlimit", "--fsize=20000:unlimited", "--core=0"]);
+        setup.args(["--workers=1", "--max-workers=1"]);
+    });
+    server.handler("hello", HELLO);
+    server.handler("echo", "printf 'Content-Type: text/plain\\n\\n'; cat");
+    let workers = server.worker_pids();
+    let large = noise(400_000);
+    // The log reaches its limit on the way.
+    for _ in 0..150 {
+        assert_eq!(server.get("/hello").ok(), "hello");
+    }
+    assert_eq!(server.folder.at("log").metadata().unwrap().len(), 20_000);
+    assert_eq!(server.connect().post("/echo", &large).status, 507);
+    assert_eq!(server.worker_pids(), workers, "SIGXFSZ has ended a worker");
+    for pid in workers.iter().chain([&server.pid()]) {
+        limit(*pid, "--fsize=unlimited");
+    }
+    assert_eq!(server.connect().post("/echo", &large).body, large);
+    server.wait_for_log("log lines were lost");
+    server.stop();
+}
+
+#[test]
+fn a_full_process_table_is_503_until_there_is_room() {
+    if !needs_root("a full process table") {
+        return;
+    }
+    // Nobody else has this user's processes.
+    let uid = (100_000 + std::process::id()).to_string();
+    let server = Server::start(|setup| {
+        let folder = setup.folder.path().to_owned();
+        let owned = run(Command::new("chown").arg("-R").arg(&uid).arg(folder));
+        assert!(owned.status.success());
+        let (reuid, regid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+        // A parent, two workers, and one handler.
+        setup.within(&[
+            "setpriv",
+            &reuid,
+            &regid,
+            "--clear-groups",
+            "prlimit",
+            "--nproc=4",
+        ]);
+        setup.args(["--workers=2", "--max-workers=2"]);
+    });
+    server.file("hello", &format!("#!/bin/sh\n{HELLO}\n"), 0o755);
+    server.file(
+        "slow",
+        "#!/bin/sh\necho x > \"$TAKEN\"; exec sleep 100\n",
+        0o755,
+    );
+    assert_eq!(server.get("/hello").ok(), "hello");
+    let mut slow = server.connect();
+    slow.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    eventually(PATIENCE, "the table is full", || {
+        os::children(server.pid())
+            .iter()
+            .any(|worker| !os::children(*worker).is_empty())
+    });
+    let mut client = server.connect();
+    for _ in 0..3 {
+        // The connection is kept: it may pass.
+        assert_eq!(client.get("/hello").status, 503);
+    }
+    server.wait_for_log("unable to launch /hello: clone");
+    os::reset_on_close(&slow.stream);
+    drop(slow);
+    eventually(PATIENCE, "there is room again", || {
+        client.get("/hello").status == 200
+    });
+    server.stop();
+}
+
+/// The soft limit of open files.
+fn open_files(pid: u32) -> u64 {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let mut words = line.unwrap().split_whitespace();
+    words.nth(3).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_full_descriptor_table_turns_new_clients_away_and_loses_nobody_for_ever() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    server.handler("hello", HELLO);
+    assert_eq!(server.get("/hello").ok(), "hello");
+    let parent = server.pid();
+    let worker = server.worker_pids()[0];
+    // The parent: the longest idle make room for who comes.
+    let mut idle: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut idle {
+        assert_eq!(client.get("/hello").ok(), "hello");
+    }
+    let (usual, used) = (open_files(parent), os::descriptors(parent).len());
+    limit(parent, &format!("--nofile={used}:"));
+    for _ in 0..20 {
+        assert_eq!(server.get("/hello").ok(), "hello");
+    }
+    server.wait_for_log("the house is full");
+    limit(parent, &format!("--nofile={usual}:"));
+    // The worker: no pipe for a handler.
+    let used = os::descriptors(worker).len();
+    limit(worker, &format!("--nofile={used}:"));
+    let mut client = server.connect();
+    let status = client.get("/hello").status;
+    assert_eq!(status, 503);
+    limit(worker, &format!("--nofile={usual}:"));
+    eventually(PATIENCE, "it launches again", || {
+        server.get("/hello").status == 200
+    });
+    assert_eq!(server.worker_pids(), [worker], "no worker was lost");
+    server.stop();
+}
+
+/// KiB of a process's address space.
+fn address_space(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmSize:"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_parent_without_memory_lets_the_longest_idle_go_for_who_comes() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    server.handler("hello", HELLO);
+    let parent = server.pid();
+    let most = address_space(parent) * 1024 + 64 * 1024;
+    limit(parent, &format!("--as={most}:unlimited"));
+    // Their books alone are larger than what is left.
+    let mut crowd: Vec<Client> = Vec::new();
+    for _ in 0..900 {
+        crowd.push(server.connect());
+    }
+    server.wait_for_log("the house is full");
+    assert_eq!(
+        server.get("/hello").ok(),
+        "hello",
+        "for who comes, others go"
+    );
+    assert_eq!(crowd.last_mut().unwrap().get("/hello").ok(), "hello");
+    limit(parent, "--as=unlimited");
+    drop(crowd);
+    for _ in 0..50 {
+        assert_eq!(server.get("/hello").ok(), "hello");
+    }
+    server.stop();
+}
+
+#[test]
+fn handlers_without_memory_are_errors_and_nothing_else() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    server.handler("hello", HELLO);
+    assert_eq!(server.get("/hello").ok(), "hello");
+    let worker = server.worker_pids()[0];
+    // Enough for the worker, which has all that it needs; too little for any program.
+    limit(worker, "--as=100000:unlimited");
+    for _ in 0..5 {
+        let status = server.get("/hello").status;
+        assert!((500..=503).contains(&status), "{status}");
+    }
+    for worker in server.worker_pids() {
+        limit(worker, "--as=unlimited");
+    }
+    eventually(PATIENCE, "handlers run again", || {
+        server.get("/hello").status == 200
+    });
+    server.stop();
+}
