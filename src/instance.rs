@@ -4,18 +4,19 @@
 //! left behind is replaced, and at the end only what is still this server's own is removed.
 //! Refuses to log: it returns what is to be said.
 
+mod adopted;
+mod folders;
 mod holder;
 
+pub use folders::{open_root, prepare_log};
 pub use holder::{Holder, holder};
 
-use crate::log;
 use crate::sys::file::{self, Open, Stat};
 use crate::sys::process::{self, Pid};
 use crate::sys::{self, Errno, fd, socket};
 use std::ffi::CString;
 use std::fmt;
 use std::fs::{self, Metadata};
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -111,11 +112,13 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 struct Made {
     path: PathBuf,
     identity: (u64, u64),
+    /// Nobody else answers for it.
+    is_own: bool,
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
-        if identity(&self.path) == Some(self.identity) {
+        if self.is_own && identity(&self.path) == Some(self.identity) {
             // At the end of the process nobody is left to be told.
             let _ = fs::remove_file(&self.path);
         }
@@ -163,6 +166,7 @@ impl PidFile {
             let made = Made {
                 path: path.to_path_buf(),
                 identity: found.identity,
+                is_own: true,
             };
             return Ok(Self {
                 made,
@@ -173,13 +177,18 @@ impl PidFile {
         Err(taken(path, None, PID_FILE))
     }
 
-    /// Writes this process' id.
-    pub fn write(&self) -> Result<()> {
-        let text = format!("{}\n", process::pid());
-        let wrote = file::truncate(self.file.as_fd(), 0)
-            .and_then(|()| fd::pwrite(self.file.as_fd(), text.as_bytes(), 0));
+    /// Writes a server's process id. Who reads meanwhile finds it or the one before, never a part.
+    pub fn write(&self, pid: Pid) -> Result<()> {
+        let text = format!("{pid}\n");
+        let mut bytes = [b'\n'; PID_FILE_BYTES];
+        for (place, byte) in bytes.iter_mut().zip(text.bytes()) {
+            *place = byte;
+        }
+        let length = text.len().min(PID_FILE_BYTES) as u64;
+        let wrote = fd::pwrite(self.file.as_fd(), &bytes, 0)
+            .and_then(|_| file::truncate(self.file.as_fd(), length));
         match wrote {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(why) => Err(failed("write", &self.made.path, why, PID_FILE)),
         }
     }
@@ -314,7 +323,11 @@ impl UnixSocket {
         let path = path.to_path_buf();
         Ok(Self {
             listener,
-            made: Made { path, identity },
+            made: Made {
+                path,
+                identity,
+                is_own: true,
+            },
         })
     }
 
@@ -353,40 +366,6 @@ fn make_way(path: &Path, option: &'static str) -> Result<()> {
     }
 }
 
-/// The folder with the handlers, made with its parents if it is missing, opened to look things up.
-pub fn open_root(path: &Path) -> Result<OwnedFd> {
-    const OPTION: &str = "--path";
-    fs::create_dir_all(path).map_err(|e| match e.kind() {
-        ErrorKind::AlreadyExists => foreign(path, "is not a folder", OPTION),
-        _ => failed("create", path, sys::Error::from_io("mkdir", &e), OPTION),
-    })?;
-    let root = file::open_at(None, &c_path(path, OPTION)?, Open::Folder)
-        .map_err(|why| failed("open", path, why, OPTION))?;
-    if file::is_executable_at(root.as_fd(), c".") {
-        return Ok(root);
-    }
-    let why = sys::Error {
-        call: "faccessat",
-        errno: Errno::ACCES,
-    };
-    Err(failed("search", path, why, OPTION))
-}
-
-/// Makes the folders above the log file and sees whether it can be appended to; its path for the
-/// log to open.
-pub fn prepare_log(path: &Path) -> Result<CString> {
-    const OPTION: &str = "--log-file";
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|e| {
-            let why = sys::Error::from_io("mkdir", &e);
-            failed("create", folder, why, OPTION)
-        })?;
-    }
-    let name = c_path(path, OPTION)?;
-    log::open_own(&name).map_err(|why| failed("open", path, why, OPTION))?;
-    Ok(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,7 +397,7 @@ mod tests {
         let folder = Folder::new("pid");
         let path = folder.at("pid");
         let held = PidFile::take(&path).unwrap();
-        held.write().unwrap();
+        held.write(process::pid()).unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
             format!("{}\n", process::pid())

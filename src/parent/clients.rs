@@ -4,7 +4,7 @@
 
 use super::Parent;
 use super::canned::{self, Canned};
-use super::life::IDLE_GRACE;
+use super::life::{IDLE_GRACE, State as Life};
 use super::listeners::Listener;
 use super::lot::{Connection, End, Id, State};
 use super::token::Token;
@@ -119,14 +119,21 @@ impl Parent {
     /// Puts them back.
     pub(super) fn end_pause(&mut self) {
         self.house.refill_reserve();
+        if !self.is_upgrading() {
+            self.watch_meeting();
+        }
+        if self.state == Life::Serving {
+            self.watch_listeners();
+        }
+    }
+
+    /// Puts the Unix socket into the readiness set.
+    pub(super) fn watch_meeting(&mut self) {
         let meeting = self.meeting.listener.as_fd();
         let token = Token::Meeting.number();
         if let Err(e) = self.readiness.watch(meeting, token) {
             let log = &self.estate.log;
             log.error(format_args!("unable to watch the Unix socket: {e}"));
-        }
-        if !self.state.is_starting() {
-            self.watch_listeners();
         }
     }
 

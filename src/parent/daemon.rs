@@ -1,6 +1,7 @@
 //! Leaving the terminal: double fork, setsid, and the status pipe through which the starting
 //! command learns how the start went. Refuses to know how a server is started.
 
+use super::heir::{FAILED, READY};
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
 use crate::sys::process;
@@ -10,16 +11,13 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 
 /// Who waits for the server to start.
-pub(super) enum Starter {
-    /// Nobody but a person who reads stderr.
-    Foreground,
-    /// The starting command, at the other end of this pipe; `None` once it was told.
-    Daemon(Option<OwnedFd>),
+#[derive(Default)]
+pub(super) struct Starter {
+    is_daemon: bool,
+    /// The starting command, or the server that is to be followed, at the other end; `None` once it was
+    /// told. Else a person reads stderr.
+    waits: Option<OwnedFd>,
 }
-
-/// First byte of what the daemon says; the text for the user follows.
-const READY: u8 = b'+';
-const FAILED: u8 = b'-';
 
 /// Which side of the forks this is.
 pub(super) enum Detached {
@@ -32,7 +30,7 @@ pub(super) enum Detached {
 impl Starter {
     /// The server runs in the terminal's foreground.
     pub(super) fn is_foreground(&self) -> bool {
-        matches!(self, Self::Foreground)
+        !self.is_daemon
     }
 
     /// The server is ready: lets the starting command go, with the line that it prints.
@@ -50,9 +48,7 @@ impl Starter {
     }
 
     fn say(&mut self, outcome: u8, text: &str) {
-        if let Self::Daemon(pipe) = self
-            && let Some(pipe) = pipe.take()
-        {
+        if let Some(pipe) = self.waits.take() {
             let mut bytes = vec![outcome];
             bytes.extend_from_slice(text.as_bytes());
             // If the starting command was killed there is nobody to tell.
@@ -61,10 +57,13 @@ impl Starter {
     }
 }
 
-/// Goes into the background if that is wanted.
-pub(super) fn detach(wanted: bool) -> Detached {
-    if !wanted {
-        return Detached::Server(Starter::Foreground);
+/// Goes into the background if that is wanted, and not done: who follows an elder is where that was.
+pub(super) fn detach(wanted: bool, elder: Option<&OwnedFd>) -> Detached {
+    if elder.is_some() || !wanted {
+        return Detached::Server(Starter {
+            is_daemon: wanted,
+            waits: elder.and_then(|elder| fd::duplicate_above(elder.as_fd(), 3).ok()),
+        });
     }
     match fork_twice() {
         Ok(detached) => detached,
@@ -91,13 +90,19 @@ fn fork_twice() -> sys::Result<Detached> {
         Ok(None) => {}
         Ok(Some(_)) => process::exit_now(0),
         Err(e) => {
-            let starter = Starter::Daemon(Some(write_end));
+            let starter = Starter {
+                is_daemon: true,
+                waits: Some(write_end),
+            };
             process::exit_now(i32::from(starter.refuse(&e)));
         }
     }
     process::set_umask(0o022);
     close_standard()?;
-    Ok(Detached::Server(Starter::Daemon(Some(write_end))))
+    Ok(Detached::Server(Starter {
+        is_daemon: true,
+        waits: Some(write_end),
+    }))
 }
 
 /// A daemon must not keep the terminal, or the pipe that a script reads, open.

@@ -12,6 +12,9 @@ impl Parent {
     /// Hands over as many clients as there are ready workers; who makes the queue too long is
     /// turned away, the last first.
     pub(super) fn dispatch(&mut self) {
+        if self.is_bequeathed() {
+            return;
+        }
         while let Some(id) = self.lot.at(State::Queued, End::Front)
             && let Some(slot) = self.pool.newest_ready()
         {

@@ -93,6 +93,13 @@ impl House {
         true
     }
 
+    /// Counts a client in that was in before, whatever the limit says.
+    pub(super) fn enter_again(&mut self, peer: Option<SocketAddr>) {
+        if let Some(key) = peer.and_then(address_key) {
+            *self.by_address.entry(key).or_insert(0) += 1;
+        }
+    }
+
     /// Counts a client out.
     pub(super) fn leave(&mut self, peer: Option<SocketAddr>) {
         let Some(key) = peer.and_then(address_key) else {

@@ -1,5 +1,5 @@
-//! What the starter has left for the server: listeners of the service manager (sd_listen_fds(3)).
-//! Start of the program only, before any descriptor is opened.
+//! What the starter has left for the server: listeners of the service manager (sd_listen_fds(3)), or
+//! the line to the server that it is to follow. Start of the program only, before any descriptor is opened.
 //!
 //! The variables are taken out of the environment. Refuses to judge what the descriptors are.
 
@@ -10,11 +10,17 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 /// The first descriptor that the service manager passes.
 const FIRST: RawFd = 3;
 
+/// What tells a new server that it follows another one, and on which descriptor that speaks.
+pub(super) const HEIR_VARIABLE: &str = "CAFFEINE_UPGRADE";
+pub(super) const HEIR_FD: RawFd = 3;
+
 /// Descriptors that are the server's from birth.
 #[derive(Debug, Default)]
 pub struct Inheritance {
     /// What the service manager listens with in the server's place.
     pub(super) listeners: Vec<OwnedFd>,
+    /// The server that this one follows.
+    pub(super) elder: Option<OwnedFd>,
 }
 
 impl Inheritance {
@@ -24,6 +30,12 @@ impl Inheritance {
         let number = |text: Option<std::ffi::OsString>| -> Option<i32> {
             text?.into_string().ok()?.parse().ok()
         };
+        if take_variable(HEIR_VARIABLE).is_some() {
+            return Self {
+                listeners: Vec::new(),
+                elder: descriptor(HEIR_FD).ok(),
+            };
+        }
         // For somebody who has only inherited the variables they mean nothing.
         if number(pid) != Some(process::pid().raw()) {
             return Self::default();
@@ -33,11 +45,13 @@ impl Inheritance {
             listeners: (FIRST..FIRST + count)
                 .filter_map(|number| descriptor(number).ok())
                 .collect(),
+            elder: None,
         }
     }
 
     /// The numbers of what must not be closed.
     pub fn numbers(&self) -> Vec<RawFd> {
-        self.listeners.iter().map(AsRawFd::as_raw_fd).collect()
+        let all = self.listeners.iter().chain(&self.elder);
+        all.map(AsRawFd::as_raw_fd).collect()
     }
 }

@@ -7,7 +7,7 @@ use super::start::{self, say_first_words, start_line};
 use crate::channel::Order;
 use crate::settings::Level;
 use crate::sys::fd::{self, AsFd};
-use crate::sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use crate::sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use crate::sys::time::Moment;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ pub(super) enum State {
     Starting(Moment),
     /// Clients are accepted.
     Serving,
+    /// Another server has everything but the requests in flight. Should it fail, this one is Serving
+    /// again.
+    HandingOver,
     /// No more clients are accepted; those that are here are answered.
     Draining {
         /// From then on idle connections are closed.
@@ -61,6 +64,7 @@ impl State {
         match self {
             Self::Starting(_) => "starting",
             Self::Serving => "serving",
+            Self::HandingOver => "upgrading",
             Self::Draining { .. } => "draining",
             Self::Stopping(_) | Self::Over => "stopping",
         }
@@ -70,7 +74,7 @@ impl State {
     pub(super) fn next_deadline(self, now: Moment) -> Option<Moment> {
         match self {
             Self::Starting(until) | Self::Stopping(until) => Some(until),
-            Self::Serving | Self::Over => None,
+            Self::Serving | Self::HandingOver | Self::Over => None,
             Self::Draining {
                 idle_until, until, ..
             } if idle_until > now => Some(idle_until.min(until)),
@@ -103,6 +107,7 @@ impl Parent {
                 self.tell_all(Order::ReopenLog);
                 self.log().info(format_args!("log opened again"));
             }
+            SIGUSR2 => self.order_upgrade(),
             SIGHUP => {
                 // What went wrong is in the log.
                 let _ = self.reload();
@@ -127,13 +132,16 @@ impl Parent {
 
     /// The order to stop has come.
     pub(super) fn is_stopping(&self) -> bool {
-        !matches!(self.state, State::Starting(_) | State::Serving)
+        !matches!(
+            self.state,
+            State::Starting(_) | State::Serving | State::HandingOver
+        )
     }
 
     /// Whether a connection that becomes idle now is closed at once.
     pub(super) fn closes_idle(&self) -> bool {
         match self.state {
-            State::Starting(_) | State::Serving => false,
+            State::Starting(_) | State::Serving | State::HandingOver => false,
             State::Draining { idle_until, .. } => idle_until <= self.now,
             State::Stopping(_) | State::Over => true,
         }
@@ -155,10 +163,32 @@ impl Parent {
     pub(super) fn drain(&mut self) {
         match self.state {
             State::Starting(_) => return self.stop(),
-            State::Serving => {}
+            State::Serving | State::HandingOver => {}
             _ => return,
         }
-        // Closing first would reset clients that are connected and wait for accept.
+        self.tell_elder_to_stop();
+        self.upgrade.is_due = false;
+        if !self.is_bequeathed() {
+            self.take_back("the server was told to stop");
+        }
+        self.leave_listeners();
+        let clients = self.lot.len();
+        self.log()
+            .info(format_args!("stopping: {clients} connections are open"));
+        if !self.is_bequeathed() {
+            self.notify.say("STOPPING=1\nSTATUS=finishing requests");
+        }
+        let grace = self.estate.settings.limits.shutdown_grace;
+        self.state = State::Draining {
+            idle_until: self.now.after(IDLE_GRACE),
+            until: self.now.after(grace),
+            is_idle_closed: false,
+            is_interrupted: false,
+        };
+    }
+
+    /// Closing first would reset clients that are connected and wait for accept.
+    fn leave_listeners(&mut self) {
         let indices: Vec<u8> = self.listeners.iter().map(|l| l.index).collect();
         for index in indices {
             self.accept_from(index, LAST_ACCEPTS);
@@ -168,17 +198,6 @@ impl Parent {
             let _ = self.readiness.forget(listener.fd());
         }
         self.listeners.clear();
-        let clients = self.lot.len();
-        self.log()
-            .info(format_args!("stopping: {clients} connections are open"));
-        self.notify.say("STOPPING=1\nSTATUS=finishing requests");
-        let grace = self.estate.settings.limits.shutdown_grace;
-        self.state = State::Draining {
-            idle_until: self.now.after(IDLE_GRACE),
-            until: self.now.after(grace),
-            is_idle_closed: false,
-            is_interrupted: false,
-        };
     }
 
     /// Cuts who is left and tells the workers to leave.
@@ -233,8 +252,13 @@ impl Parent {
         if self.house.ends_pause(self.now) {
             self.end_pause();
         }
+        self.upgrade();
         match self.state {
             State::Starting(until) => self.start_up(until),
+            // Who was before this one may still send clients.
+            State::HandingOver if self.lot.len() == 0 && self.upgrade.elder.is_none() => {
+                self.stop();
+            }
             State::Draining { until, .. } => {
                 if self.is_time_for_idle() {
                     self.close_idle();
@@ -269,13 +293,19 @@ impl Parent {
         if self.pool.ready() < self.estate.settings.workers {
             return;
         }
+        let line = start_line(self);
+        if self.waits_for_elder(&line) {
+            return;
+        }
         self.state = State::Serving;
         self.watch_listeners();
+        if self.upgrade.is_follower {
+            self.take_office();
+        }
         if std::mem::take(&mut self.is_reload_due) {
             let _ = self.reload();
         }
         say_first_words(self);
-        let line = start_line(self);
         self.log().info(format_args!("{line}"));
         if self.starter.is_foreground() && !self.log().has(Level::Info) {
             eprintln!("caffeine: {line}");

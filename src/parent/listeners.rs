@@ -51,6 +51,13 @@ impl Listener {
         }
     }
 
+    /// Whether its file goes with this server.
+    pub(super) fn set_own(&mut self, is_own: bool) {
+        if let Socket::Unix(unix) = &mut self.socket {
+            unix.set_own(is_own);
+        }
+    }
+
     /// Whoever reaches the machine reaches it.
     pub(super) fn is_wildcard(&self) -> bool {
         self.address.is_some_and(|a| a.ip().is_unspecified())
@@ -83,6 +90,22 @@ impl Listener {
             socket,
             wish: Some(wish),
             index: 0,
+            address,
+        })
+    }
+
+    /// One of the server before.
+    pub(super) fn adopt(index: u8, wish: Option<Wish>, socket: OwnedFd) -> Result<Self, Error> {
+        let address = socket::local_address(socket.as_fd())
+            .map_err(|why| Error::Call("take a listener over", why))?;
+        let socket = match &wish {
+            Some(Wish::Unix(path)) => Socket::Unix(UnixSocket::adopt(path, socket, "--bind")?),
+            _ => Socket::Tcp(socket),
+        };
+        Ok(Self {
+            socket,
+            wish,
+            index,
             address,
         })
     }

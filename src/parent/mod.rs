@@ -11,6 +11,7 @@
 //! workers, pool, orphans, watch       the processes
 //! verdict                             the decisions, as a table
 //! control, status, life               what its user may ask; from Serving to the end
+//! heir, elder, restart, handover      the upgrade: old and new server, what is said
 //! inheritance, notify                 from and to the service manager
 //! reload                              other settings, listeners and workers on the way
 //! ```
@@ -20,7 +21,10 @@ mod clients;
 mod control;
 mod daemon;
 mod dispatch;
+mod elder;
+mod handover;
 mod hear;
+mod heir;
 mod house;
 mod inheritance;
 mod life;
@@ -32,6 +36,7 @@ mod park;
 mod pool;
 mod reload;
 mod resolve;
+mod restart;
 mod start;
 mod status;
 mod token;
@@ -80,6 +85,7 @@ struct Parent {
     folder: PathBuf,
     /// The descriptor limit that the server has.
     descriptor_limit: u64,
+    upgrade: heir::Upgrade,
     /// SIGHUP came before the server was ready.
     is_reload_due: bool,
     readiness: Readiness,
@@ -125,7 +131,7 @@ pub fn serve(
     reread: Reread,
 ) -> u8 {
     process::tighten_umask();
-    let mut starter = match daemon::detach(settings.daemon) {
+    let mut starter = match daemon::detach(settings.daemon, inherited.elder.as_ref()) {
         daemon::Detached::Starter(code) => return code,
         daemon::Detached::Server(starter) => starter,
     };
@@ -154,6 +160,12 @@ impl Parent {
     /// After the last worker: the exit status. Files vanish with their owners.
     fn end(mut self) -> u8 {
         self.orphans_end();
+        if self.is_bequeathed() {
+            let pid = process::pid();
+            self.log()
+                .info(format_args!("left to its successor (pid {pid})"));
+            return 0;
+        }
         match self.failure.take() {
             Some(failure) => {
                 if !self.starter.is_foreground() {

@@ -45,7 +45,9 @@ impl Parent {
         };
         children
             .into_iter()
-            .filter(|pid| self.pool.find(*pid).is_none() && !self.is_detached(*pid))
+            .filter(|pid| {
+                self.pool.find(*pid).is_none() && !self.is_heir(*pid) && !self.is_detached(*pid)
+            })
             .collect()
     }
 

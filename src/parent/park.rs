@@ -124,7 +124,7 @@ impl Parent {
     }
 
     /// Puts the deadline of a parked connection into the wheel.
-    fn set_deadline(&mut self, id: Id, state: State) {
+    pub(super) fn set_deadline(&mut self, id: Id, state: State) {
         let limits = &self.estate.settings.limits;
         let Some(connection) = self.lot.get(id) else {
             return;

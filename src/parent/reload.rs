@@ -13,7 +13,8 @@ use super::{Parent, resolve};
 use crate::instance;
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
-use crate::sys::{self, Errno, socket};
+use crate::sys::socket::{self, Direction};
+use crate::sys::{self, Errno};
 use std::net::SocketAddr;
 
 /// Keeps the old value of a setting that only a restart can change; notes its key if it differs.
@@ -161,7 +162,7 @@ impl Parent {
     }
 
     /// New listeners are bound before old ones go.
-    fn change_listeners(&mut self, wishes: Vec<Wish>) -> Result<(), Error> {
+    pub(super) fn change_listeners(&mut self, wishes: Vec<Wish>) -> Result<(), Error> {
         let now = self.listeners.iter();
         let now: Option<Vec<_>> = now.map(|l| Some((l.wish.clone()?, l.address))).collect();
         let Some(now) = now else {
@@ -225,6 +226,8 @@ impl Parent {
             let listener = self.listeners.remove(place);
             // Already out during a pause.
             let _ = self.readiness.forget(listener.fd());
+            // Also for a server before this one that still has a copy.
+            let _ = socket::shutdown(listener.fd(), Direction::Both);
             let shown = listener.shown();
             self.log()
                 .info(format_args!("no longer listening on {shown}"));
@@ -256,7 +259,7 @@ impl Parent {
     }
 
     /// Tells a worker to leave, or marks it until it is free.
-    fn dismiss(&mut self, slot: Slot) {
+    pub(super) fn dismiss(&mut self, slot: Slot) {
         match self.pool.get(slot).map(|worker| worker.duty) {
             Some(Duty::Ready) => self.retire(slot),
             Some(Duty::Busy(_)) => self.pool.dismiss(slot),

@@ -4,10 +4,11 @@
 //! behind. Refuses to log before the log is there: what has to be said until then is kept.
 
 use super::daemon::Starter;
+use super::elder::{Claims, Elder};
 use super::listeners::{self, Listener};
 use super::{
-    Estate, Inheritance, Parent, Reread, control, house, life, lot, notify, orphans, pool, resolve,
-    token, wheel,
+    Estate, Inheritance, Parent, Reread, control, heir, house, life, lot, notify, orphans, pool,
+    resolve, token, wheel,
 };
 use crate::birth::WorkerMain;
 use crate::instance::{self, PidFile, UnixSocket};
@@ -20,6 +21,7 @@ use crate::sys::time::{self, Moment};
 use crate::sys::{self, process, signal};
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Workers that have not said a word by then never will.
@@ -38,6 +40,8 @@ pub(super) enum Error {
     FewDescriptors(u64),
     /// A descriptor of the service manager: its place, and what is wrong with it.
     Given(usize, &'static str),
+    /// The server before and this one do not agree.
+    Upgrade(&'static str),
     /// More than a number per listener allows.
     ManyListeners,
     /// Workers: how the first one that failed ended.
@@ -64,6 +68,7 @@ impl fmt::Display for Error {
                 "unable to serve with a descriptor limit of {limit}; raise it with ulimit -n"
             ),
             Self::Given(place, is) => write!(f, "descriptor {place} of LISTEN_FDS is {is}"),
+            Self::Upgrade(why) => write!(f, "unable to take over: {why}"),
             Self::ManyListeners => f.write_str("unable to listen on more than 256 addresses"),
             Self::Workers(how) => write!(f, "unable to start workers: {how}"),
         }
@@ -76,9 +81,7 @@ fn call(what: &'static str) -> impl Fn(sys::Error) -> Error {
 
 /// What is on disk and in the kernel before anything else.
 struct Ground {
-    pid_file: PidFile,
-    meeting: UnixSocket,
-    listeners: Vec<Listener>,
+    claims: Claims,
     root: OwnedFd,
     log: Log,
 }
@@ -104,36 +107,45 @@ pub(super) fn make_absolute(settings: &mut Settings) {
     }
 }
 
+/// The folder that the server was started in. A daemon leaves it: the file system that the starting
+/// shell happened to be in can be unmounted then.
+fn leave_folder(is_daemon: bool) -> PathBuf {
+    let folder = std::env::current_dir().unwrap_or_default();
+    if is_daemon {
+        let _ = std::env::set_current_dir("/");
+    }
+    folder
+}
+
 /// Makes the parent; the starter goes along with it.
 pub(super) fn prepare(
     mut settings: Settings,
-    inherited: Inheritance,
+    mut inherited: Inheritance,
     (worker_main, reread): (WorkerMain, Reread),
     starter: &mut Starter,
 ) -> Result<Parent, Error> {
+    let upgrade = heir::Upgrade::new(inherited.elder.take().map(Elder::new));
     make_absolute(&mut settings);
-    let folder = std::env::current_dir().unwrap_or_default();
-    if settings.daemon {
-        // The file system that the starting shell happened to be in can be unmounted then.
-        let _ = std::env::set_current_dir("/");
-    }
+    let folder = leave_folder(settings.daemon);
     // First of all: a signal during the start must not leave files behind.
     let signals = signal::to_pipe().map_err(call("set up signals"))?;
     process::become_subreaper().map_err(call("become a subreaper"))?;
     let limit = resolve::raise_descriptor_limit().map_err(call("raise the descriptor limit"))?;
-    let ground = lay_ground(&settings, inherited, starter)?;
-    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
-    for listener in ground.listeners {
-        if !listeners::enroll(&mut listeners, listener, &mut addresses, &|_| false) {
-            return Err(Error::ManyListeners);
-        }
-    }
-    resolve::limits(&mut settings, limit.now, listeners.len(), &ground.log)?;
+    let ground = lay_ground(&settings, upgrade.elder.as_ref(), inherited, starter)?;
+    let claims = ground.claims;
+    resolve::limits(
+        &mut settings,
+        limit.now,
+        claims.listeners.len(),
+        &ground.log,
+    )?;
     let most = settings.limits.max_workers.unwrap_or(settings.workers);
     // One more: while a worker is replaced there are two.
     let scoreboard = Scoreboard::new(most + 1).map_err(call("share memory with workers"))?;
-    let readiness = first_watched(&signals, &ground.meeting)?;
-    ground.pid_file.write()?;
+    let readiness = first_watched(&signals, &claims.meeting, upgrade.elder.as_ref())?;
+    if !upgrade.is_follower {
+        claims.pid_file.write(process::pid())?;
+    }
     let now = time::now();
     Ok(Parent {
         state: life::State::Starting(now.after(START_TIMEOUT)),
@@ -142,12 +154,13 @@ pub(super) fn prepare(
         reread,
         folder,
         descriptor_limit: limit.now,
+        upgrade,
         is_reload_due: false,
         readiness,
         events: Vec::new(),
         signals,
-        meeting: ground.meeting,
-        pid_file: ground.pid_file,
+        meeting: claims.meeting,
+        pid_file: claims.pid_file,
         lot: lot::Lot::new(),
         wheel: wheel::Wheel::new(now),
         house: house::House::new(&settings.limits),
@@ -158,11 +171,11 @@ pub(super) fn prepare(
         watch_at: None,
         log_reopened: Moment::default(),
         spooled: Spooled::default(),
-        accepted: 0,
-        starter: std::mem::replace(starter, Starter::Foreground),
+        accepted: claims.accepted,
+        starter: std::mem::take(starter),
         failure: None,
         estate: Estate {
-            addresses,
+            addresses: claims.addresses,
             handler_descriptor_limit: limit.original,
             scoreboard,
             log: ground.log,
@@ -170,16 +183,22 @@ pub(super) fn prepare(
             settings,
             worker_main,
         },
-        listeners,
+        listeners: claims.listeners,
     })
 }
 
-fn first_watched(signals: &OwnedFd, meeting: &UnixSocket) -> Result<Readiness, Error> {
+fn first_watched(
+    signals: &OwnedFd,
+    meeting: &UnixSocket,
+    elder: Option<&Elder>,
+) -> Result<Readiness, Error> {
     let mut readiness = Readiness::new(false).map_err(call("make the readiness set"))?;
-    for (fd, token) in [
+    let first = [
         (signals.as_fd(), token::Token::Signals),
         (meeting.listener.as_fd(), token::Token::Meeting),
-    ] {
+    ];
+    let elder = elder.map(|elder| (elder.fd(), token::Token::Elder));
+    for (fd, token) in first.into_iter().chain(elder) {
         let watched = readiness.watch(fd, token.number());
         watched.map_err(call("watch a descriptor"))?;
     }
@@ -187,17 +206,38 @@ fn first_watched(signals: &OwnedFd, meeting: &UnixSocket) -> Result<Readiness, E
 }
 
 /// The pid file first: of two servers that start at once, its lock lets one go on.
+fn claim(settings: &Settings, given: Vec<OwnedFd>) -> Result<Claims, Error> {
+    let pid_file = PidFile::take(&settings.pid_file)?;
+    let meeting = UnixSocket::bind(&settings.socket, true, "--socket")?;
+    let bound = if given.is_empty() {
+        listeners::bind(listeners::wishes(&settings.bind, settings.port))?
+    } else {
+        listeners::given(given)?
+    };
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    for listener in bound {
+        if !listeners::enroll(&mut listeners, listener, &mut addresses, &|_| false) {
+            return Err(Error::ManyListeners);
+        }
+    }
+    Ok(Claims {
+        pid_file,
+        meeting,
+        listeners,
+        addresses,
+        accepted: 0,
+    })
+}
+
 fn lay_ground(
     settings: &Settings,
+    elder: Option<&Elder>,
     inherited: Inheritance,
     starter: &Starter,
 ) -> Result<Ground, Error> {
-    let pid_file = PidFile::take(&settings.pid_file)?;
-    let meeting = UnixSocket::bind(&settings.socket, true, "--socket")?;
-    let listeners = if inherited.listeners.is_empty() {
-        listeners::bind(listeners::wishes(&settings.bind, settings.port))?
-    } else {
-        listeners::given(inherited.listeners)?
+    let claims = match elder {
+        Some(elder) => elder.claims(settings)?,
+        None => claim(settings, inherited.listeners)?,
     };
     let root = instance::open_root(&settings.path)?;
     let log_file = instance::prepare_log(&settings.log_file)?;
@@ -207,13 +247,7 @@ fn lay_ground(
         None
     };
     let log = Log::open(log_file, settings.log_level, stderr).map_err(call("open the log"))?;
-    Ok(Ground {
-        pid_file,
-        meeting,
-        listeners,
-        root,
-        log,
-    })
+    Ok(Ground { claims, root, log })
 }
 
 /// Warnings that belong to a start that went well.

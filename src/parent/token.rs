@@ -18,6 +18,10 @@ pub(super) enum Token {
     Client(Id),
     /// A listener, by its number.
     Listener(u8),
+    /// The server that will follow.
+    Heir,
+    /// The server that was before.
+    Elder,
 }
 
 const SIGNALS: u64 = 0;
@@ -26,6 +30,8 @@ const MEETING: u64 = 2;
 const CONTROL: u64 = 3;
 const CLIENT: u64 = 4;
 const LISTENER: u64 = 5;
+const HEIR: u64 = 6;
+const ELDER: u64 = 7;
 
 impl Token {
     /// The number that the kernel keeps.
@@ -41,6 +47,8 @@ impl Token {
             Self::Control(id) => (CONTROL, id.index, id.generation),
             Self::Client(id) => (CLIENT, id.index, id.generation),
             Self::Listener(index) => (LISTENER, u32::from(index), 0),
+            Self::Heir => (HEIR, 0, 0),
+            Self::Elder => (ELDER, 0, 0),
         };
         kind << 56 | u64::from(generation & 0x00ff_ffff) << 32 | u64::from(index)
     }
@@ -58,6 +66,8 @@ impl Token {
             CONTROL => Some(Self::Control(id)),
             CLIENT => Some(Self::Client(id)),
             LISTENER => Some(Self::Listener(i0)),
+            HEIR => Some(Self::Heir),
+            ELDER => Some(Self::Elder),
             _ => None,
         }
     }
@@ -80,6 +90,8 @@ mod tests {
             Token::Control(id),
             Token::Client(id),
             Token::Listener(255),
+            Token::Heir,
+            Token::Elder,
         ] {
             assert_eq!(Token::of(token.number()), Some(token));
         }

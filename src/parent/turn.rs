@@ -48,6 +48,8 @@ impl Parent {
                 Token::Meeting => parent.on_meeting(),
                 Token::Control(id) => parent.on_control(id),
                 Token::Client(id) => parent.wake(id, event),
+                Token::Heir => parent.on_heir(),
+                Token::Elder => parent.on_elder(),
                 _ => {}
             },
             |parent, token, _| {
@@ -73,6 +75,7 @@ impl Parent {
             self.house.paused_until(),
             self.control.next_deadline(),
             self.notify.next_deadline(),
+            self.heir_deadline(),
             self.pool_deadline(),
             self.state.next_deadline(self.now),
         ]

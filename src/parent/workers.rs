@@ -22,7 +22,7 @@ use std::time::Duration;
 impl Parent {
     /// Compares the workers that are wanted with those that live, and starts or retires some.
     pub(super) fn reconcile(&mut self) {
-        if self.state.is_leaving() {
+        if self.state.is_leaving() || self.is_upgrading() {
             return;
         }
         let missing = workers_to_start(self.need());
@@ -65,7 +65,7 @@ impl Parent {
     /// When the pool has to change without an event. What is due already waits for one: a worker's
     /// first word, or the end of one that still has its slot.
     pub(super) fn pool_deadline(&self) -> Option<Moment> {
-        if self.state.is_leaving() {
+        if self.state.is_leaving() || self.is_upgrading() {
             return None;
         }
         let need = self.need();
@@ -158,6 +158,7 @@ impl Parent {
             match process::reap(None) {
                 Ok(Some(reaped)) => match self.pool.find(reaped.pid) {
                     Some(slot) => self.bury(slot, reaped),
+                    None if self.is_heir(reaped.pid) => self.heir_has_ended(reaped.ended),
                     None => self.orphans.forget(reaped.pid),
                 },
                 Ok(None) => break,
@@ -285,7 +286,7 @@ fn be_worker(estate: &Estate, slot: Slot) -> ! {
 }
 
 /// How a process ended, in words.
-struct How(Ended);
+pub(super) struct How(pub(super) Ended);
 
 impl fmt::Display for How {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

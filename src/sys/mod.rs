@@ -16,6 +16,7 @@ mod address;
 #[cfg(target_os = "macos")]
 mod apple;
 mod errno;
+pub mod exec;
 #[cfg(feature = "fault-injection")]
 mod fault;
 pub mod fd;

@@ -25,3 +25,4 @@ mod life;
 mod processes;
 mod serving;
 mod slow_clients;
+mod upgrade;

@@ -16,6 +16,7 @@ pub(crate) const KILL: i32 = libc::SIGKILL;
 pub(crate) const STOP: i32 = libc::SIGSTOP;
 pub(crate) const TERM: i32 = libc::SIGTERM;
 pub(crate) const USR1: i32 = libc::SIGUSR1;
+pub(crate) const USR2: i32 = libc::SIGUSR2;
 
 /// Sends a signal; whether there was somebody to get it.
 pub(crate) fn kill(pid: u32, signal: i32) -> bool {

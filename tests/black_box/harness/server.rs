@@ -5,6 +5,7 @@ use super::folder::{Folder, no_forks};
 use super::{Client, PATIENCE, Response, eventually, eventually_none, os};
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -22,6 +23,8 @@ pub(crate) struct Setup {
     given: Option<OwnedFd>,
     /// The words of a command that becomes the server, before the server's own.
     within: Vec<String>,
+    /// A program of its own, which a test may replace.
+    program: Option<PathBuf>,
 }
 
 impl Setup {
@@ -42,7 +45,15 @@ impl Setup {
             env: Vec::new(),
             given: None,
             within: Vec::new(),
+            program: None,
         }
+    }
+
+    /// Runs a copy of the binary, called `caffeine` in the folder.
+    pub(crate) fn copy_program(&mut self) -> &mut Self {
+        let bytes = std::fs::read(env!("CARGO_BIN_EXE_caffeine")).unwrap();
+        self.program = Some(self.folder.write("caffeine", bytes, 0o755));
+        self
     }
 
     /// Starts it by a command that ends in exec, such as prlimit(1).
@@ -88,6 +99,9 @@ impl Setup {
     /// The command that starts it.
     pub(crate) fn command(&self) -> Command {
         let mut command = command(&self.folder);
+        if let Some(program) = &self.program {
+            command = bare(Command::new(program), &self.folder);
+        }
         if let Some((program, words)) = self.within.split_first() {
             command = bare(Command::new(program), &self.folder);
             command.args(words).arg(env!("CARGO_BIN_EXE_caffeine"));
@@ -326,6 +340,28 @@ impl Server {
         assert!(os::kill(self.pid, signal), "the server is gone");
     }
 
+    /// Has the server replaced by a new one, and waits until that serves: its process id.
+    #[track_caller]
+    pub(crate) fn upgrade(&mut self) -> u32 {
+        let old = self.pid;
+        self.signal(os::USR2);
+        let mut new = old;
+        eventually(PATIENCE, "the new server has the pid file", || {
+            new = self.folder.read("pid").trim().parse().unwrap_or(old);
+            assert!(!self.log().contains("unable to upgrade"), "{}", self.log());
+            new != old
+        });
+        self.pid = new;
+        new
+    }
+
+    /// After `upgrade`: waits for the end of the server that was started, exit status 0.
+    #[track_caller]
+    pub(crate) fn expect_end_of_old(&mut self) {
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{status}: {:#?}", self.stderr());
+    }
+
     /// Waits for the parent's end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -348,8 +384,11 @@ impl Server {
     /// After a signal that stops it: exit status 0, no process, no file.
     #[track_caller]
     pub(crate) fn expect_clean_end(&mut self) {
-        let status = self.wait();
-        assert_eq!(status.code(), Some(0), "{status}: {:#?}", self.stderr());
+        if self.child.is_some() {
+            let status = self.wait();
+            assert_eq!(status.code(), Some(0), "{status}: {:#?}", self.stderr());
+        }
+        eventually(PATIENCE, "the server ends", || !os::is_alive(self.pid));
         self.expect_nothing_left();
     }
 

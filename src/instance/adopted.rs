@@ -1,0 +1,57 @@
+//! What a server has from the one that it follows: the same files under the same names, whose
+//! descriptors were passed on. At any time one of the two answers for them and removes them at its end.
+//! Refuses what is not the same any more.
+
+use super::{Made, PID_FILE, PidFile, Result, UnixSocket, failed, foreign, identity};
+use crate::sys::file;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+impl PidFile {
+    /// The lock belongs to the open file, so whoever has a copy of its descriptor holds it.
+    pub fn adopt(path: &Path, file: OwnedFd) -> Result<Self> {
+        let found = file::stat(file.as_fd()).map_err(|why| failed("read", path, why, PID_FILE))?;
+        if identity(path) != Some(found.identity) {
+            return Err(foreign(path, "is not that of the server before", PID_FILE));
+        }
+        Ok(Self {
+            made: Made {
+                path: path.to_path_buf(),
+                identity: found.identity,
+                is_own: false,
+            },
+            file,
+            was_stale: false,
+        })
+    }
+
+    /// Its descriptor, for a successor.
+    pub fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+
+    /// Whether it goes with this server.
+    pub fn set_own(&mut self, is_own: bool) {
+        self.made.is_own = is_own;
+    }
+}
+
+impl UnixSocket {
+    /// A socket says nothing of its file: that it is the one at `path` is its giver's word.
+    pub fn adopt(path: &Path, listener: OwnedFd, option: &'static str) -> Result<Self> {
+        let identity = identity(path).ok_or_else(|| foreign(path, "has vanished", option))?;
+        let path = path.to_path_buf();
+        Ok(Self {
+            listener,
+            made: Made {
+                path,
+                identity,
+                is_own: false,
+            },
+        })
+    }
+    /// Whether its file goes with this server.
+    pub fn set_own(&mut self, is_own: bool) {
+        self.made.is_own = is_own;
+    }
+}

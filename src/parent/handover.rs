@@ -1,0 +1,261 @@
+//! The records of an upgrade: what the old server tells the new one. Pure.
+//!
+//! Fixed size, decoded with every field checked: whatever arrives is a record or nothing. Refuses to
+//! guess: a server that speaks another version is told apart by its first record.
+
+use super::listeners::Wish;
+use super::lot::State;
+use crate::channel::{self, ORDER_BYTES, Order, Serve, Stage};
+use crate::sys::time::Moment;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// Bytes of a record.
+pub(super) const RECORD_BYTES: usize = 128;
+
+/// What a first record begins with; the last byte is the version of everything that follows.
+const HELLO: &[u8; 9] = b"caffeine\x01";
+
+/// Old server → new server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// First: how many listeners follow, and how many clients have ever been accepted. Brings the pid
+    /// file and the Unix socket.
+    Hello(u16, u64),
+    /// Brings a listener: its number and what it was asked for.
+    Listener(u8, Option<Wish>),
+    /// The new server is in charge.
+    Go,
+    /// Brings a client, and its spool if it has one.
+    Client(Passenger),
+}
+
+/// A connection between two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passenger {
+    pub(super) state: State,
+    pub(super) serve: Serve,
+    pub(super) woken: Moment,
+    pub(super) mark: u64,
+    pub(super) visits: u8,
+    pub(super) has_lost_worker: bool,
+    pub(super) was_held: bool,
+}
+
+impl Passenger {
+    /// It would make no sense without a spool.
+    pub(super) fn needs_spool(&self) -> bool {
+        matches!(
+            self.serve.stage,
+            Stage::Body | Stage::DrainKeep | Stage::DrainClose
+        )
+    }
+
+    /// Whether a parked connection can be like this.
+    fn is_possible(&self) -> bool {
+        use Stage::{Body, DrainClose, DrainKeep, Head};
+        match self.state {
+            State::Idle | State::Head => self.serve.stage == Head,
+            State::Body => self.serve.stage == Body,
+            State::Drain => matches!(self.serve.stage, DrainKeep | DrainClose),
+            State::Held | State::Queued | State::Linger => true,
+            State::Serving => false,
+        }
+    }
+}
+
+/// The wire form. What does not fit (a path that no socket can have) is cut, and then refused.
+pub(super) fn encode(record: &Record) -> [u8; RECORD_BYTES] {
+    let mut bytes = Vec::with_capacity(RECORD_BYTES);
+    match record {
+        Record::Hello(listeners, accepted) => {
+            bytes.extend_from_slice(HELLO);
+            bytes.extend_from_slice(&listeners.to_le_bytes());
+            bytes.extend_from_slice(&accepted.to_le_bytes());
+        }
+        Record::Listener(index, wish) => {
+            let (kind, text) = match wish {
+                None => (b'g', Vec::new()),
+                Some(Wish::Everywhere(port)) => (b'e', port.to_string().into_bytes()),
+                Some(Wish::Tcp(address)) => (b't', address.to_string().into_bytes()),
+                Some(Wish::Unix(path)) => (b'u', path.as_os_str().as_bytes().to_vec()),
+            };
+            let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+            bytes.extend_from_slice(&[b'l', *index, kind, length]);
+            bytes.extend_from_slice(&text);
+        }
+        Record::Go => bytes.push(b'g'),
+        Record::Client(passenger) => {
+            bytes.extend_from_slice(&[
+                b'p',
+                passenger.state as u8,
+                passenger.visits,
+                u8::from(passenger.has_lost_worker),
+                u8::from(passenger.was_held),
+            ]);
+            bytes.extend_from_slice(&passenger.woken.as_micros().to_le_bytes());
+            bytes.extend_from_slice(&passenger.mark.to_le_bytes());
+            bytes.extend_from_slice(&channel::encode(&Order::Serve(passenger.serve)));
+        }
+    }
+    let mut record = [0; RECORD_BYTES];
+    for (place, byte) in record.iter_mut().zip(bytes) {
+        *place = byte;
+    }
+    record
+}
+
+/// From the wire form; `None` for anything that `encode` would not have written.
+pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
+    if bytes.len() != RECORD_BYTES {
+        return None;
+    }
+    let (first, rest) = bytes.split_first()?;
+    let (record, rest) = match first {
+        b'c' => {
+            let rest = bytes.strip_prefix(HELLO)?;
+            let (listeners, rest) = rest.split_first_chunk()?;
+            let (accepted, rest) = rest.split_first_chunk()?;
+            let listeners = u16::from_le_bytes(*listeners);
+            (
+                Record::Hello(listeners, u64::from_le_bytes(*accepted)),
+                rest,
+            )
+        }
+        b'l' => {
+            let ([index, kind, length], rest) = rest.split_first_chunk()?;
+            let (text, rest) = rest.split_at_checked(usize::from(*length))?;
+            (Record::Listener(*index, decode_wish(*kind, text)?), rest)
+        }
+        b'g' => (Record::Go, rest),
+        b'p' => decode_client(rest)?,
+        _ => return None,
+    };
+    rest.iter().all(|byte| *byte == 0).then_some(record)
+}
+
+fn decode_wish(kind: u8, text: &[u8]) -> Option<Option<Wish>> {
+    let words = || std::str::from_utf8(text).ok();
+    Some(match kind {
+        b'g' if text.is_empty() => None,
+        b'e' => Some(Wish::Everywhere(words()?.parse().ok()?)),
+        b't' => Some(Wish::Tcp(words()?.parse().ok()?)),
+        b'u' if text.first() == Some(&b'/') && !text.contains(&0) => {
+            Some(Wish::Unix(PathBuf::from(OsStr::from_bytes(text))))
+        }
+        _ => return None,
+    })
+}
+
+fn decode_client(bytes: &[u8]) -> Option<(Record, &[u8])> {
+    let ([state, visits, lost, held], bytes) = bytes.split_first_chunk()?;
+    let (woken, bytes) = bytes.split_first_chunk()?;
+    let (mark, bytes) = bytes.split_first_chunk()?;
+    let (order, rest) = bytes.split_at_checked(ORDER_BYTES)?;
+    let Order::Serve(serve) = channel::decode(order)? else {
+        return None;
+    };
+    let flag = |byte: u8| (byte < 2).then_some(byte == 1);
+    let passenger = Passenger {
+        state: *State::ALL.get(usize::from(*state))?,
+        serve,
+        woken: Moment::from_micros(u64::from_le_bytes(*woken)),
+        mark: u64::from_le_bytes(*mark),
+        visits: *visits,
+        has_lost_worker: flag(*lost)?,
+        was_held: flag(*held)?,
+    };
+    passenger
+        .is_possible()
+        .then_some((Record::Client(passenger), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(state: State, stage: Stage) -> Record {
+        Record::Client(Passenger {
+            state,
+            serve: Serve {
+                connection: u64::MAX - 1,
+                stage,
+                is_head_resumed: false,
+                is_last: false,
+                listener: 255,
+                requests: 17,
+                accepted: Moment::from_micros(1),
+                head_begun: Moment::from_micros(2),
+                progress: Moment::from_micros(u64::MAX),
+                queued_ms: 0,
+                peer: Some("[ffff::1]:65535".parse().unwrap()),
+            },
+            woken: Moment::from_micros(3),
+            mark: u64::MAX,
+            visits: 9,
+            has_lost_worker: true,
+            was_held: false,
+        })
+    }
+
+    fn records() -> Vec<Record> {
+        let longest = format!("/{}", "x".repeat(107));
+        vec![
+            Record::Hello(300, u64::MAX),
+            Record::Listener(0, None),
+            Record::Listener(255, Some(Wish::Everywhere(0))),
+            Record::Listener(1, Some(Wish::Tcp("[::1]:65535".parse().unwrap()))),
+            Record::Listener(2, Some(Wish::Unix(PathBuf::from(longest)))),
+            Record::Go,
+            client(State::Idle, Stage::Head),
+            client(State::Drain, Stage::DrainClose),
+            client(State::Held, Stage::Retry),
+        ]
+    }
+
+    #[test]
+    fn every_record_survives_the_wire() {
+        for record in records() {
+            assert_eq!(decode(&encode(&record)), Some(record));
+        }
+    }
+
+    #[test]
+    fn what_encode_would_not_write_is_no_record() {
+        for record in records() {
+            let good = encode(&record);
+            for len in 0..RECORD_BYTES {
+                assert_eq!(decode(&good[..len]), None, "{record:?} cut at {len}");
+            }
+            let mut bad = good;
+            bad[RECORD_BYTES - 1] = 1;
+            assert_eq!(decode(&bad), None, "{record:?} and more");
+            // Whatever one byte says: a record that is written like that, or none.
+            for place in 0..RECORD_BYTES {
+                for byte in [0, 1, 2, 0x30, 0x7f, 0x80, 0xff] {
+                    let mut bytes = good;
+                    bytes[place] = byte;
+                    if let Some(read) = decode(&bytes) {
+                        assert_eq!(decode(&encode(&read)).as_ref(), Some(&read));
+                    }
+                }
+            }
+        }
+        for (state, stage) in [
+            (State::Serving, Stage::Head),
+            (State::Idle, Stage::Body),
+            (State::Body, Stage::Head),
+            (State::Drain, Stage::Retry),
+        ] {
+            assert_eq!(decode(&encode(&client(state, stage))), None, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn another_version_says_so_in_its_first_record() {
+        let mut hello = encode(&Record::Hello(1, 2));
+        hello[8] += 1;
+        assert_eq!(decode(&hello), None);
+    }
+}

@@ -1,0 +1,389 @@
+//! An upgrade, seen from the old server: SIGUSR2 starts its own program again, which gets copies of
+//! all that cannot be had twice, and once it is ready the parked clients too. Parent only.
+//!
+//! Nothing that is copied is given up before this process leaves, so whatever becomes of the heir,
+//! it can all be taken back. Refuses to know what the new program makes of it.
+
+use super::Parent;
+use super::elder::Elder;
+use super::handover::{Passenger, Record, encode};
+use super::life::State;
+use super::lot::{Connection, End, Id, State as Parked};
+use super::restart::{Command, own_program};
+use super::start::START_TIMEOUT;
+use super::token::Token;
+use super::workers::How;
+use crate::channel::Serve;
+use crate::sys::fd::AsFd;
+use crate::sys::passing::send_record;
+use crate::sys::process::{self, Ended, Pid};
+use crate::sys::readiness::Interest;
+use crate::sys::time::Moment;
+use crate::sys::{self, Errno, Error, signal, socket};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+/// First byte of what a server says to who waits for its start, a text follows: it is ready, it cannot
+/// start. Later it may say that it was told to stop.
+pub(super) const READY: u8 = b'+';
+pub(super) const FAILED: u8 = b'-';
+pub(super) const STOPPING: u8 = b'S';
+
+/// The order in which clients go: who waits for something first.
+const BOARDING: [Parked; 6] = [
+    Parked::Queued,
+    Parked::Drain,
+    Parked::Body,
+    Parked::Head,
+    Parked::Idle,
+    Parked::Linger,
+];
+
+/// The new server.
+pub(super) struct Heir {
+    pid: Pid,
+    socket: OwnedFd,
+    /// By then it must be ready.
+    until: Moment,
+    /// It is in charge.
+    is_settled: bool,
+    /// Why it cannot start, in its own words.
+    why: String,
+}
+
+/// What a server knows of those before and after it.
+pub(super) struct Upgrade {
+    /// Where this program is found when it has been replaced.
+    pub(super) program: PathBuf,
+    /// SIGUSR2 came; the last worker that is starting is waited for.
+    pub(super) is_due: bool,
+    pub(super) heir: Option<Heir>,
+    pub(super) elder: Option<Elder>,
+    /// This server follows another one.
+    pub(super) is_follower: bool,
+}
+
+impl Upgrade {
+    pub(super) fn new(elder: Option<Elder>) -> Self {
+        Self {
+            program: own_program(),
+            is_due: false,
+            heir: None,
+            is_follower: elder.is_some(),
+            elder,
+        }
+    }
+}
+
+impl Parent {
+    /// SIGUSR2.
+    pub(super) fn order_upgrade(&mut self) {
+        if self.state == State::Serving && self.upgrade.heir.is_none() {
+            self.upgrade.is_due = true;
+        } else {
+            self.log().warn(format_args!(
+                "this is no time for an upgrade: SIGUSR2 ignored"
+            ));
+        }
+    }
+
+    /// No worker is started meanwhile: the new server would be asked who it is.
+    pub(super) fn is_upgrading(&self) -> bool {
+        self.upgrade.is_due || self.upgrade.heir.is_some()
+    }
+
+    /// Everything is another server's.
+    pub(super) fn is_bequeathed(&self) -> bool {
+        self.upgrade
+            .heir
+            .as_ref()
+            .is_some_and(|heir| heir.is_settled)
+    }
+
+    /// Whether this is the new server.
+    pub(super) fn is_heir(&self, pid: Pid) -> bool {
+        self.upgrade
+            .heir
+            .as_ref()
+            .is_some_and(|heir| heir.pid == pid)
+    }
+
+    /// When an upgrade has to be looked at again.
+    pub(super) fn heir_deadline(&self) -> Option<Moment> {
+        let heir = self.upgrade.heir.as_ref()?;
+        (!heir.is_settled).then_some(heir.until)
+    }
+
+    /// The next steps of an upgrade, once per turn.
+    pub(super) fn upgrade(&mut self) {
+        if self.upgrade.is_due && self.pool.starting() == 0 {
+            self.upgrade.is_due = false;
+            self.begin_upgrade();
+        }
+        match &self.upgrade.heir {
+            Some(heir) if heir.is_settled => self.bequeath(),
+            Some(heir) if heir.until <= self.now => {
+                let seconds = START_TIMEOUT.as_secs();
+                self.take_back(&format!("the new server was not ready within {seconds} s"));
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_upgrade(&mut self) {
+        match self.start_heir() {
+            Ok(heir) => {
+                // The new server's workers connect there.
+                let _ = self.readiness.forget(self.meeting.listener.as_fd());
+                let pid = heir.pid;
+                self.log().info(format_args!(
+                    "upgrading: started {pid}, {}",
+                    self.upgrade.program.display()
+                ));
+                self.upgrade.heir = Some(heir);
+            }
+            Err(e) => self.log().error(format_args!("unable to upgrade: {e}")),
+        }
+    }
+
+    fn start_heir(&mut self) -> sys::Result<Heir> {
+        let (own, other) = socket::pair()?;
+        let command = Command::new(&self.upgrade.program);
+        self.readiness
+            .park(own.as_fd(), Token::Heir.number(), Interest::Read)?;
+        // Until the child has its own dispositions, a signal would be noted in the parent's pipe.
+        let mask = signal::block_all();
+        let forked = process::fork();
+        if let Ok(None) = forked {
+            command.run(&self.folder, self.estate.handler_descriptor_limit, &other);
+        }
+        if let Ok(mask) = mask {
+            let _ = signal::restore(&mask);
+        }
+        let sent = forked.and_then(|pid| {
+            let pid = pid.ok_or(Error {
+                call: "fork",
+                errno: Errno::SRCH,
+            })?;
+            // If it hears nothing it ends.
+            self.send_estate(own.as_fd()).map(|()| pid)
+        });
+        match sent {
+            Ok(pid) => Ok(Heir {
+                pid,
+                socket: own,
+                until: self.now.after(START_TIMEOUT),
+                is_settled: false,
+                why: String::new(),
+            }),
+            Err(e) => {
+                let _ = self.readiness.forget(own.as_fd());
+                Err(e)
+            }
+        }
+    }
+
+    /// What cannot be had twice: locks, sockets.
+    fn send_estate(&self, heir: BorrowedFd<'_>) -> sys::Result<()> {
+        let count = u16::try_from(self.listeners.len()).unwrap_or(u16::MAX);
+        let hello = encode(&Record::Hello(count, self.accepted));
+        let files = [self.pid_file.file().as_fd(), self.meeting.listener.as_fd()];
+        send_record(heir, &hello, &files)?;
+        for listener in &self.listeners {
+            let record = encode(&Record::Listener(listener.index, listener.wish.clone()));
+            send_record(heir, &record, &[listener.fd()])?;
+        }
+        Ok(())
+    }
+
+    /// The new server has said something, or has room for more clients.
+    pub(super) fn on_heir(&mut self) {
+        let Some(heir) = &mut self.upgrade.heir else {
+            return;
+        };
+        let mut bytes = [0; 512];
+        let said = match socket::receive(heir.socket.as_fd(), &mut bytes) {
+            Ok(n) => bytes.get(..n).unwrap_or_default(),
+            Err(e) if e.is_would_block() => return self.arm_heir(Interest::Read),
+            Err(_) => &[],
+        };
+        match said.split_first() {
+            // Its end comes by SIGCHLD.
+            None => return,
+            Some((&READY, _)) if !heir.is_settled => self.give_way(),
+            Some((&FAILED, why)) => heir.why = String::from_utf8_lossy(why).into_owned(),
+            Some(_) if heir.is_settled && said.contains(&STOPPING) => self.drain(),
+            Some(_) => {}
+        }
+        self.arm_heir(Interest::Read);
+    }
+
+    fn arm_heir(&mut self, interest: Interest) {
+        if let Some(heir) = &self.upgrade.heir {
+            let token = Token::Heir.number();
+            let _ = self.readiness.rearm(heir.socket.as_fd(), token, interest);
+        }
+    }
+
+    /// The new server is ready: from now on it accepts, and this one only finishes what it has begun.
+    fn give_way(&mut self) {
+        let Some(heir) = &mut self.upgrade.heir else {
+            return;
+        };
+        if send_record(heir.socket.as_fd(), &encode(&Record::Go), &[]).is_err() {
+            // It has died just now.
+            return;
+        }
+        heir.is_settled = true;
+        let pid = heir.pid;
+        self.set_own(false);
+        self.write_pid(pid);
+        self.notify.say(&format!("MAINPID={pid}"));
+        let (clients, busy) = (self.lot.len(), self.pool.busy());
+        self.log().info(format_args!(
+            "upgraded: {pid} serves now; of {clients} connections it gets all but {busy}, which are served here first"
+        ));
+        for listener in &self.listeners {
+            // Already out during a pause.
+            let _ = self.readiness.forget(listener.fd());
+        }
+        self.state = State::HandingOver;
+        // What the new server leaves behind one day is not this one's to end.
+        let _ = process::set_subreaper(false);
+        let slots: Vec<_> = self.pool.workers().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.dismiss(slot);
+        }
+    }
+
+    /// Hands every client on that no worker has, until the new server has to catch its breath.
+    fn bequeath(&mut self) {
+        let held = if self.lot.count(Parked::Held) > 0 {
+            self.lot.all(Parked::Held)
+        } else {
+            Vec::new()
+        };
+        for id in held {
+            if !self.hand_on(id) {
+                return;
+            }
+        }
+        for state in BOARDING {
+            while let Some(id) = self.lot.at(state, End::Front) {
+                if !self.hand_on(id) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// False if there is no room for it now.
+    fn hand_on(&mut self, id: Id) -> bool {
+        let (Some(heir), Some(state), Some(connection)) =
+            (&self.upgrade.heir, self.lot.state(id), self.lot.get(id))
+        else {
+            return false;
+        };
+        let record = encode(&Record::Client(passenger(connection, state)));
+        let client = connection.client.as_fd();
+        let heir = heir.socket.as_fd();
+        let sent = match &connection.spool {
+            Some(spool) => send_record(heir, &record, &[client, spool.as_fd()]),
+            None => send_record(heir, &record, &[client]),
+        };
+        match sent {
+            Ok(_) => self.close(id),
+            Err(_) => self.arm_heir(Interest::Write),
+        }
+        sent.is_ok()
+    }
+
+    /// Says whom signals are for.
+    pub(super) fn write_pid(&self, pid: Pid) {
+        if let Err(e) = self.pid_file.write(pid) {
+            self.log().error(format_args!("{e}"));
+        }
+    }
+
+    /// Whether what others know the server by goes with this one.
+    pub(super) fn set_own(&mut self, is_own: bool) {
+        self.pid_file.set_own(is_own);
+        self.meeting.set_own(is_own);
+        for listener in &mut self.listeners {
+            listener.set_own(is_own);
+        }
+    }
+
+    /// The new server has ended.
+    pub(super) fn heir_has_ended(&mut self, ended: Ended) {
+        // Its last words may have come together with the signal.
+        self.on_heir();
+        let Some(heir) = &self.upgrade.heir else {
+            return;
+        };
+        let (pid, how) = (heir.pid, How(ended));
+        let when = if heir.is_settled {
+            ""
+        } else {
+            " before it was ready"
+        };
+        if heir.is_settled && ended == Ended::Exited(0) {
+            // It was told to stop, so nobody is to serve.
+            return self.drain();
+        }
+        let why = match heir.why.as_str() {
+            "" => format!("the new server ({pid}) {how}{when}"),
+            why => format!("the new server ({pid}) {how}{when}: {why}"),
+        };
+        self.take_back(&why);
+    }
+
+    /// The upgrade has failed: on as before.
+    pub(super) fn take_back(&mut self, why: &str) {
+        let Some(heir) = self.upgrade.heir.take() else {
+            return;
+        };
+        let _ = self.readiness.forget(heir.socket.as_fd());
+        self.log()
+            .error(format_args!("unable to upgrade, going on as before: {why}"));
+        if heir.is_settled {
+            let _ = process::set_subreaper(true);
+            self.state = State::Serving;
+            self.set_own(true);
+            self.write_pid(process::pid());
+            self.notify_ready();
+        }
+        if self.house.paused_until().is_none() {
+            self.watch_meeting();
+            if heir.is_settled {
+                self.watch_listeners();
+            }
+        }
+        // It and what was its own, or what it leaves when it dies.
+        self.end_orphans(None);
+    }
+}
+
+fn passenger(connection: &Connection, state: Parked) -> Passenger {
+    Passenger {
+        state,
+        serve: Serve {
+            connection: connection.number,
+            stage: connection.stage,
+            is_head_resumed: false,
+            is_last: false,
+            listener: connection.listener,
+            requests: connection.requests,
+            accepted: connection.accepted,
+            head_begun: connection.head_begun,
+            progress: connection.progress,
+            queued_ms: 0,
+            peer: connection.peer,
+        },
+        woken: connection.woken,
+        mark: connection.mark,
+        visits: connection.visits,
+        has_lost_worker: connection.has_lost_worker,
+        was_held: connection.was_held,
+    }
+}
