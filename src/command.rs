@@ -108,17 +108,16 @@ fn read_error_pages(settings: &mut Settings, mistakes: &mut Vec<UsageError>) {
 pub fn check(settings: &Settings, mistakes: &[UsageError]) -> Result<u8, Error> {
     let own_path = settings.env.iter().rfind(|(name, _)| name == "PATH");
     let search_path = own_path.map_or(SEARCH_PATH, |(_, path)| path.as_encoded_bytes());
-    let (findings, handlers) = doctor::check(settings, &Who::this_process(), search_path);
+    let findings = doctor::check(settings, &Who::this_process(), search_path);
     let mut text = String::new();
-    // Writing to a String cannot fail.
-    let mut line = |line: &dyn fmt::Display| {
-        let _ = writeln!(text, "{line}");
-    };
-    mistakes.iter().for_each(|mistake| line(mistake));
-    findings.iter().for_each(|finding| line(finding));
+    for mistake in mistakes {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{mistake}");
+    }
+    text.push_str(&findings.text);
     let is_clean = text.is_empty();
     if is_clean {
-        let folder = settings.path.display();
+        let (handlers, folder) = (findings.handlers, settings.path.display());
         text = format!("no faults in {handlers} handlers below {folder}\n");
     }
     print(&text).map(|()| u8::from(!is_clean))

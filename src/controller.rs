@@ -242,8 +242,8 @@ pub fn list() -> String {
     for name in names.unwrap_or_default() {
         let path = Path::new(FOLDER).join(OsStr::from_bytes(&name));
         if let Ok(answer) = ask(&path, None, b"status\n", Duration::from_secs(1)) {
-            let name = instance_of(&name).unwrap_or_default();
-            text.push_str(&row(&String::from_utf8_lossy(name), &answer));
+            let name = instance_of(&name).and_then(|name| std::str::from_utf8(name).ok());
+            text.push_str(&row(name.unwrap_or("-"), &answer));
         }
     }
     text

@@ -15,7 +15,7 @@ use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open, Stat};
 use crate::sys::{self, look, process};
 use std::ffi::{CStr, CString};
-use std::fmt;
+use std::fmt::Write;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Whose rights handlers have.
@@ -67,41 +67,6 @@ impl Who {
     }
 }
 
-/// What is wrong. `Display` says what, and after a semicolon what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Words with a `%` where the thing is named.
-    words: &'static str,
-    /// What is named.
-    thing: Vec<u8>,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (before, after) = self.words.split_once('%').unwrap_or((self.words, ""));
-        f.write_str(before)?;
-        Escaped(&self.thing).fmt(f)?;
-        f.write_str(after)
-    }
-}
-
-/// A fault of a file: one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// The file.
-    pub file: Vec<u8>,
-    /// What is wrong with it.
-    pub fault: Fault,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Escaped(&self.file).fmt(f)?;
-        f.write_str(": ")?;
-        self.fault.fmt(f)
-    }
-}
-
 /// A file that may be a handler, opened to be looked at.
 struct Suspect<'a> {
     at: BorrowedFd<'a>,
@@ -111,26 +76,38 @@ struct Suspect<'a> {
     search_path: &'a [u8],
     /// Where the file is, for the findings.
     file: &'a [u8],
-    findings: &'a mut Vec<Finding>,
+    findings: &'a mut Findings,
 }
 
-/// Notes a finding. One place, not inlined: there are many callers.
-#[inline(never)]
-fn note(findings: &mut Vec<Finding>, file: &[u8], words: &'static str, thing: &[u8]) {
-    let (file, thing) = (file.to_vec(), thing.to_vec());
-    let fault = Fault { words, thing };
-    findings.push(Finding { file, fault });
+/// What is wrong, one line each: `FILE: WHAT; WHAT TO DO`.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// The lines.
+    pub text: String,
+    /// Files that were looked at.
+    pub handlers: usize,
 }
 
-/// What cannot be opened or asked for.
-fn note_unreadable(findings: &mut Vec<Finding>, file: &[u8], why: sys::Error) {
-    let words = "cannot be looked at (%); chmod it, or check as a user who may";
-    note(findings, file, words, why.to_string().as_bytes());
+impl Findings {
+    /// Adds a line; `%` in its words is the thing.
+    fn note(&mut self, file: &[u8], words: &str, thing: &[u8]) {
+        let (before, after) = words.split_once('%').unwrap_or((words, ""));
+        let (file, thing) = (Escaped(file), Escaped(thing));
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{file}: {before}{thing}{after}");
+    }
+
+    /// Adds what cannot be opened or asked for.
+    fn note_unreadable(&mut self, file: &[u8], why: sys::Error) {
+        let words = "cannot be looked at (%); chmod it, or check as a user who may";
+        self.note(file, words, why.to_string().as_bytes());
+    }
 }
 
-/// Why execve(2) of `./NAME` in a folder fails, as far as that can be seen; the first reason.
-pub fn why_not(folder: BorrowedFd<'_>, name: &CStr, who: &Who) -> Option<Fault> {
-    let mut findings = Vec::new();
+/// Why execve(2) of `./NAME` in a folder fails, as far as that can be seen: the first reason, in the
+/// words of a finding.
+pub fn why_not(folder: BorrowedFd<'_>, name: &CStr, who: &Who) -> Option<String> {
+    let mut findings = Findings::default();
     let mut suspect = Suspect {
         at: folder,
         name,
@@ -140,12 +117,13 @@ pub fn why_not(folder: BorrowedFd<'_>, name: &CStr, who: &Who) -> Option<Fault> 
         findings: &mut findings,
     };
     suspect.look();
-    findings.into_iter().next().map(|finding| finding.fault)
+    let first = findings.text.lines().next()?;
+    first.strip_prefix(": ").map(str::to_owned)
 }
 
 impl Suspect<'_> {
     fn say(&mut self, words: &'static str, thing: &[u8]) {
-        note(self.findings, self.file, words, thing);
+        self.findings.note(self.file, words, thing);
     }
 
     /// Everything that keeps the file from being executed.
@@ -158,7 +136,7 @@ impl Suspect<'_> {
         let stat = match stat {
             Ok(stat) if stat.is_file() => stat,
             Ok(_) => return,
-            Err(why) => return note_unreadable(self.findings, self.file, why),
+            Err(why) => return self.findings.note_unreadable(self.file, why),
         };
         if !stat.has_execute_bit() {
             self.say(
@@ -174,7 +152,7 @@ impl Suspect<'_> {
         match opened {
             Ok(file) => self.look_inside(&file, &stat),
             Err(why) if stat.has_execute_bit() => {
-                note_unreadable(self.findings, self.file, why);
+                self.findings.note_unreadable(self.file, why);
             }
             Err(_) => {}
         }

@@ -4,7 +4,7 @@
 //! It must not disturb a server that runs with the same settings: nothing is created, locked or
 //! listened on, and what such a server holds is no fault.
 
-use super::{Finding, note};
+use super::Findings;
 use crate::settings::{Bind, Settings};
 use crate::sys::{self, Errno, look, socket};
 use std::ffi::{CString, OsStr};
@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Everything but the sections.
-pub(super) fn check(settings: &Settings, findings: &mut Vec<Finding>) {
+pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     let spools = std::env::temp_dir().join("spool");
     for (path, is_made) in [
         (&settings.log_file, true),
@@ -22,8 +22,7 @@ pub(super) fn check(settings: &Settings, findings: &mut Vec<Finding>) {
         (&spools, false),
     ] {
         if let Err((place, why)) = would_be_written(path, is_made) {
-            note(
-                findings,
+            findings.note(
                 place.as_os_str().as_bytes(),
                 "cannot be written (%); let the server's user write there, or name another place",
                 why.errno.to_string().as_bytes(),
@@ -68,23 +67,22 @@ fn write_access(path: &Path, is_folder: bool) -> sys::Result<()> {
 }
 
 /// An address that the system would not give, even if nobody had it.
-fn try_address(address: SocketAddr, findings: &mut Vec<Finding>) {
+fn try_address(address: SocketAddr, findings: &mut Findings) {
     let words = match socket::try_bind(address).map_err(|why| why.errno) {
         Err(Errno::ACCES) => "is a port for root only; choose one of 1024 or more",
         Err(Errno::ADDRNOTAVAIL) => "is no address of this machine; choose another --bind",
         _ => return,
     };
-    note(findings, address.to_string().as_bytes(), words, b"");
+    findings.note(address.to_string().as_bytes(), words, b"");
 }
 
 /// Sections of handlers that are not there.
-pub(super) fn check_sections(settings: &Settings, findings: &mut Vec<Finding>) {
+pub(super) fn check_sections(settings: &Settings, findings: &mut Findings) {
     let config = settings.config.as_deref().unwrap_or(Path::new(""));
     for section in &settings.handlers {
         let below = section.name.get(1..).unwrap_or_default();
         if !settings.path.join(OsStr::from_bytes(below)).is_file() {
-            note(
-                findings,
+            findings.note(
                 config.as_os_str().as_bytes(),
                 "has a section [handler %] and --path no such file; correct the name or remove it",
                 &section.name,

@@ -3,7 +3,7 @@
 //! Judges links as requests meet them: resolved below the root. Hidden names are never found by a
 //! request and so never looked at. Refuses to enter a folder twice, or what no request can enter.
 
-use super::{Finding, Suspect, Who, note, note_unreadable, places};
+use super::{Findings, Suspect, Who, places};
 use crate::route;
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
@@ -18,22 +18,20 @@ use std::path::Path;
 /// Folders in each other: a path of 4096 bytes has no more that can be named.
 const DEEPEST: usize = 100;
 
-/// Looks at everything that the settings name, and at every handler. The findings, in order, and
-/// the number of files that were looked at.
-pub fn check(settings: &Settings, who: &Who, search_path: &[u8]) -> (Vec<Finding>, usize) {
+/// Looks at everything that the settings name, and at every handler, in order.
+pub fn check(settings: &Settings, who: &Who, search_path: &[u8]) -> Findings {
     let mut walk = Walk {
         settings,
         who,
         search_path,
         root: None,
         seen: Vec::new(),
-        findings: Vec::new(),
-        handlers: 0,
+        findings: Findings::default(),
     };
     places::check(settings, &mut walk.findings);
     walk.start(&settings.path);
     places::check_sections(settings, &mut walk.findings);
-    (walk.findings, walk.handlers)
+    walk.findings
 }
 
 struct Walk<'a> {
@@ -43,8 +41,7 @@ struct Walk<'a> {
     root: Option<OwnedFd>,
     /// Folders that were entered.
     seen: Vec<(u64, u64)>,
-    findings: Vec<Finding>,
-    handlers: usize,
+    findings: Findings,
 }
 
 /// A name in a folder that is being looked through.
@@ -58,11 +55,13 @@ struct Entry<'e> {
 
 impl Walk<'_> {
     fn find(&mut self, path: &Path, words: &'static str) {
-        note(&mut self.findings, path.as_os_str().as_bytes(), words, b"");
+        let file = path.as_os_str().as_bytes();
+        self.findings.note(file, words, b"");
     }
 
     fn cannot(&mut self, path: &Path, why: sys::Error) {
-        note_unreadable(&mut self.findings, path.as_os_str().as_bytes(), why);
+        let file = path.as_os_str().as_bytes();
+        self.findings.note_unreadable(file, why);
     }
 
     /// A root that is not there yet is made by the server.
@@ -168,7 +167,7 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, entry: &Entry<'_>, stat: &Stat) {
-        self.handlers += 1;
+        self.findings.handlers += 1;
         self.judge_mode(entry.path, stat);
         let mut suspect = Suspect {
             at: entry.folder,
