@@ -23,6 +23,9 @@ use std::time::Duration;
 /// A server answers in a turn of its loop. It may be stopped, or on a machine that swaps.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// An upgrade is through with its names by then.
+const FOLLOWING: Duration = Duration::from_millis(500);
+
 /// Between two looks at what says nothing when it changes.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -115,13 +118,19 @@ fn ask(
     word: &[u8],
     patience: Duration,
 ) -> Result<Answer, Error> {
-    let deadline = time::now().after(patience);
+    let start = time::now();
+    let deadline = start.after(patience);
     loop {
         if let Some((socket, pid)) = reach(path)? {
             let holder = pid_file.and_then(instance::holder);
             if let Some(file) = pid_file
                 && holder.as_ref().and_then(|holder| holder.pid) != Some(pid)
             {
+                // While one server follows another, the two may be told apart for a moment.
+                if time::now().since(start) < FOLLOWING {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
                 let what = format!(
                     "the server at the socket (pid {pid}) does not hold this pid file; correct --pid-file or --socket"
                 );

@@ -2,8 +2,8 @@
 //! descriptors were passed on. At any time one of the two answers for them and removes them at its end.
 //! Refuses what is not the same any more.
 
-use super::{Made, PID_FILE, PidFile, Result, UnixSocket, failed, foreign, identity};
-use crate::sys::file;
+use super::{BACKLOG, Made, PID_FILE, PidFile, Result, UnixSocket, failed, foreign, identity};
+use crate::sys::{file, socket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -50,8 +50,14 @@ impl UnixSocket {
             },
         })
     }
-    /// Whether its file goes with this server.
+
+    /// Whether its file goes with this server. Who connects is told so from then on: commands talk
+    /// only to the process that holds the pid file.
     pub fn set_own(&mut self, is_own: bool) {
         self.made.is_own = is_own;
+        if is_own {
+            // It listens already, so nothing can be refused.
+            let _ = socket::listen_on(&self.listener, BACKLOG);
+        }
     }
 }

@@ -49,7 +49,8 @@ pub fn listen(address: SocketAddr, dual: bool, beside: bool, backlog: i32) -> Re
     if beside {
         share_port(listener.as_fd(), true)?;
     }
-    bind_and_listen(&listener, &internet_address(address), backlog)?;
+    bind(&listener, &internet_address(address))?;
+    listen_on(&listener, backlog)?;
     if beside {
         share_port(listener.as_fd(), false)?;
     }
@@ -66,11 +67,17 @@ pub fn share_port(listener: BorrowedFd<'_>, on: bool) -> Result<()> {
     )
 }
 
-fn bind_and_listen(socket: &OwnedFd, address: &RawAddress, backlog: i32) -> Result<()> {
+fn bind(socket: &OwnedFd, address: &RawAddress) -> Result<()> {
     // SAFETY: the address is live for its length.
     once("bind", || unsafe {
         libc::bind(socket.as_raw_fd(), address.as_ptr(), address.len)
-    })?;
+    })
+    .map(drop)
+}
+
+/// listen(2). Again on a listener that another process has made: its clients see this one as their
+/// peer from then on (SO_PEERCRED is who listened last).
+pub fn listen_on(socket: &OwnedFd, backlog: i32) -> Result<()> {
     // SAFETY: takes two integers.
     once("listen", || unsafe {
         libc::listen(socket.as_raw_fd(), backlog)
@@ -88,12 +95,7 @@ pub fn try_bind(address: SocketAddr) -> Result<()> {
     };
     let socket = socket(family, 0)?;
     set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    let address = internet_address(address);
-    // SAFETY: the address is live for its length.
-    once("bind", || unsafe {
-        libc::bind(socket.as_raw_fd(), address.as_ptr(), address.len)
-    })
-    .map(drop)
+    bind(&socket, &internet_address(address))
 }
 
 /// A non-blocking listening Unix domain socket. `private` makes its file 0600, from its first
@@ -103,7 +105,7 @@ pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> 
     let listener = socket(libc::AF_UNIX, born::SOCK_NONBLOCK)?;
     // SAFETY: takes an integer, cannot fail.
     let before = unsafe { libc::umask(if private { 0o177 } else { 0o111 }) };
-    let bound = bind_and_listen(&listener, &address, backlog);
+    let bound = bind(&listener, &address).and_then(|()| listen_on(&listener, backlog));
     super::process::set_umask(before);
     bound.map(|()| listener)
 }

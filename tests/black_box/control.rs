@@ -380,3 +380,19 @@ fn a_reload_says_whether_the_new_configuration_was_taken() {
     });
     server.stop();
 }
+
+#[test]
+fn a_server_that_has_followed_another_is_the_one_to_talk_to() {
+    let mut server = Server::new();
+    let old = server.pid();
+    let new = server.upgrade();
+    assert_ne!(new, old);
+    server.expect_end_of_old();
+    let text = said(&ask(&server.folder, "--reload"));
+    assert_eq!(text, format!("reloaded (pid {new})\n"));
+    assert_eq!(
+        said(&ask(&server.folder, "--stop")),
+        format!("stopped (pid {new})\n")
+    );
+    server.expect_nothing_left();
+}
