@@ -460,6 +460,27 @@ fn no_arrow_points_upwards_in_the_source() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+/// The log, the Date field of workers, and that of the parent's own answers. Everything else waits
+/// by the monotonic clock: a step of the time of day must not end or prolong a wait.
+const TIME_OF_DAY: &[&str] = &["log.rs", "parent/canned.rs", "worker/mod.rs", "sys/time.rs"];
+
+#[test]
+fn nothing_but_the_log_and_dates_knows_the_time_of_day() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    for file in rust_files(&root, &root) {
+        let source = fs::read_to_string(root.join(&file)).expect("a readable source file");
+        let names = ["unix_ms", "SystemTime", "CLOCK_REALTIME"];
+        let words = tokens(&code_only(without_tests(&source)));
+        let is_named = words.iter().any(|word| names.contains(&&*word.text));
+        let name = file.to_string_lossy().into_owned();
+        if is_named && !TIME_OF_DAY.contains(&&*name) {
+            found.push(name);
+        }
+    }
+    assert!(found.is_empty(), "{found:?}");
+}
+
 /// File, a line in it, what is to be said about it.
 const PLANTED: &[(&str, &str, &str)] = &[
     (

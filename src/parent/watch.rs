@@ -12,6 +12,9 @@ use std::time::Duration;
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// The watchdog's own turn is never that late on a machine that runs.
+const STALL: Duration = Duration::from_secs(1);
+
 /// A worker that looks at a head or reads a body never waits for anybody, so it says that it lives
 /// at least once a second; the same again is slack for a loaded machine.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -43,9 +46,14 @@ fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
                 is_past(signs, SILENCE).then_some("it shows no sign of life")
             }
             Phase::Launched | Phase::Answering => {
+                // Without one it runs no handler: an answer of its own takes no time.
                 let has_deadline = seen.deadline > seen.since;
-                (has_deadline && is_past(seen.deadline, grace + SILENCE))
-                    .then_some("its request is over its deadline")
+                if has_deadline {
+                    is_past(seen.deadline, grace + SILENCE)
+                        .then_some("its request is over its deadline")
+                } else {
+                    is_past(signs, SILENCE).then_some("it shows no sign of life")
+                }
             }
         },
     }
@@ -61,7 +69,12 @@ impl Parent {
 
     /// Kills workers that are overdue.
     pub(super) fn watch(&mut self) {
-        if self.watch_at.is_none_or(|at| at > self.now) {
+        let Some(due) = self.watch_at.filter(|at| *at <= self.now) else {
+            return;
+        };
+        if self.now > due.after(STALL) {
+            // This process was held up itself (stopped, or the whole machine was), and so may they.
+            self.watch_at = Some(self.now.after(INTERVAL));
             return;
         }
         let grace = self.estate.settings.limits.kill_grace;
@@ -127,7 +140,9 @@ mod tests {
             (BUSY, Phase::Idle, 0, 0, 3, true),
             (BUSY, Phase::Launched, 0, 60, 60, false),
             (BUSY, Phase::Launched, 0, 60, 65, true),
-            (BUSY, Phase::Answering, 0, 0, 100_000, false),
+            (BUSY, Phase::Answering, 0, 0, 2, false),
+            (BUSY, Phase::Answering, 0, 0, 3, true),
+            (BUSY, Phase::Answering, 0, 60, 60, false),
         ] {
             let seen = Seen {
                 duty,

@@ -12,7 +12,8 @@
 //!
 //! KIND is `start` (before the parent is set up), `parent`, `worker` or `handler` (between clone
 //! and exec). CALL is the call's name as in errors, ERRNO a name like `EMFILE`. WHEN: `3` is the
-//! third use alone, `3+` that and every later one, `%3` every third one.
+//! third use alone, `3+` that and every later one, `%3` every third one. In the place of an errno,
+//! `SIGKILL` and `SIGSTOP` are sent to the process itself just before the call, which is then made.
 
 use super::Errno;
 use std::sync::OnceLock;
@@ -53,6 +54,9 @@ const ERRNO: usize = 6;
 const FROM: usize = 7;
 const STEP: usize = 8;
 const FAILED: usize = 9;
+
+/// Numbers from here on stand for signals.
+const SIGNALS: u64 = 1000;
 
 type Row = [AtomicU64; WORDS];
 
@@ -105,7 +109,19 @@ fn count(row: &Row) -> Option<Errno> {
         return None;
     }
     word(FAILED)?.fetch_add(1, Ordering::Relaxed);
-    Some(Errno::from_raw(i32::try_from(errno).ok()?))
+    if let Some(signal) = errno.checked_sub(SIGNALS) {
+        let signal = i32::try_from(signal).unwrap_or(0);
+        // SAFETY: takes numbers only.
+        let own = unsafe { libc::getpid() };
+        // SAFETY: the same.
+        unsafe { libc::kill(own, signal) };
+        return None;
+    }
+    Some(errno_of(errno))
+}
+
+fn errno_of(number: u64) -> Errno {
+    Errno::from_raw(i32::try_from(number).unwrap_or(0))
 }
 
 /// The row of a call, taken if there is none.
@@ -187,7 +203,11 @@ fn arm(table: &[Row], fault: &str) -> Option<()> {
     let mut words = fault.split(':');
     let (kind, call, errno, when) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let (_, kind) = KINDS.iter().find(|(name, _)| *name == kind)?;
-    let errno = (1..200).find(|n| Errno::from_raw(*n).name() == Some(errno))?;
+    let errno = match errno {
+        "SIGKILL" => SIGNALS + libc::SIGKILL.unsigned_abs() as u64,
+        "SIGSTOP" => SIGNALS + libc::SIGSTOP.unsigned_abs() as u64,
+        name => (1..200).find(|n| errno_of(*n).name() == Some(name))?,
+    };
     let (from, step) = match (when.strip_prefix('%'), when.strip_suffix('+')) {
         (Some(every), _) => (every.parse().ok()?, every.parse().ok()?),
         (_, Some(from)) => (from.parse().ok()?, 1),
@@ -196,7 +216,6 @@ fn arm(table: &[Row], fault: &str) -> Option<()> {
     let row = row(table, *kind as u64, call)?;
     row.get(FROM)?.store(from, Ordering::Relaxed);
     row.get(STEP)?.store(step, Ordering::Relaxed);
-    let errno = u64::try_from(errno).ok()?;
     row.get(ERRNO)?.store(errno, Ordering::Release);
     Some(())
 }

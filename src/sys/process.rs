@@ -277,7 +277,7 @@ pub fn set_subreaper(_: bool) -> Result<()> {
 
 /// prctl(PR_SET_PDEATHSIG): this process gets the signal when its parent dies.
 #[cfg(target_os = "linux")]
-pub fn die_with_parent(signal: i32) -> Result<()> {
+pub fn signal_with_parent(signal: i32) -> Result<()> {
     // SAFETY: takes integers.
     once("prctl", || unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0)
@@ -287,7 +287,7 @@ pub fn die_with_parent(signal: i32) -> Result<()> {
 
 /// Elsewhere the end of the channel says that the parent is gone.
 #[cfg(not(target_os = "linux"))]
-pub fn die_with_parent(_: i32) -> Result<()> {
+pub fn signal_with_parent(_: i32) -> Result<()> {
     Ok(())
 }
 

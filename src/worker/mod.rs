@@ -129,6 +129,8 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     birth.log.forked();
     signal::to_interrupts()?;
     process::become_subreaper()?;
+    // Should the parent die while this worker is stopped, it goes on, and sees that it has to leave.
+    process::signal_with_parent(signal::SIGCONT)?;
     process::set_umask(0o022);
     crate::sys::file::change_folder(birth.root)?;
     let channel = find_parent(birth)?;

@@ -157,7 +157,7 @@ impl<'r, 'b> Relay<'r, 'b> {
                 End::ParentGone => Duration::ZERO,
                 _ => self.scene.birth.settings.limits.kill_grace,
             };
-            self.reaped = tree::end_handler(self.pid, grace);
+            self.reaped = tree::end_handler(self.pid, grace, self.scene.channel);
         }
         self.stderr.finish();
         end
@@ -249,20 +249,21 @@ impl<'r, 'b> Relay<'r, 'b> {
         self.scene.birth.entry().set_deadline(self.scene.deadline);
     }
 
-    /// Takes the handler's exit in, if it has ended. One that nobody can be told of is no success.
+    /// Takes the handler's exit in, if it has ended, and whoever it has left behind and that ended
+    /// before it. A handler that nobody can be told of is no success.
     fn reap(&mut self) -> Option<End> {
-        if self.reaped.is_some() {
-            return None;
-        }
-        match process::reap(Some(self.pid)) {
-            Ok(None) => None,
-            Ok(reaped) => {
-                self.reaped = reaped;
-                self.quiet_since = self.now;
-                None
+        while self.reaped.is_none() {
+            match process::reap(None) {
+                Ok(None) => return None,
+                Ok(Some(reaped)) if reaped.pid != self.pid => {}
+                Ok(reaped) => {
+                    self.reaped = reaped;
+                    self.quiet_since = self.now;
+                }
+                Err(e) => return Some(End::Broken(e)),
             }
-            Err(e) => Some(End::Broken(e)),
         }
+        None
     }
 
     fn poll_set(&self) -> [signal::PollFd; 5] {

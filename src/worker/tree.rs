@@ -6,24 +6,27 @@ use crate::log::{Escaped, Log};
 use crate::sys::process::{self, Pid, Reaped};
 use crate::sys::time::{self, Moment};
 use crate::sys::{Errno, signal};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// Rounds of killing before the worker gives up on what cannot be killed (a process in state D).
 const MAX_ROUNDS: usize = 1000;
 
 /// Asks a handler's process group to end, waits up to `grace`, then kills it. Returns how the
-/// handler ended.
-pub(super) fn end_handler(pid: Pid, grace: Duration) -> Option<Reaped> {
+/// handler ended. Without a parent at the other end of the channel nobody has time.
+pub(super) fn end_handler(pid: Pid, grace: Duration, channel: BorrowedFd<'_>) -> Option<Reaped> {
     // ESRCH: it has just ended by itself, and is reaped below.
     let _ = process::kill_group(pid, signal::SIGTERM);
-    let reaped = reap_until(pid, time::now().after(grace));
+    let reaped = reap_until(pid, time::now().after(grace), channel);
     // The group may live on without its leader.
     let _ = process::kill_group(pid, signal::SIGKILL);
     reaped.or_else(|| process::wait_for(pid).ok().flatten())
 }
 
-/// Waits for one child until a deadline. The worker sleeps in `signal::wait`, where SIGCHLD wakes it.
-pub(super) fn reap_until(pid: Pid, deadline: Moment) -> Option<Reaped> {
+/// Waits for one child until a deadline, or the parent's end. The worker sleeps in `signal::wait`,
+/// where SIGCHLD wakes it.
+fn reap_until(pid: Pid, deadline: Moment, channel: BorrowedFd<'_>) -> Option<Reaped> {
+    let mut set = [signal::poll_fd(channel, 0)];
     loop {
         match process::reap(Some(pid)) {
             Ok(None) => {}
@@ -31,11 +34,12 @@ pub(super) fn reap_until(pid: Pid, deadline: Moment) -> Option<Reaped> {
             Err(_) => return None,
         }
         let now = time::now();
-        if now >= deadline {
+        let [parent] = &set;
+        if now >= deadline || parent.revents != 0 {
             return None;
         }
         // Without a signal mask change in between no SIGCHLD is lost: it is blocked outside.
-        let _ = signal::wait(&mut [], Some(deadline.since(now)));
+        let _ = signal::wait(&mut set, Some(deadline.since(now)));
     }
 }
 

@@ -25,4 +25,5 @@ mod life;
 mod processes;
 mod serving;
 mod slow_clients;
+mod supervision;
 mod upgrade;

@@ -20,5 +20,6 @@
 mod harness;
 mod matrix;
 mod scenes;
+mod stopped;
 mod table;
 mod visitor;

@@ -35,6 +35,9 @@ struct Walk {
     slowest: (Duration, String),
 }
 
+/// In an errno's place: the process is killed just before the call (src/sys/fault.rs).
+const KILL: i32 = 1000 + libc::SIGKILL;
+
 /// One fault in one scene.
 struct Case<'c> {
     name: &'c str,
@@ -47,9 +50,12 @@ struct Case<'c> {
 impl fmt::Display for Case<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Call { kind, name, .. } = self.call;
-        let why = std::io::Error::from_raw_os_error(self.errno);
         let (scene, n) = (self.name, self.n);
-        write!(f, "{scene}: {kind}'s {name}, use {n}: {why}")
+        write!(f, "{scene}: {kind}'s {name}, use {n}: ")?;
+        match self.errno {
+            KILL => f.write_str("killed"),
+            errno => std::io::Error::from_raw_os_error(errno).fmt(f),
+        }
     }
 }
 
@@ -236,8 +242,8 @@ fn short(seen: &super::visitor::Seen) -> String {
     }
 }
 
-#[test]
-fn every_call_may_fail_and_the_server_serves_on() {
+/// Walks through the scenes with the faults that are chosen for each call.
+fn walk(faults: impl Fn(&Call) -> Vec<i32>) {
     let mut walk = Walk::new();
     let only = std::env::var("FAULTS_SCENE").ok();
     let before = rss_kib(walk.server.pid());
@@ -249,13 +255,13 @@ fn every_call_may_fail_and_the_server_serves_on() {
         }
         for call in walk.calls_of(*scene) {
             calls_seen.insert(format!("{} {}", call.kind, call.name));
-            for errno in errnos(&call.name) {
+            for errno in faults(&call) {
                 for n in 1..=call.uses.min(MOST_USES) {
                     let case = Case {
                         name,
                         scene: *scene,
                         call: &call,
-                        errno: *errno,
+                        errno,
                         n,
                     };
                     if walk.wants(&case) {
@@ -280,4 +286,17 @@ fn every_call_may_fail_and_the_server_serves_on() {
     assert!(walk.wrong.is_empty(), "{:#?}", walk.wrong);
     assert!(after < before + 1024, "{before} KiB became {after} KiB");
     walk.server.stop();
+}
+
+#[test]
+fn every_call_may_fail_and_the_server_serves_on() {
+    walk(|call| errnos(&call.name).to_vec());
+}
+
+#[test]
+fn workers_and_handlers_may_die_at_any_call() {
+    walk(|call| match call.kind {
+        "worker" | "handler" => vec![KILL],
+        _ => Vec::new(),
+    });
 }

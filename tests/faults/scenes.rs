@@ -41,7 +41,7 @@ impl Asked {
             Seen::Whole(status, _) if *status >= 400 => true,
             Seen::Whole(..) => self.is_right(),
             Seen::Cut | Seen::Closed => true,
-            Seen::Hung => false,
+            Seen::Hung | Seen::Doubled => false,
         }
     }
 }

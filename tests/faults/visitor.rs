@@ -19,6 +19,8 @@ pub(crate) enum Seen {
     Closed,
     /// Nothing more came.
     Hung,
+    /// Something came behind the response that nobody had asked for.
+    Doubled,
 }
 
 /// A connection of either kind.
@@ -131,12 +133,25 @@ impl Visitor {
             let status: u16 = head.get(9..12).unwrap().parse().unwrap();
             if status >= 200 {
                 return match self.body(&head) {
+                    Some(_) if self.has_more() => Seen::Doubled,
                     Some(body) => Seen::Whole(status, body),
                     None if self.end == End::Late => Seen::Hung,
                     None => Seen::Cut,
                 };
             }
         }
+    }
+
+    /// Whether anything comes behind a response, for a moment.
+    fn has_more(&mut self) -> bool {
+        if self.buffer.is_empty() && self.end == End::Open {
+            self.until = Instant::now() + Duration::from_millis(2);
+            self.receive();
+            if self.end == End::Late {
+                self.end = End::Open;
+            }
+        }
+        !self.buffer.is_empty()
     }
 
     fn body(&mut self, head: &str) -> Option<Vec<u8>> {

@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 pub(crate) const HUP: i32 = libc::SIGHUP;
+pub(crate) const CONT: i32 = libc::SIGCONT;
 pub(crate) const INT: i32 = libc::SIGINT;
 pub(crate) const KILL: i32 = libc::SIGKILL;
 pub(crate) const STOP: i32 = libc::SIGSTOP;
@@ -109,6 +110,13 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
     pids()
         .filter(|&pid| is_alive(pid) && stat(pid).is_some_and(|fields| fields[1] == parent))
         .collect()
+}
+
+/// Its children that have ended and that it has not taken in.
+pub(crate) fn zombies(parent: u32) -> usize {
+    let parent = parent.to_string();
+    let is_zombie = |fields: &Vec<String>| fields[0] == "Z" && fields[1] == parent;
+    pids().filter_map(stat).filter(is_zombie).count()
 }
 
 /// The living processes whose working folder is `folder` or below it.
