@@ -2,24 +2,17 @@
 //! never sleeps on a client that is still sending: what has arrived goes into the spool, and the
 //! spool with everything else that the next worker must know goes back to the parent.
 
-use super::Client;
 use super::input;
 use super::progress::{Left, Progress, read_exactly};
 use super::spool::{Spool, SpoolKeeper, Use};
+use super::{Client, worth_waiting};
 use crate::http::Malformed;
 use crate::scoreboard::Phase;
 use crate::sys::{self, Errno, signal, socket, time};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 /// Bytes moved at a time, and the most that is kept in memory: what a pipe holds by default.
 const PIECE: usize = 64 * 1024;
-/// A client that has delivered this much at a stretch is worth a short wait: a millisecond for each,
-/// which is less than the way back to the parent and here again takes, with all that is to be
-/// copied on it.
-const LOT: u64 = 128 * 1024;
-/// The longest of these waits, in milliseconds: a client must not hold a worker.
-const LONGEST_WAIT_MS: u64 = 5;
 /// Parked uploads wake the parent when this much more has arrived: one wake-up in place of dozens.
 const LOW_WATER: u64 = 32 * 1024;
 
@@ -300,6 +293,6 @@ fn store<'a>(
 
 /// Waits for more, as long as what the client has delivered since the last wait is worth it.
 fn is_more_coming(client: &Client, delivered: u64) -> bool {
-    let wait = Duration::from_millis((delivered / LOT).min(LONGEST_WAIT_MS));
+    let wait = worth_waiting(delivered);
     !wait.is_zero() && signal::wait_one(client.socket(), signal::READABLE, wait).unwrap_or(false)
 }

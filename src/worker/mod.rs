@@ -48,6 +48,7 @@ use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, process, signal, socket};
 use exchange::Exchange;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// What the worker says when it is done with a client, and the spool that goes with it.
 #[derive(Debug)]
@@ -89,6 +90,13 @@ impl Client {
     fn is_unix(&self) -> bool {
         self.serve.peer.is_none()
     }
+}
+
+/// How long a client is waited for that has moved so many bytes since the last wait: a millisecond for
+/// each 128 KiB, which is less than what it costs to put away what is here and to come back to it.
+/// At most 5: a client must not hold a worker.
+fn worth_waiting(bytes: u64) -> Duration {
+    Duration::from_millis((bytes / (128 * 1024)).min(5))
 }
 
 /// Date of responses, made anew once a second.

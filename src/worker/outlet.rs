@@ -2,10 +2,10 @@
 //! goes on, in this worker or in a later one (the file's own offset says where).
 
 use super::spool::{Spool, SpoolKeeper, Use};
-use super::{Client, Outcome};
+use super::{Client, Outcome, worth_waiting};
 use crate::channel::Verdict;
 use crate::scoreboard::Phase;
-use crate::sys::{self, Errno, Error, fd::AsFd, file, socket, time};
+use crate::sys::{self, Errno, Error, fd::AsFd, file, signal, socket, time};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
@@ -21,6 +21,8 @@ pub(super) struct Outlet<'a> {
     max_spool: u64,
     /// Bytes given to the client or its spool.
     pub(super) written: u64,
+    /// Bytes that the client has taken since it was last waited for.
+    since_wait: u64,
 }
 
 /// Why nothing more can be written.
@@ -49,6 +51,7 @@ impl<'a> Outlet<'a> {
             spool: None,
             max_spool,
             written: 0,
+            since_wait: 0,
         }
     }
 
@@ -75,20 +78,36 @@ impl<'a> Outlet<'a> {
         self.written += total as u64;
         let mut skip = 0;
         if self.spool.is_none() {
-            skip = match socket::send_gathered(self.client.socket(), pieces) {
-                Ok(n) => n,
-                Err(e) if e.is_would_block() => 0,
-                Err(e) => return Err(e.into()),
-            };
+            skip = taken(socket::send_gathered(self.client.socket(), pieces))?;
+            self.since_wait += skip as u64;
         }
         for piece in pieces {
             let part = piece.get(skip..).unwrap_or_default();
             skip = skip.saturating_sub(piece.len());
             if !part.is_empty() {
-                self.put_away(part)?;
+                self.send_or_put_away(part)?;
             }
         }
         Ok(())
+    }
+
+    /// What the client has not taken at once: it may be about to. A spool costs more than a wait.
+    fn send_or_put_away(&mut self, mut part: &[u8]) -> Result<(), Blocked> {
+        while self.spool.is_none() && !part.is_empty() {
+            let wait = worth_waiting(std::mem::take(&mut self.since_wait));
+            let client = self.client.socket();
+            if wait.is_zero() || !signal::wait_one(client, signal::WRITABLE, wait).unwrap_or(false)
+            {
+                break;
+            }
+            let n = taken(socket::send(client, part, false))?;
+            self.since_wait += n as u64;
+            part = part.get(n..).unwrap_or_default();
+        }
+        if part.is_empty() {
+            return Ok(());
+        }
+        self.put_away(part)
     }
 
     fn put_away(&mut self, part: &[u8]) -> Result<(), Blocked> {
@@ -121,6 +140,14 @@ impl<'a> Outlet<'a> {
     /// The spool, if the client has not taken everything.
     pub(super) fn into_spool(self) -> Option<OwnedFd> {
         self.spool.map(Spool::into_fd)
+    }
+}
+
+/// What a send has come to: a client that takes nothing now is no error.
+fn taken(sent: sys::Result<usize>) -> Result<usize, Blocked> {
+    match sent {
+        Err(e) if e.is_would_block() => Ok(0),
+        other => Ok(other?),
     }
 }
 

@@ -18,7 +18,6 @@ use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, fd, signal, socket};
-use patience::PAUSE;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -78,8 +77,14 @@ pub(super) struct Relay<'r, 'b> {
     /// Nothing was waited for yet. Most handlers are over within a pause: then one wake-up, at
     /// their end, brings all that they wrote.
     is_first_wait: bool,
+    /// The handler's pipe was enlarged.
+    is_wide: bool,
     now: Moment,
 }
+
+/// Bytes that the pipe of a handler with much to say may hold: what a user may have without a right
+/// of its own (/proc/sys/fs/pipe-max-size).
+const WIDE_PIPE: i32 = 1024 * 1024;
 
 /// Places in the poll set.
 const STDOUT: usize = 0;
@@ -112,6 +117,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             has_client_fin: false,
             is_eof_judged: false,
             is_first_wait: true,
+            is_wide: false,
             now,
             scene,
         }
@@ -354,6 +360,12 @@ impl<'r, 'b> Relay<'r, 'b> {
         };
         let n = fd::read(stdout.as_fd(), self.buffer)?;
         self.quiet_since = self.now;
+        if n == self.buffer.len() && !self.is_wide {
+            // Much is coming: the more the pipe holds, the less often handler and worker have to
+            // wake each other. Whose pipes hold too much already (pipe(7)) keeps this one as it is.
+            self.is_wide = true;
+            let _ = fd::set_pipe_size(stdout.as_fd(), WIDE_PIPE);
+        }
         // A pipe gives all that it has: when nobody can write any more, less than there is room
         // for is the rest.
         if n == 0 || (has_no_writer && n < self.buffer.len()) {
@@ -372,15 +384,6 @@ impl<'r, 'b> Relay<'r, 'b> {
             self.scene.birth.entry().count_client_wait();
         }
         Ok(result.err().map(end_of))
-    }
-
-    /// The handler pauses: what is held back goes out, so that streams flow.
-    fn flush_after_pause(&mut self) -> Option<End> {
-        let has_paused = self.now >= self.quiet_since.after(PAUSE);
-        if !has_paused || !self.is_pause_due() {
-            return None;
-        }
-        self.response.flush(&mut self.outlet).err().map(end_of)
     }
 }
 

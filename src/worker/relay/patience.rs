@@ -1,13 +1,13 @@
 //! How long a relay waits for what: the handler's pause, its exit, its leftovers, the client.
 
-use super::Relay;
+use super::{End, Relay, end_of};
 use crate::sys::process;
 use crate::sys::time::Moment;
 use std::time::Duration;
 
 /// How long the first bytes of a body are held back for its end: a handler that prints once and
 /// exits then leaves in one write. A stream is late by this much, once.
-pub(super) const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_millis(1);
 /// After the handler's exit, while a process of its own group still holds stdout.
 const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
 
@@ -56,6 +56,15 @@ impl Relay<'_, '_> {
     /// once, since a deadline that has passed would end every wait at once.
     pub(super) fn is_eof_open(&self) -> bool {
         self.stdout.is_none() && self.reaped.is_none() && !self.is_nph && !self.is_eof_judged
+    }
+
+    /// The handler pauses: what is held back goes out, so that streams flow.
+    pub(super) fn flush_after_pause(&mut self) -> Option<End> {
+        let has_paused = self.now >= self.quiet_since.after(PAUSE);
+        if !has_paused || !self.is_pause_due() {
+            return None;
+        }
+        self.response.flush(&mut self.outlet).err().map(end_of)
     }
 
     /// There is something to send as soon as the handler pauses. What a strict exit status can
