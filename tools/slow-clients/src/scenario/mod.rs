@@ -5,6 +5,7 @@ mod drip;
 mod external;
 mod idle;
 mod kill;
+mod lifecycle;
 mod slow;
 mod streams;
 mod torture;
@@ -24,7 +25,7 @@ pub struct Scenario {
 }
 
 /// All of them, in the order of their numbers.
-pub const SCENARIOS: [Scenario; 9] = [
+pub const SCENARIOS: [Scenario; 10] = [
     Scenario {
         name: "idle",
         run: idle::run,
@@ -60,6 +61,10 @@ pub const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "torture",
         run: torture::run,
+    },
+    Scenario {
+        name: "lifecycle",
+        run: lifecycle::run,
     },
 ];
 
