@@ -58,6 +58,7 @@ impl Elder {
     }
 
     /// The next record, with what came along.
+    #[cold]
     fn receive(&self) -> Result<(Record, [Option<OwnedFd>; 2]), Error> {
         let call = |why| Error::Call("take over from the server before", why);
         if !signal::wait_one(self.socket.as_fd(), signal::READABLE, START_TIMEOUT).map_err(call)? {
@@ -70,6 +71,7 @@ impl Elder {
     }
 
     /// Start: takes what it passes on.
+    #[cold]
     pub(super) fn claims(&self, settings: &Settings) -> Result<Claims, Error> {
         let (Record::Hello(count, accepted), [Some(pid_file), Some(meeting)]) = self.receive()?
         else {
@@ -93,6 +95,7 @@ impl Elder {
 }
 
 impl Claims {
+    #[cold]
     fn add(&mut self, index: u8, wish: Option<Wish>, socket: OwnedFd) -> Result<(), Error> {
         let listener = Listener::adopt(index, wish, socket)?;
         let place = usize::from(index);
@@ -123,6 +126,7 @@ impl Parent {
     }
 
     /// This is the server now.
+    #[cold]
     pub(super) fn take_office(&mut self) {
         self.set_own(true);
         // The one before has done so, unless it died.
@@ -135,6 +139,7 @@ impl Parent {
     }
 
     /// The old server has said something.
+    #[cold]
     pub(super) fn on_elder(&mut self) {
         for _ in 0..BATCH {
             let Some(elder) = &mut self.upgrade.elder else {
@@ -182,6 +187,7 @@ impl Parent {
     }
 
     /// A client of the old server is this one's from now on.
+    #[cold]
     fn take_on(&mut self, passenger: &Passenger, client: OwnedFd, spool: Option<OwnedFd>) {
         let serve = &passenger.serve;
         self.house.enter_again(serve.peer);

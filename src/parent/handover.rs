@@ -66,6 +66,7 @@ impl Passenger {
 }
 
 /// The wire form. What does not fit (a path that no socket can have) is cut, and then refused.
+#[cold]
 pub(super) fn encode(record: &Record) -> [u8; RECORD_BYTES] {
     let mut bytes = Vec::with_capacity(RECORD_BYTES);
     match record {
@@ -107,6 +108,7 @@ pub(super) fn encode(record: &Record) -> [u8; RECORD_BYTES] {
 }
 
 /// From the wire form; `None` for anything that `encode` would not have written.
+#[cold]
 pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     if bytes.len() != RECORD_BYTES {
         return None;

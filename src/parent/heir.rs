@@ -77,6 +77,7 @@ impl Upgrade {
 
 impl Parent {
     /// SIGUSR2.
+    #[cold]
     pub(super) fn order_upgrade(&mut self) {
         if self.state == State::Serving && self.upgrade.heir.is_none() {
             self.upgrade.is_due = true;
@@ -130,6 +131,7 @@ impl Parent {
         }
     }
 
+    #[cold]
     fn begin_upgrade(&mut self) {
         match self.start_heir() {
             Ok(heir) => {
@@ -146,6 +148,7 @@ impl Parent {
         }
     }
 
+    #[cold]
     fn start_heir(&mut self) -> sys::Result<Heir> {
         let (own, other) = socket::pair()?;
         let command = Command::new(&self.upgrade.program);
@@ -184,6 +187,7 @@ impl Parent {
     }
 
     /// What cannot be had twice: locks, sockets.
+    #[cold]
     fn send_estate(&self, heir: BorrowedFd<'_>) -> sys::Result<()> {
         let count = u16::try_from(self.listeners.len()).unwrap_or(u16::MAX);
         let hello = encode(&Record::Hello(count, self.accepted));
@@ -197,6 +201,7 @@ impl Parent {
     }
 
     /// The new server has said something, or has room for more clients.
+    #[cold]
     pub(super) fn on_heir(&mut self) {
         let Some(heir) = &mut self.upgrade.heir else {
             return;
@@ -226,6 +231,7 @@ impl Parent {
     }
 
     /// The new server is ready: from now on it accepts, and this one only finishes what it has begun.
+    #[cold]
     fn give_way(&mut self) {
         let Some(heir) = &mut self.upgrade.heir else {
             return;
@@ -278,6 +284,7 @@ impl Parent {
     }
 
     /// False if there is no room for it now.
+    #[cold]
     fn hand_on(&mut self, id: Id) -> bool {
         let (Some(heir), Some(state), Some(connection)) =
             (&self.upgrade.heir, self.lot.state(id), self.lot.get(id))
@@ -299,6 +306,7 @@ impl Parent {
     }
 
     /// Says whom signals are for.
+    #[cold]
     pub(super) fn write_pid(&self, pid: Pid) {
         if let Err(e) = self.pid_file.write(pid) {
             self.log().error(format_args!("{e}"));
@@ -306,6 +314,7 @@ impl Parent {
     }
 
     /// Whether what others know the server by goes with this one.
+    #[cold]
     pub(super) fn set_own(&mut self, is_own: bool) {
         self.pid_file.set_own(is_own);
         self.meeting.set_own(is_own);
@@ -315,6 +324,7 @@ impl Parent {
     }
 
     /// The new server has ended.
+    #[cold]
     pub(super) fn heir_has_ended(&mut self, ended: Ended) {
         // Its last words may have come together with the signal.
         self.on_heir();
@@ -339,6 +349,7 @@ impl Parent {
     }
 
     /// The upgrade has failed: on as before.
+    #[cold]
     pub(super) fn take_back(&mut self, why: &str) {
         let Some(heir) = self.upgrade.heir.take() else {
             return;

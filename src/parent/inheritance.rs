@@ -25,6 +25,7 @@ pub struct Inheritance {
 
 impl Inheritance {
     /// Takes all of it.
+    #[cold]
     pub fn take() -> Self {
         let [pid, count, _] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].map(take_variable);
         let number = |text: Option<std::ffi::OsString>| -> Option<i32> {

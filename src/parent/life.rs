@@ -160,6 +160,7 @@ impl Parent {
     }
 
     /// Starts to stop: nobody else is let in, who is here is answered.
+    #[cold]
     pub(super) fn drain(&mut self) {
         match self.state {
             State::Starting(_) => return self.stop(),
@@ -188,6 +189,7 @@ impl Parent {
     }
 
     /// Closing first would reset clients that are connected and wait for accept.
+    #[cold]
     fn leave_listeners(&mut self) {
         let indices: Vec<u8> = self.listeners.iter().map(|l| l.index).collect();
         for index in indices {
@@ -201,6 +203,7 @@ impl Parent {
     }
 
     /// Cuts who is left and tells the workers to leave.
+    #[cold]
     fn stop(&mut self) {
         let cut = self.lot.len();
         if cut > 0 {
@@ -235,6 +238,7 @@ impl Parent {
     }
 
     /// Ends everything now.
+    #[cold]
     pub(super) fn stop_at_once(&mut self) {
         if !self.state.is_leaving() {
             self.stop();

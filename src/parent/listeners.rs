@@ -64,6 +64,7 @@ impl Listener {
     }
 
     /// As a client would name it; on this machine, if it takes all addresses.
+    #[cold]
     pub(super) fn shown(&self) -> String {
         match (&self.socket, self.address) {
             (Socket::Unix(unix), _) => format!("unix:{}", unix.path().display()),
@@ -76,6 +77,7 @@ impl Listener {
     }
 
     /// Binds it; `beside` one of our own that has the port and will go.
+    #[cold]
     pub(super) fn bind(wish: Wish, beside: bool) -> Result<Self, Error> {
         let (socket, address) = match &wish {
             Wish::Unix(path) => {
@@ -95,6 +97,7 @@ impl Listener {
     }
 
     /// One of the server before.
+    #[cold]
     pub(super) fn adopt(index: u8, wish: Option<Wish>, socket: OwnedFd) -> Result<Self, Error> {
         let address = socket::local_address(socket.as_fd())
             .map_err(|why| Error::Call("take a listener over", why))?;
@@ -111,6 +114,7 @@ impl Listener {
     }
 
     /// One that the service manager listens with; what is wrong with it, if it is none.
+    #[cold]
     fn given(socket: OwnedFd) -> Result<Self, &'static str> {
         if !inherited::is_listening(socket.as_fd()) {
             return Err("no stream socket that listens");
@@ -137,6 +141,7 @@ impl Listener {
 }
 
 /// What is asked for; without a wish all addresses.
+#[cold]
 pub(super) fn wishes(binds: &[Bind], port: u16) -> Vec<Wish> {
     if binds.is_empty() {
         return vec![Wish::Everywhere(port)];
@@ -149,22 +154,28 @@ pub(super) fn wishes(binds: &[Bind], port: u16) -> Vec<Wish> {
 }
 
 /// Binds what was asked for.
+#[cold]
 pub(super) fn bind(wishes: Vec<Wish>) -> Result<Vec<Listener>, Error> {
-    wishes
-        .into_iter()
-        .map(|wish| Listener::bind(wish, false))
-        .collect()
+    let mut listeners = Vec::new();
+    for wish in wishes {
+        listeners.push(Listener::bind(wish, false)?);
+    }
+    Ok(listeners)
 }
 
 /// What the service manager has bound.
+#[cold]
 pub(super) fn given(sockets: Vec<OwnedFd>) -> Result<Vec<Listener>, Error> {
-    let numbered = sockets.into_iter().enumerate();
-    numbered
-        .map(|(place, socket)| Listener::given(socket).map_err(|is| Error::Given(place, is)))
-        .collect()
+    let mut listeners = Vec::new();
+    for socket in sockets {
+        let place = listeners.len();
+        listeners.push(Listener::given(socket).map_err(|is| Error::Given(place, is))?);
+    }
+    Ok(listeners)
 }
 
 /// One dual-stack listener, or IPv4 alone where IPv6 is not compiled in or switched off.
+#[cold]
 fn everywhere(port: u16, beside: bool) -> Result<(Socket, Option<SocketAddr>), Error> {
     let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
     let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
@@ -177,6 +188,7 @@ fn everywhere(port: u16, beside: bool) -> Result<(Socket, Option<SocketAddr>), E
     .map_err(|why| Error::Listen(format!("port {port}"), why))
 }
 
+#[cold]
 fn tcp(
     address: SocketAddr,
     is_dual: bool,
@@ -192,6 +204,7 @@ fn tcp(
 
 /// Takes a new listener in under a number: that of its address, the next one, or at last one that
 /// no connection has any more (`is_known`). False if there is none.
+#[cold]
 pub(super) fn enroll(
     listeners: &mut Vec<Listener>,
     mut listener: Listener,

@@ -24,6 +24,7 @@ pub(super) struct Notify {
 impl Notify {
     /// As the environment says. The variables stay there for a successor, but WATCHDOG_PID, which
     /// would not be its own; workers and handlers get another environment.
+    #[cold]
     pub(super) fn new(now: Moment, log: &Log) -> Self {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
             return Self::default();
@@ -45,6 +46,7 @@ impl Notify {
     }
 
     /// Says it, if anybody listens.
+    #[cold]
     pub(super) fn say(&self, text: &str) {
         if let Some(ear) = &self.ear {
             let _ = socket::send(ear.as_fd(), text.as_bytes(), false);
@@ -75,6 +77,7 @@ fn half_of(usec: Option<&str>) -> Option<Duration> {
 
 impl Parent {
     /// Clients are accepted, and every worker has the present settings.
+    #[cold]
     pub(super) fn notify_ready(&self) {
         let pid = process::pid();
         let workers = self.pool.living();
@@ -84,6 +87,7 @@ impl Parent {
     }
 
     /// A reload has begun; READY=1 ends it.
+    #[cold]
     pub(super) fn notify_reloading(&self) {
         let now = self.now.as_micros();
         self.notify.say(&format!(

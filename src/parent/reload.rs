@@ -31,6 +31,7 @@ fn keep<T: Clone + PartialEq>(
 }
 
 /// Keeps every setting that only a restart can change; the keys of those that differ.
+#[cold]
 fn keep_fixed(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
     let mut kept = Vec::new();
     keep("daemon", &old.daemon, &mut new.daemon, &mut kept);
@@ -49,6 +50,7 @@ struct Change {
 
 /// Which listeners stay and which are new. One stays for each equal wish, and for one that names the
 /// port that it was given.
+#[cold]
 fn compare(now: &[(Wish, Option<SocketAddr>)], wishes: Vec<Wish>) -> Change {
     let mut stays = vec![false; now.len()];
     let mut new = Vec::new();
@@ -83,6 +85,7 @@ impl Parent {
     ///
     /// # Errors
     /// Why the old ones stay in force; it is in the log too.
+    #[cold]
     pub(super) fn reload(&mut self) -> Result<(), String> {
         match self.state {
             State::Starting(_) => {
@@ -115,6 +118,7 @@ impl Parent {
     }
 
     /// A daemon has left the folder that relative names on its command line begin in.
+    #[cold]
     fn read_again(&self) -> Result<Settings, String> {
         let is_daemon = self.estate.settings.daemon;
         if is_daemon {
@@ -133,6 +137,7 @@ impl Parent {
         settings
     }
 
+    #[cold]
     fn change_to(&mut self, mut settings: Settings) -> Result<(), Error> {
         let kept = keep_fixed(&self.estate.settings, &mut settings);
         let root = instance::open_root(&settings.path)?;
@@ -162,13 +167,16 @@ impl Parent {
     }
 
     /// New listeners are bound before old ones go.
+    #[cold]
     pub(super) fn change_listeners(&mut self, wishes: Vec<Wish>) -> Result<(), Error> {
-        let now = self.listeners.iter();
-        let now: Option<Vec<_>> = now.map(|l| Some((l.wish.clone()?, l.address))).collect();
-        let Some(now) = now else {
-            // The service manager has its own configuration for them.
-            return Ok(());
-        };
+        let mut now = Vec::new();
+        for listener in &self.listeners {
+            let Some(wish) = listener.wish.clone() else {
+                // The service manager has its own configuration for them.
+                return Ok(());
+            };
+            now.push((wish, listener.address));
+        }
         let change = compare(&now, wishes);
         let going: Vec<u8> = self
             .listeners
@@ -177,11 +185,10 @@ impl Parent {
             .filter(|(_, stays)| !**stays)
             .map(|(listener, _)| listener.index)
             .collect();
-        let new = change
-            .new
-            .into_iter()
-            .map(|wish| self.bind_new(wish, &going));
-        let new: Vec<Listener> = new.collect::<Result<_, Error>>()?;
+        let mut new = Vec::new();
+        for wish in change.new {
+            new.push(self.bind_new(wish, &going)?);
+        }
         let first_new = self.listeners.len();
         for listener in new {
             let known = |index| self.lot.is_from(index);
@@ -205,6 +212,7 @@ impl Parent {
     }
 
     /// Binds a new listener, beside one of ours that will go if that has the port.
+    #[cold]
     fn bind_new(&self, wish: Wish, going: &[u8]) -> Result<Listener, Error> {
         match Listener::bind(wish.clone(), false) {
             Err(Error::Listen(_, why)) if why.errno == Errno::ADDRINUSE => {}
@@ -219,6 +227,7 @@ impl Parent {
     }
 
     /// Closing first would reset clients that are connected and wait for accept.
+    #[cold]
     fn dismiss_listener(&mut self, index: u8) {
         self.accept_from(index, LAST_ACCEPTS);
         let place = self.listeners.iter().position(|l| l.index == index);

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Where this program will be found when it has been replaced: under the name that it was started
 /// by, or else where the kernel found it.
+#[cold]
 pub(super) fn own_program() -> PathBuf {
     let named = std::env::args_os().next().map(PathBuf::from);
     let with_folder = named.filter(|name| name.as_os_str().as_encoded_bytes().contains(&b'/'));
@@ -27,28 +28,21 @@ pub(super) fn own_program() -> PathBuf {
 pub(super) struct Command {
     program: CString,
     argv: Vec<CString>,
-    envp: Vec<CString>,
 }
 
 impl Command {
+    #[cold]
     pub(super) fn new(program: &Path) -> Self {
         let text = |text: OsString| CString::new(text.into_vec()).unwrap_or_default();
         let program = text(program.as_os_str().to_owned());
         let words = std::env::args_os().skip(1).map(text);
-        let variables = std::env::vars_os().map(|(name, value)| {
-            let mut variable = name;
-            variable.push("=");
-            variable.push(value);
-            text(variable)
-        });
-        let own = CString::new(format!("{HEIR_VARIABLE}={HEIR_FD}")).unwrap_or_default();
         Self {
             argv: std::iter::once(program.clone()).chain(words).collect(),
-            envp: variables.chain([own]).collect(),
             program,
         }
     }
     /// Forked child: becomes the new program, or says why not.
+    #[cold]
     pub(super) fn run(&self, folder: &Path, limit: Option<DescriptorLimit>, elder: &OwnedFd) -> ! {
         // Above all that the new program may find in use; dup2 onto itself would change nothing.
         let why = match fd::duplicate_above(elder.as_fd(), HEIR_FD + 1)
@@ -60,7 +54,8 @@ impl Command {
                 if let Some(limit) = limit {
                     let _ = process::set_descriptor_limit(limit);
                 }
-                exec::replace(&self.program, &self.argv, &self.envp)
+                exec::set_variable(HEIR_VARIABLE, "1");
+                exec::replace(&self.program, &self.argv)
             }
             Err(e) => Some(e),
         };

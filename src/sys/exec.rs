@@ -3,18 +3,19 @@
 use super::{Error, once};
 use std::ffi::{CStr, CString};
 
-/// A list as the kernel wants it.
-fn pointers(list: &[CString]) -> Vec<*const libc::c_char> {
-    let ends = std::iter::once(std::ptr::null());
-    list.iter().map(|text| text.as_ptr()).chain(ends).collect()
+/// Forked child: a variable for the program that it becomes.
+pub fn set_variable(name: &str, value: &str) {
+    // SAFETY: the child has one thread.
+    unsafe { std::env::set_var(name, value) };
 }
 
-/// Forked child: becomes this program. Comes back only to say why not.
-pub fn replace(program: &CStr, argv: &[CString], envp: &[CString]) -> Option<Error> {
-    let (argv, envp) = (pointers(argv), pointers(envp));
-    // SAFETY: all strings are NUL-terminated and live, both lists end in a null pointer.
+/// Forked child: becomes this program, with its own environment. Comes back only to say why not.
+pub fn replace(program: &CStr, argv: &[CString]) -> Option<Error> {
+    let mut words: Vec<_> = argv.iter().map(|text| text.as_ptr()).collect();
+    words.push(std::ptr::null());
+    // SAFETY: all strings are NUL-terminated and live, the list ends in a null pointer.
     once("execve", || unsafe {
-        libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr())
+        libc::execv(program.as_ptr(), words.as_ptr())
     })
     .err()
 }

@@ -58,7 +58,18 @@ fn a_reload_adds_and_removes_listeners_and_keeps_those_that_stay() {
     // Connected before the reload, spoken to after it.
     let mut silent = at_second();
 
-    reload(&server, "bind = 127.0.0.1:0\n");
+    // Connected, and not accepted when the order comes.
+    server.signal(os::STOP);
+    let mut waiting = at_second();
+    waiting.send("GET /port HTTP/1.1\r\nHost: test\r\n\r\n");
+    let done = reloads(&server);
+    server
+        .folder
+        .write("caffeine.conf", "bind = 127.0.0.1:0\n", 0o644);
+    server.signal(os::HUP);
+    server.signal(os::CONT);
+    assert_eq!(waiting.response().ok(), second.to_string());
+    eventually(PATIENCE, "the reload is over", || reloads(&server) > done);
     assert!(TcpStream::connect(("127.0.0.2", second)).is_err());
     for client in [&mut parked, &mut silent] {
         assert_eq!(client.get("/port").ok(), second.to_string());

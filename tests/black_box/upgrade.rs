@@ -3,7 +3,7 @@
 use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os};
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 
 const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
 
@@ -208,6 +208,13 @@ fn a_new_server_that_cannot_have_what_it_needs_leaves_the_files_alone() {
     server.signal(os::USR2);
     server.wait_for_log("is not that of the server before");
     fs::rename(server.folder.at("moved"), server.folder.at("pid")).unwrap();
+    // After it has taken everything over.
+    fs::rename(server.folder.at("root"), server.folder.at("moved")).unwrap();
+    fs::write(server.folder.at("root"), "").unwrap();
+    server.signal(os::USR2);
+    server.wait_for_log("root is not a folder");
+    fs::remove_file(server.folder.at("root")).unwrap();
+    fs::rename(server.folder.at("moved"), server.folder.at("root")).unwrap();
     for name in ["pid", "socket", "http"] {
         assert!(server.folder.at(name).exists(), "{name}");
     }
@@ -306,4 +313,33 @@ fn a_daemon_is_upgraded_too() {
     for file in ["pid", "socket"] {
         assert!(!setup.folder.at(file).exists(), "{file}");
     }
+}
+
+#[test]
+fn the_service_manager_is_told_who_serves_after_an_upgrade() {
+    let mut setup = Setup::new();
+    let path = setup.folder.at("notify");
+    let ear = UnixDatagram::bind(&path).unwrap();
+    ear.set_read_timeout(Some(PATIENCE)).unwrap();
+    setup.env("NOTIFY_SOCKET", path.to_str().unwrap());
+    let hear = || {
+        let mut heard = [0; 512];
+        let n = ear.recv(&mut heard).unwrap();
+        String::from_utf8(heard[..n].to_vec()).unwrap()
+    };
+    let mut server = setup.start();
+    assert!(hear().starts_with("READY=1\n"));
+    let new = server.upgrade();
+    let main = format!("MAINPID={new}");
+    assert_eq!(hear(), main);
+    let ready = hear();
+    assert!(
+        ready.starts_with("READY=1\n") && ready.contains(&main),
+        "{ready}"
+    );
+    server.handler("env", "printf 'Content-Type: text/plain\\n\\n'; env");
+    let env = server.get("/env").ok();
+    assert!(!env.contains("UPGRADE") && !env.contains("NOTIFY"), "{env}");
+    server.stop();
+    assert!(hear().starts_with("STOPPING=1\n"));
 }

@@ -10,8 +10,8 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-pub(crate) const HUP: i32 = libc::SIGHUP;
 pub(crate) const CONT: i32 = libc::SIGCONT;
+pub(crate) const HUP: i32 = libc::SIGHUP;
 pub(crate) const INT: i32 = libc::SIGINT;
 pub(crate) const KILL: i32 = libc::SIGKILL;
 pub(crate) const STOP: i32 = libc::SIGSTOP;
