@@ -43,6 +43,17 @@ pub fn reap(pid: i32) -> io::Result<Option<bool>> {
     Ok((ended == pid).then_some(status == 0))
 }
 
+/// Takes in every child that has ended; how many did not with status 0.
+pub fn reap_all() -> usize {
+    let mut bad = 0;
+    let mut status = 0;
+    // SAFETY: the status lives as long as the call.
+    while unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } > 0 {
+        bad += usize::from(status != 0);
+    }
+    bad
+}
+
 /// Raises the soft descriptor limit to the hard one.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit {

@@ -132,7 +132,10 @@ fn judge_rest(
     let is_clean = server.stop()?;
     let figure = if is_clean { "yes" } else { "no" };
     table.check("stopped with status 0", figure, "yes", is_clean);
-    // This process is a subreaper: whatever has lost its parent is its child.
+    // This process is a subreaper: whatever has lost its parent is its child. The servers that were
+    // followed by another one are.
+    let bad = sys::reap_all();
+    table.check("ended, not with status 0", bad, "0", bad == 0);
     let own = i32::try_from(std::process::id())?;
     let left = process::descendants(own).len();
     table.check("processes left behind", left, "0", left == 0);
