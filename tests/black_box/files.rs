@@ -3,6 +3,7 @@
 
 use super::harness::{Folder, PATIENCE, Server, Setup, eventually, os, run};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -155,6 +156,34 @@ fn a_fifo_in_place_of_the_log_stops_nobody() {
     // Whatever reads the log waits for a writer: there shall be none.
     fs::remove_file(server.folder.at("log")).unwrap();
     server.stop();
+}
+
+/// In a folder without the sticky bit another user can put his own socket there. He gets neither a
+/// worker nor, at the end, his file removed.
+#[test]
+fn a_worker_takes_no_orders_from_another_user() {
+    let mut setup = Setup::new();
+    let folder = shared(&setup.folder);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let path = folder.join("socket");
+    setup.args([&format!("--socket={}", path.display()), "--workers=1"]);
+    let mut server = setup.start();
+    let foreign = os::as_nobody(|| {
+        fs::remove_file(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        listener
+    });
+    let Some(foreign) = foreign else { return };
+    os::kill(server.worker_pids()[0], os::KILL);
+    let (mut stream, _) = foreign.accept().unwrap();
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, b"");
+    server.wait_for_log("unable to work: connect: Operation not permitted (EPERM)");
+    server.signal(os::TERM);
+    server.expect_clean_end();
+    assert!(path.exists(), "another user's file was removed");
 }
 
 #[test]
