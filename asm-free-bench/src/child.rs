@@ -17,7 +17,7 @@ impl Child {
             Some(pid) => Ok(Self(Some(pid))),
             None => {
                 // The starter may have died before the request that this process die with it.
-                let is_bound = process::die_with_parent(libc::SIGKILL).is_ok();
+                let is_bound = process::signal_with_parent(libc::SIGKILL).is_ok();
                 if is_bound && process::parent_pid() == starter {
                     fd::close_all_but(&[keep.as_raw_fd()]);
                     work();

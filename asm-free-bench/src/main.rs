@@ -6,10 +6,12 @@ mod dispatch;
 mod echo;
 mod failure;
 mod handler;
+mod instructions;
 mod launches;
 mod machine;
 mod options;
 mod parsers;
+mod pico;
 mod reply;
 mod roundtrip;
 mod samples;
@@ -22,6 +24,13 @@ use options::{Command, Options, Section};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((instructions::WORD, rest)) = words.split_first().map(|(w, r)| (w.as_str(), r)) {
+        return match instructions::parse(rest) {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        };
+    }
     let options = match options::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(options)) => options,
         Ok(Command::Help) => {
@@ -55,6 +64,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     table::print_heading();
     if options.wants(Section::Parsers) {
         parsers::run(options)?;
+        instructions::run()?;
     }
     if options.wants(Section::Launch) {
         launches::run(options, &handler)?;

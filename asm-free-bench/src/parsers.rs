@@ -3,6 +3,7 @@
 
 use crate::failure::Failure;
 use crate::options::Options;
+use crate::pico;
 use crate::samples::{Round, Samples, take_in_turn};
 use crate::table;
 use caffeine::cgi::{self, OutputParser};
@@ -12,11 +13,11 @@ use std::mem::MaybeUninit;
 use std::time::Instant;
 
 /// What curl sends: 86 bytes.
-const CURL: &[u8] = b"GET /hello.sh HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\
+pub(crate) const CURL: &[u8] = b"GET /hello.sh HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\
     User-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n";
 
 /// The request of picohttpparser's and httparse's benches: 703 bytes.
-const BROWSER: &[u8] =
+pub(crate) const BROWSER: &[u8] =
     b"GET /wp-content/uploads/2010/03/hello-kitty-darth-vader-pink.jpg HTTP/1.1\r\n\
     Host: www.kittyhell.com\r\n\
     User-Agent: Mozilla/5.0 (Macintosh; U; Intel Mac OS X 10.6; ja-JP-mac; rv:1.9.2.3) \
@@ -41,12 +42,12 @@ const LARGE_OUTPUT: &[u8] = b"Status: 200 OK\r\nContent-Type: text/html; charset
     Set-Cookie: session=0123456789abcdef0123456789abcdef; Path=/; HttpOnly; SameSite=Lax\r\n\
     Set-Cookie: theme=dark; Path=/; Max-Age=31536000\r\nX-Frame-Options: SAMEORIGIN\r\n\r\n";
 
-const LIMITS: HeadLimits = HeadLimits {
+pub(crate) const LIMITS: HeadLimits = HeadLimits {
     max_head: 16 * 1024,
     max_fields: MAX_FIELDS,
     max_target: 8 * 1024,
 };
-const MAX_FIELDS: usize = 100;
+pub(crate) const MAX_FIELDS: usize = 100;
 
 /// Parses timed together: one takes hardly longer than reading the clock.
 const BATCH: usize = 500;
@@ -85,12 +86,15 @@ fn heads(options: &Options, name: &str, bytes: &'static [u8]) -> Result<(), Fail
             _ => 0,
         }
     };
+    let mut pico = || pico::head_length(black_box(bytes));
     let mut first = || batch(bytes.len(), &mut ours);
     let mut second = || batch(bytes.len(), &mut theirs);
-    let contenders: [Round<'_>; 2] = [&mut first, &mut second];
-    let [ours, theirs] = take_in_turn(batches(options), contenders)?;
+    let mut third = || batch(bytes.len(), &mut pico);
+    let contenders: [Round<'_>; 3] = [&mut first, &mut second, &mut third];
+    let [ours, theirs, pico] = take_in_turn(batches(options), contenders)?;
     print(&format!("http::parse, {name}"), ours, bytes.len());
     print(&format!("httparse, {name}"), theirs, bytes.len());
+    print(&format!("picohttpparser, {name}"), pico, bytes.len());
     Ok(())
 }
 
