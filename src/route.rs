@@ -5,7 +5,7 @@
 use crate::http::DecodedPath;
 use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Beneath, Open, Stat};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, privilege, process};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -17,6 +17,8 @@ pub enum Route {
     Handler(Handler),
     /// A regular file that nobody may execute.
     NotExecutable,
+    /// A handler of this name that somebody else can write.
+    Writable(Vec<u8>),
     /// Nothing.
     NotFound,
     /// The root itself, where there is no index.
@@ -28,6 +30,8 @@ pub enum Route {
 /// A handler, with its folder pinned: nothing above it can be swapped any more.
 #[derive(Debug)]
 pub struct Handler {
+    /// Device and inode of its file.
+    pub identity: (u64, u64),
     /// Its folder; `None`: the root.
     pub folder: Option<OwnedFd>,
     /// What to execute in that folder: `./name`, and a NUL.
@@ -78,8 +82,34 @@ pub struct Router<'a> {
     follow_symlinks: bool,
     /// A name directly in the root that is never found: the configuration file.
     hidden: Option<Vec<u8>>,
+    writers: Option<Writers>,
     /// The buffers of a handler that is done with: `program`, `script_name`.
     spare: (Vec<u8>, Vec<u8>),
+}
+
+/// Who may write a handler.
+#[derive(Clone, Copy, Debug)]
+pub struct Writers {
+    group: u32,
+    /// Root runs nobody else's handlers.
+    is_root: bool,
+}
+
+impl Writers {
+    /// Its owner and the members of this process' own group (that of a user's own, under umask
+    /// 002); for root, root.
+    pub fn of_this_process() -> Self {
+        Self {
+            group: privilege::effective_gid(),
+            is_root: process::effective_uid() == 0,
+        }
+    }
+
+    /// Whether nobody else can write a file.
+    pub fn are_all_of(self, stat: &Stat) -> bool {
+        let is_foreign = self.is_root && stat.uid != 0;
+        !is_foreign && !stat.is_writable_by_others(self.group)
+    }
 }
 
 /// One step of a walk down the path.
@@ -90,18 +120,21 @@ enum Found {
 }
 
 impl<'a> Router<'a> {
-    /// A router below `root`. `hidden` is a name in the root itself that must never be served.
+    /// A router below `root`. `hidden` is a name in the root itself that must never be served;
+    /// a handler that others than the `writers` can write is not run, if there are some.
     pub fn new(
         root: BorrowedFd<'a>,
         index: &OsStr,
         follow_symlinks: bool,
         hidden: Option<Vec<u8>>,
+        writers: Option<Writers>,
     ) -> Self {
         Self {
             root,
             index: index.as_bytes().to_vec(),
             follow_symlinks,
             hidden,
+            writers,
             spare: (Vec::new(), Vec::new()),
         }
     }
@@ -137,18 +170,28 @@ impl<'a> Router<'a> {
                     script_name.clear();
                     script_name.push(b'/');
                     script_name.extend_from_slice(below);
-                    return Ok(Route::Handler(Handler {
+                    let handler = Handler {
+                        identity: stat.identity,
                         folder,
                         program,
                         script_name,
                         path_info_at,
-                    }));
+                    };
+                    return Ok(self.admit(handler, &stat));
                 }
                 Found::File(_) => return Ok(Route::NotExecutable),
                 Found::Nothing => return Ok(Route::NotFound),
             }
         }
         self.index_of(folder, path, program)
+    }
+
+    /// What somebody else can write is not run: it would be his program.
+    fn admit(&self, handler: Handler, stat: &Stat) -> Route {
+        match self.writers {
+            Some(writers) if !writers.are_all_of(stat) => Route::Writable(handler.script_name),
+            _ => Route::Handler(handler),
+        }
     }
 
     /// A folder runs its index.
@@ -172,12 +215,14 @@ impl<'a> Router<'a> {
         Ok(match found {
             Found::File(stat) if stat.has_execute_bit() => {
                 below.insert(0, b'/');
-                Route::Handler(Handler {
+                let handler = Handler {
+                    identity: stat.identity,
                     folder,
                     program,
                     script_name: below,
                     path_info_at: path.bytes().len(),
-                })
+                };
+                self.admit(handler, &stat)
             }
             Found::File(_) => Route::NotExecutable,
             _ if is_root => Route::EmptyRoot,
@@ -308,7 +353,7 @@ mod tests {
             let root = CString::new(self.0.join("root").as_os_str().as_bytes()).unwrap();
             let root = file::open_at(None, &root, Open::Folder).unwrap();
             let hidden = Some(b"caffeine.conf".to_vec());
-            let mut router = Router::new(root.as_fd(), OsStr::new("index"), follow, hidden);
+            let mut router = Router::new(root.as_fd(), OsStr::new("index"), follow, hidden, None);
             let mut decoded = DecodedPath::new();
             decoded.decode(path.as_bytes()).unwrap();
             match router.resolve(&decoded) {
@@ -321,7 +366,7 @@ mod tests {
                         String::from_utf8_lossy(info)
                     )
                 }
-                Route::NotExecutable => "403".into(),
+                Route::NotExecutable | Route::Writable(_) => "403".into(),
                 Route::NotFound => "404".into(),
                 Route::EmptyRoot => "welcome".into(),
                 Route::Failed(e) => e.to_string(),

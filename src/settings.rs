@@ -2,6 +2,10 @@
 //!
 //! Plain values, filled in by `cli` and read by everything else. Nothing here parses or acts.
 
+mod confine;
+
+pub use confine::{Allowance, Ports, Sandbox};
+
 use crate::limits::Limits;
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -125,6 +129,10 @@ pub struct HandlerSettings {
     pub authorization: bool,
     /// `env NAME = value`, in order; after the server's own.
     pub env: Vec<(OsString, OsString)>,
+    /// What it may use; what is not set is not limited.
+    pub allowance: Allowance,
+    /// What it may touch, if that is limited.
+    pub sandbox: Option<Sandbox>,
 }
 
 impl HandlerSettings {
@@ -141,6 +149,8 @@ impl HandlerSettings {
             detach: false,
             authorization: false,
             env: Vec::new(),
+            allowance: Allowance::default(),
+            sandbox: None,
         }
     }
 }
@@ -180,6 +190,20 @@ pub struct Settings {
     pub env: Vec<(OsString, OsString)>,
     /// `error-page STATUS = FILE`.
     pub error_pages: Vec<ErrorPage>,
+    /// `--user`: whom the server becomes once it listens.
+    pub user: Option<OsString>,
+    /// `--group`, in place of the user's own.
+    pub group: Option<OsString>,
+    /// `--chroot`.
+    pub chroot: Option<PathBuf>,
+    /// `no-new-privs`: no exec gives a handler privileges that the server does not have.
+    pub no_new_privs: bool,
+    /// `--traceable`: processes of the same user may look into the server.
+    pub traceable: bool,
+    /// `--allow-writable`: handlers that others can write are run.
+    pub allow_writable: bool,
+    /// What handlers may use.
+    pub allowance: Allowance,
     /// The limits of section 7.
     pub limits: Limits,
     /// `[handler /name]` sections.

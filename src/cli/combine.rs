@@ -10,7 +10,7 @@ use super::kind::{Kind, Target, Verb};
 use super::options::{self, Default, Row};
 use super::{Ask, Command};
 use crate::limits::{Limits, MAX_WORKERS};
-use crate::settings::{HalfClose, Level, Settings};
+use crate::settings::{Allowance, HalfClose, Level, Settings};
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub fn combine(parsed: &Parsed, file: Option<(&Path, &[u8])>) -> Result<Command,
         return Ok(Command::PrintLog(settings.log_file));
     }
     has_home("path", &settings.path)?;
-    let sized = size_pool(&mut settings);
+    let sized = size_pool(&mut settings).and_then(|()| needs_user(&settings));
     let settings = Box::new(settings);
     if verb == Some(Verb::Check) {
         mistakes.extend(sized.err());
@@ -70,6 +70,9 @@ fn layers(
         settings.config = Some(file.0.to_path_buf());
     }
     overlay(&parsed.given, &mut settings)?;
+    for handler in &mut settings.handlers {
+        handler.allowance = handler.allowance.or(&settings.allowance);
+    }
     Ok(settings)
 }
 
@@ -111,6 +114,13 @@ fn blank() -> Settings {
         half_close: HalfClose::Probe,
         env: Vec::new(),
         error_pages: Vec::new(),
+        user: None,
+        group: None,
+        chroot: None,
+        no_new_privs: true,
+        traceable: false,
+        allow_writable: false,
+        allowance: Allowance::default(),
         limits: Limits::default(),
         handlers: Vec::new(),
     }
@@ -171,6 +181,19 @@ fn size_pool(settings: &mut Settings) -> Result<(), UsageError> {
     Ok(())
 }
 
+/// Root would walk out of a chroot, and has no use for another group.
+fn needs_user(settings: &Settings) -> Result<(), UsageError> {
+    let name = match (&settings.user, &settings.chroot, &settings.group) {
+        (None, Some(_), _) => "chroot",
+        (None, None, Some(_)) => "group",
+        _ => return Ok(()),
+    };
+    Err(UsageError::on_line(
+        name,
+        Reason::Line("needs --user, which root has to become"),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Environment, Shell, parse};
@@ -202,6 +225,12 @@ mod tests {
             pid_file: "/tmp/caffeine.pid".into(),
             log_file: "/home/a/.local/share/caffeine/caffeine.log".into(),
             index: "index".into(),
+            allowance: Allowance {
+                core: Some(0),
+                oom_score: Some(100),
+                stderr: Some(64 * 1024),
+                ..Allowance::default()
+            },
             ..blank()
         };
         assert_eq!(served(&[], None), expected);
@@ -285,9 +314,14 @@ mod tests {
                 Kind::Env(_) => format!("env {}", value.replace('=', " = ")),
                 _ => format!("{} = {value}", row.name),
             };
-            let mut from_file = served(&[], Some(&line));
+            // Some need another.
+            let user: &[&str] = match row.name {
+                "chroot" | "group" => &["--user=another"],
+                _ => &[],
+            };
+            let mut from_file = served(user, Some(&line));
             assert_eq!(from_file.config.take(), Some("c.conf".into()));
-            let from_line = served(&[&word], None);
+            let from_line = served(&[user, &[&word]].concat(), None);
             assert_eq!(from_file, from_line, "{}", row.name);
             assert!(
                 !seen.contains(&from_line),
@@ -303,6 +337,7 @@ mod tests {
     fn sample(row: &Row) -> &'static str {
         match row.kind {
             Kind::Flag(_) => "yes",
+            Kind::Count(..) if row.name == "nice" => "7",
             Kind::Count(..) => "77",
             Kind::Size(..) => "99K",
             Kind::Time(..) => "1234ms",

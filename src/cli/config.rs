@@ -139,7 +139,7 @@ impl Reader<'_> {
         };
         let (key, value) = line.split_at(equals);
         let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii();
-        let (row, variable) = key_row(key.trim_ascii())?;
+        let (row, variable) = key_row(key.trim_ascii(), self.section.is_some())?;
         self.name = row.name;
         let value = match (row.kind, variable) {
             (Kind::Env(_), None) => {
@@ -189,13 +189,17 @@ impl Reader<'_> {
 }
 
 /// The row of a key; with `env NAME` also the variable.
-fn key_row(key: &[u8]) -> Result<(&'static Row, Option<&[u8]>), Reason> {
+fn key_row(key: &[u8], in_section: bool) -> Result<(&'static Row, Option<&[u8]>), Reason> {
     let blank = key
         .iter()
         .position(u8::is_ascii_whitespace)
         .unwrap_or(key.len());
     let (name, variable) = key.split_at(blank);
-    match options::find(name) {
+    let found = match in_section {
+        true => options::find_in_section(name),
+        false => options::find(name),
+    };
+    match found {
         Some(row) if variable.is_empty() => Ok((row, None)),
         Some(row) if matches!(row.kind, Kind::Env(_) | Kind::Page(_)) => {
             Ok((row, Some(variable.trim_ascii())))
@@ -267,7 +271,7 @@ pub(super) fn at_home<'v>(
 mod tests {
     use super::super::{Command, Environment, combine, parse};
     use super::*;
-    use crate::settings::{Bind, ErrorPage, HalfClose, Level, Stdin};
+    use crate::settings::{Allowance, Bind, ErrorPage, HalfClose, Level, Ports, Sandbox, Stdin};
     use std::path::PathBuf;
     use std::time::Duration;
 
@@ -298,6 +302,12 @@ mod tests {
         handler-timeout = 5m\n\
         max-concurrent = 7\n\
         half-close = gone\n\
+        max-memory = 64M\n\
+        read = /usr, /etc/ssl\n\
+        write = /var/lib/app\n\
+        connect = 443\n\
+        bind = none\n\
+        sandbox = best-effort\n\
         stdin = pipe\n\
         exit-status = strict\n\
         detach = yes\n\
@@ -339,11 +349,26 @@ mod tests {
             detach: true,
             authorization: true,
             env: vec![("A".into(), "2".into())],
+            allowance: Allowance {
+                memory: Some(64 << 20),
+                ..settings.allowance
+            },
+            sandbox: Some(Sandbox {
+                read: vec!["/usr".into(), "/etc/ssl".into()],
+                write: vec!["/var/lib/app".into()],
+                connect: Ports::Only(vec![443]),
+                bind: Ports::default(),
+                is_best_effort: true,
+            }),
         };
-        assert_eq!(settings.handlers, [full, HandlerSettings::new(b"/c/d")]);
+        let plain = HandlerSettings {
+            allowance: settings.allowance.clone(),
+            ..HandlerSettings::new(b"/c/d")
+        };
+        assert_eq!(settings.handlers, [full, plain]);
     }
 
-    const WRONG: [(&str, &str); 31] = [
+    const WRONG: [(&str, &str); 35] = [
         (
             "max-body = xyz",
             "c.conf:1: max-body: 'xyz' is not a size from 0 to 1024G (bytes, or a number with K, M or G)",
@@ -426,6 +451,22 @@ mod tests {
         (
             "[handler /a]\nport = 1",
             "c.conf:2: port: cannot stand here, only at the top of the file or on the command line",
+        ),
+        (
+            "chroot = /a",
+            "--chroot: needs --user, which root has to become",
+        ),
+        (
+            "[handler /a]\nread = usr",
+            "c.conf:2: read: 'usr' is not none or absolute paths, separated by commas",
+        ),
+        (
+            "[handler /a]\nbind = 127.0.0.1",
+            "c.conf:2: bind: '127.0.0.1' is not none, any or ports, separated by commas",
+        ),
+        (
+            "read = /usr",
+            "c.conf:1: read: cannot stand here, only in a [handler] section of the configuration file",
         ),
         (
             "[handler /a]\ndetach = yes\ndetach = no",

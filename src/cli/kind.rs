@@ -5,7 +5,9 @@
 
 use super::error::Reason;
 use super::value::{self, Fault};
-use crate::settings::{Bind, HandlerSettings, MAX_INSTANCE, Settings, TrustedProxy, is_instance};
+use crate::settings::{
+    Bind, HandlerSettings, MAX_INSTANCE, Ports, Settings, TrustedProxy, is_instance,
+};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -116,6 +118,12 @@ pub enum Kind {
     Proxy(To<TrustedProxy>),
     /// A variable of the handlers' environment.
     Env(To<(OsString, OsString)>),
+    /// A user or group.
+    Account(To<OsString>),
+    /// Absolute paths, separated by commas.
+    Paths(To<Vec<PathBuf>>),
+    /// TCP ports, separated by commas.
+    Ports(To<Ports>),
     /// A status with the file that holds its page; in the file only.
     Page(To<(u16, PathBuf)>),
 }
@@ -200,7 +208,9 @@ impl Kind {
             Self::Time(_, _, to) => to.standing(),
             Self::Choice(_, to) => to.standing(),
             Self::Path(_, to) => to.standing(),
-            Self::Name(to) => to.standing(),
+            Self::Name(to) | Self::Account(to) => to.standing(),
+            Self::Paths(to) => to.standing(),
+            Self::Ports(to) => to.standing(),
             Self::Address(to) => to.standing(),
             Self::Proxy(to) => to.standing(),
             Self::Env(to) => to.standing(),
@@ -269,6 +279,9 @@ impl Kind {
             Self::Name(_) => return "a file name without '/' or a leading '.'".into(),
             Self::Address(_) => return most_bytes(ADDRESSES, MAX_SOCKET_PATH),
             Self::Proxy(_) => return "an address, one with /BITS, or unix".into(),
+            Self::Account(_) => return "a name or number".into(),
+            Self::Paths(_) => return "none or absolute paths, separated by commas".into(),
+            Self::Ports(_) => return "none, any or ports, separated by commas".into(),
             Self::Env(_) => return "NAME=VALUE with a NAME of letters, digits and '_'".into(),
             Self::Page(_) => return "a status from 400 to 599 and the path of a file".into(),
             Self::Flag(_) | Self::Choice(..) | Self::Shell => {
@@ -316,6 +329,15 @@ impl Kind {
             }
             Self::Env(to) => to.put(target, self.variable(text)?),
             Self::Page(to) => to.put(target, self.page(text)?),
+            Self::Account(to) => to.put(target, OsString::from_vec(text.to_vec())),
+            Self::Paths(to) => {
+                let paths = value::paths(text, MAX_PATH);
+                to.put(target, paths.ok_or_else(|| self.not_a(text))?)
+            }
+            Self::Ports(to) => {
+                let ports = value::ports(text);
+                to.put(target, ports.ok_or_else(|| self.not_a(text))?)
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! all made from it; nothing about an option is said anywhere else. It acts on nothing.
 
 mod commands;
+mod confine;
 mod handler;
 mod limits;
 mod server;
@@ -52,7 +53,7 @@ pub struct Group {
 }
 
 /// Every option, in the order of `--help` and the manual page.
-pub static GROUPS: [Group; 6] = [
+pub static GROUPS: [Group; 9] = [
     Group {
         title: "Server",
         rows: server::SERVER,
@@ -66,6 +67,14 @@ pub static GROUPS: [Group; 6] = [
         rows: limits::LIMITS,
     },
     Group {
+        title: "Limits of handlers",
+        rows: confine::USE,
+    },
+    Group {
+        title: "Privileges",
+        rows: confine::PRIVILEGES,
+    },
+    Group {
         title: "Commands",
         rows: commands::COMMANDS,
     },
@@ -76,6 +85,10 @@ pub static GROUPS: [Group; 6] = [
     Group {
         title: "Handler sections",
         rows: handler::HANDLER,
+    },
+    Group {
+        title: "Sandbox of a handler",
+        rows: confine::SANDBOX,
     },
 ];
 
@@ -115,9 +128,15 @@ fn row(mut index: usize) -> Option<&'static Row> {
     None
 }
 
-/// The row of a name on the command line or in the file.
+/// The row of a name on the command line or at the top of the file, else the one of a section.
 pub fn find(name: &[u8]) -> Option<&'static Row> {
     all().find(|row| row.name.as_bytes() == name)
+}
+
+/// The row of a name in a section, where `bind` is another key than at the top.
+pub fn find_in_section(name: &[u8]) -> Option<&'static Row> {
+    let own = |row: &&Row| row.name.as_bytes() == name && row.standing().in_handler;
+    all().find(own).or_else(|| find(name))
 }
 
 /// The row of a short form.
@@ -143,7 +162,12 @@ mod tests {
                 "{}",
                 row.name
             );
-            assert!(names.insert(row.name), "{} twice", row.name);
+            let is_of_handlers = !row.standing().on_line;
+            assert!(
+                names.insert((row.name, is_of_handlers)),
+                "{} twice",
+                row.name
+            );
             assert!(
                 row.short.is_none_or(|letter| letters.insert(letter)),
                 "{}",
@@ -208,7 +232,8 @@ mod tests {
             for row in group.rows {
                 let standing = row.standing();
                 let own = !standing.in_file && standing.in_handler;
-                assert_eq!(own, group.title == "Handler sections", "{}", row.name);
+                let of_handlers = ["Handler sections", "Sandbox of a handler"];
+                assert_eq!(own, of_handlers.contains(&group.title), "{}", row.name);
                 let of_file = standing.in_file && !standing.on_line;
                 assert_eq!(of_file, group.title == "Configuration file", "{}", row.name);
             }

@@ -2,7 +2,7 @@
 //!
 //! Knows no option and no range. Refuses decimals, signs, blanks and anything that overflows.
 
-use crate::settings::{Bind, TrustedProxy};
+use crate::settings::{Bind, Ports, TrustedProxy};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -124,6 +124,32 @@ pub(super) fn proxy(text: &[u8]) -> Option<TrustedProxy> {
     let bits = u8::try_from(bits.unwrap_or(own)).ok()?;
     let is_network = u64::from(bits) <= own && u64::from(bits) + u64::from(host) >= own;
     is_network.then_some(TrustedProxy::Network(addr, bits))
+}
+
+/// `none`, or absolute paths of at most so many bytes each, separated by commas.
+pub(super) fn paths(text: &[u8], longest: usize) -> Option<Vec<PathBuf>> {
+    use std::os::unix::ffi::OsStrExt;
+    if text == b"none" {
+        return Some(Vec::new());
+    }
+    let path = |part: &[u8]| {
+        let part = part.trim_ascii();
+        let is_path = part.starts_with(b"/") && part.len() <= longest && !part.contains(&0);
+        is_path.then(|| PathBuf::from(std::ffi::OsStr::from_bytes(part)))
+    };
+    text.split(|byte| *byte == b',').map(path).collect()
+}
+
+/// `none`, `any`, or TCP ports separated by commas.
+pub(super) fn ports(text: &[u8]) -> Option<Ports> {
+    match text {
+        b"none" => return Some(Ports::default()),
+        b"any" => return Some(Ports::Any),
+        _ => {}
+    }
+    let port = |part: &[u8]| u16::try_from(number(part.trim_ascii()).ok()?).ok();
+    let ports: Option<_> = text.split(|byte| *byte == b',').map(port).collect();
+    ports.map(Ports::Only)
 }
 
 fn with_port(addr: IpAddr, after: &str) -> Option<Bind> {
@@ -293,6 +319,37 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(proxy(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_and_ports_are_lists_or_words() {
+        let list = |paths: &[&str]| Some(paths.iter().map(PathBuf::from).collect());
+        for (text, expected) in [
+            ("none", list(&[])),
+            ("/usr", list(&["/usr"])),
+            ("/usr, /etc/ssl ,/a b", list(&["/usr", "/etc/ssl", "/a b"])),
+            ("/12345678", None),
+            ("usr", None),
+            ("/usr,", None),
+            ("/usr,none", None),
+            ("/\0", None),
+            ("", None),
+        ] {
+            assert_eq!(paths(text.as_bytes(), 8), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("none", Some(Ports::Only(Vec::new()))),
+            ("any", Some(Ports::Any)),
+            ("443", Some(Ports::Only(vec![443]))),
+            ("80 , 65535", Some(Ports::Only(vec![80, 65535]))),
+            ("65536", None),
+            ("80,", None),
+            ("80,any", None),
+            ("http", None),
+            ("", None),
+        ] {
+            assert_eq!(ports(text.as_bytes()), expected, "{text}");
         }
     }
 

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! start, resolve, listeners, daemon   from settings to a parent that serves
+//! privilege                           what it gives up before that
 //! turn, token                         one turn of the loop
 //! clients, park, dispatch, hear       a connection's way: in, parked, to a worker, back
 //! lot, wheel, house, canned           where they are, their deadlines, how many, last words
@@ -34,6 +35,7 @@ mod notify;
 mod orphans;
 mod park;
 mod pool;
+mod privilege;
 mod reload;
 mod resolve;
 mod restart;
@@ -101,6 +103,7 @@ struct Parent {
     house: house::House,
     pool: pool::Pool,
     orphans: orphans::Orphans,
+    oom_score: privilege::OomScore,
     control: control::Control,
     notify: notify::Notify,
     /// When workers are looked after next; `None` while none needs it.

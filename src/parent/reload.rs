@@ -9,12 +9,12 @@ use super::life::{LAST_ACCEPTS, State};
 use super::listeners::{self, Listener, Wish};
 use super::pool::{Duty, Step};
 use super::start::{Error, make_absolute};
-use super::{Parent, resolve};
+use super::{Parent, privilege, resolve};
 use crate::instance;
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
 use crate::sys::socket::{self, Direction};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, process};
 use std::net::SocketAddr;
 
 /// Keeps the old value of a setting that only a restart can change; notes its key if it differs.
@@ -37,6 +37,10 @@ fn keep_fixed(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
     keep("daemon", &old.daemon, &mut new.daemon, &mut kept);
     keep("socket", &old.socket, &mut new.socket, &mut kept);
     keep("pid-file", &old.pid_file, &mut new.pid_file, &mut kept);
+    keep("user", &old.user, &mut new.user, &mut kept);
+    keep("group", &old.group, &mut new.group, &mut kept);
+    keep("chroot", &old.chroot, &mut new.chroot, &mut kept);
+    keep("traceable", &old.traceable, &mut new.traceable, &mut kept);
     kept
 }
 
@@ -149,6 +153,8 @@ impl Parent {
             wishes.len(),
             self.log(),
         )?;
+        let workers = self.pool.living();
+        privilege::limit_handlers(&mut settings, process::effective_uid(), workers)?;
         self.change_listeners(wishes)?;
         // Nothing can fail from here on.
         self.log().change(log_file, settings.log_level);
@@ -156,6 +162,7 @@ impl Parent {
             self.log()
                 .warn(format_args!("{key} has changed: that takes a restart"));
         }
+        self.oom_score.change(&settings);
         self.house.set_limits(&settings.limits);
         let most = settings.limits.max_workers.unwrap_or(settings.workers);
         let slots = self.pool.set_most(most);

@@ -6,6 +6,7 @@
 use super::daemon::Starter;
 use super::elder::{Claims, Elder};
 use super::listeners::{self, Listener};
+use super::privilege::Privileges;
 use super::{
     Estate, Inheritance, Parent, Reread, control, heir, house, life, lot, notify, orphans, pool,
     resolve, token, wheel,
@@ -19,6 +20,7 @@ use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::Readiness;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, process, signal};
+use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -44,6 +46,10 @@ pub(super) enum Error {
     Upgrade(&'static str),
     /// More than a number per listener allows.
     ManyListeners,
+    /// A user of this name.
+    User(OsString, sys::Error),
+    /// A call with a path: what was to be done with it.
+    File(&'static str, PathBuf, sys::Error),
     /// Workers: how the first one that failed ended.
     Workers(String),
 }
@@ -63,6 +69,14 @@ impl fmt::Display for Error {
                 write!(f, "unable to listen on {address}: {why}; {way_out}")
             }
             Self::Call(what, why) => write!(f, "unable to {what}: {why}"),
+            Self::User(name, why) => {
+                let name = name.display();
+                write!(
+                    f,
+                    "unable to find user {name}: {why}; give USER:GROUP in numbers"
+                )
+            }
+            Self::File(what, path, why) => write!(f, "unable to {what} {}: {why}", path.display()),
             Self::FewDescriptors(limit) => write!(
                 f,
                 "unable to serve with a descriptor limit of {limit}; raise it with ulimit -n"
@@ -75,7 +89,7 @@ impl fmt::Display for Error {
     }
 }
 
-fn call(what: &'static str) -> impl Fn(sys::Error) -> Error {
+pub(super) fn call(what: &'static str) -> impl Fn(sys::Error) -> Error {
     move |why| Error::Call(what, why)
 }
 
@@ -99,8 +113,9 @@ pub(super) fn make_absolute(settings: &mut Settings) {
         crate::settings::Bind::Unix(path) => Some(path),
         crate::settings::Bind::Tcp { .. } => None,
     });
-    let config = settings.config.as_mut();
-    for path in paths.into_iter().chain(binds).chain(config) {
+    let others = [settings.config.as_mut(), settings.chroot.as_mut()];
+    let others = others.into_iter().flatten();
+    for path in paths.into_iter().chain(binds).chain(others) {
         if let Ok(absolute) = std::path::absolute(&*path) {
             *path = absolute;
         }
@@ -127,18 +142,16 @@ pub(super) fn prepare(
     let upgrade = heir::Upgrade::new(inherited.elder.take().map(Elder::new));
     make_absolute(&mut settings);
     let folder = leave_folder(settings.daemon);
+    let (privileges, oom_score) = Privileges::prepare(&mut settings)?;
     // First of all: a signal during the start must not leave files behind.
     let signals = signal::to_pipe().map_err(call("set up signals"))?;
     process::become_subreaper().map_err(call("become a subreaper"))?;
     let limit = resolve::raise_descriptor_limit().map_err(call("raise the descriptor limit"))?;
-    let ground = lay_ground(&settings, upgrade.elder.as_ref(), inherited, starter)?;
+    let basis = (inherited, privileges);
+    let ground = lay_ground(&settings, upgrade.elder.as_ref(), basis, starter)?;
     let claims = ground.claims;
-    resolve::limits(
-        &mut settings,
-        limit.now,
-        claims.listeners.len(),
-        &ground.log,
-    )?;
+    let count = claims.listeners.len();
+    resolve::limits(&mut settings, limit.now, count, &ground.log)?;
     let most = settings.limits.max_workers.unwrap_or(settings.workers);
     // One more: while a worker is replaced there are two.
     let scoreboard = Scoreboard::new(most + 1).map_err(call("share memory with workers"))?;
@@ -174,6 +187,7 @@ pub(super) fn prepare(
         accepted: claims.accepted,
         starter: std::mem::take(starter),
         failure: None,
+        oom_score,
         estate: Estate {
             addresses: claims.addresses,
             handler_descriptor_limit: limit.original,
@@ -205,10 +219,17 @@ fn first_watched(
     Ok(readiness)
 }
 
-/// The pid file first: of two servers that start at once, its lock lets one go on.
-fn claim(settings: &Settings, given: Vec<OwnedFd>) -> Result<Claims, Error> {
+/// The pid file first: of two servers that start at once, its lock lets one go on. All but the
+/// listeners is made as the user whom the server becomes, who has to open and remove it later.
+fn claim(
+    settings: &Settings,
+    given: Vec<OwnedFd>,
+    privileges: &Privileges,
+) -> Result<Claims, Error> {
+    privileges.assume()?;
     let pid_file = PidFile::take(&settings.pid_file)?;
     let meeting = UnixSocket::bind(&settings.socket, true, "--socket")?;
+    privileges.resume()?;
     let bound = if given.is_empty() {
         listeners::bind(listeners::wishes(&settings.bind, settings.port))?
     } else {
@@ -232,13 +253,14 @@ fn claim(settings: &Settings, given: Vec<OwnedFd>) -> Result<Claims, Error> {
 fn lay_ground(
     settings: &Settings,
     elder: Option<&Elder>,
-    inherited: Inheritance,
+    (inherited, privileges): (Inheritance, Privileges),
     starter: &Starter,
 ) -> Result<Ground, Error> {
     let claims = match elder {
         Some(elder) => elder.claims(settings)?,
-        None => claim(settings, inherited.listeners)?,
+        None => claim(settings, inherited.listeners, &privileges)?,
     };
+    privileges.give_up(settings)?;
     let root = instance::open_root(&settings.path)?;
     let log_file = instance::prepare_log(&settings.log_file)?;
     let stderr = if starter.is_foreground() {
@@ -260,7 +282,7 @@ pub(super) fn say_first_words(parent: &Parent) {
     }
     if process::effective_uid() == 0 {
         log.warn(format_args!(
-            "running as root: every handler runs as root too; start it as a user of its own"
+            "running as root: every handler runs as root too; give it a user with --user"
         ));
     }
 }

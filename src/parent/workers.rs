@@ -14,7 +14,7 @@ use crate::scoreboard::{Phase, Slot};
 use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::Moment;
-use crate::sys::{Errno, signal};
+use crate::sys::{Errno, privilege, signal};
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -94,10 +94,12 @@ impl Parent {
         self.estate.scoreboard.entry(slot).clear();
         // Until the child has its own dispositions, a signal would be noted in the parent's pipe.
         let mask = signal::block_all();
+        self.oom_score.raise();
         let forked = process::fork();
         if let Ok(None) = forked {
             be_worker(&self.estate, slot);
         }
+        self.oom_score.restore();
         if let Ok(mask) = mask {
             let _ = signal::restore(&mask);
         }
@@ -268,6 +270,7 @@ fn be_worker(estate: &Estate, slot: Slot) -> ! {
     // First of all, and without a call on the inherited epoll set: what it holds is the parent's.
     let mut keep = estate.log.descriptors();
     keep.push(estate.root.as_raw_fd());
+    keep.extend(privilege::kept_proc());
     fd::close_all_but(&keep);
     process::set_name(c"caffeine-worker");
     let code = match signal::to_interrupts() {

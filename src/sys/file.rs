@@ -44,6 +44,11 @@ impl Stat {
         self.mode & libc::S_IFMT as u32 == libc::S_IFLNK as u32
     }
 
+    /// Others than its owner and the members of `own_group` may write to it.
+    pub fn is_writable_by_others(&self, own_group: u32) -> bool {
+        self.mode & 0o002 != 0 || self.mode & 0o020 != 0 && self.gid != own_group
+    }
+
     /// Anybody may execute it.
     pub fn has_execute_bit(&self) -> bool {
         self.mode & 0o111 != 0
@@ -119,6 +124,8 @@ pub enum Open {
     Folder,
     /// A folder, and the last component must not be a link.
     FolderNoFollow,
+    /// Anything, to be named in a rule (O_PATH).
+    Handle,
     /// For reading.
     Read,
     /// For reading, without waiting for a FIFO's other end.
@@ -140,6 +147,7 @@ pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, how: Open) -> Result<Ow
     let (flags, mode): (i32, libc::c_uint) = match how {
         Open::Folder => (FOLDER, 0),
         Open::FolderNoFollow => (FOLDER | libc::O_NOFOLLOW, 0),
+        Open::Handle => (HANDLE, 0),
         Open::Read => (libc::O_RDONLY | libc::O_NOCTTY, 0),
         Open::Look => (libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0),
         Open::Write => (libc::O_WRONLY | libc::O_NOCTTY, 0),
@@ -165,6 +173,10 @@ pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, how: Open) -> Result<Ow
 const APPEND: i32 =
     libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NOCTTY | libc::O_NONBLOCK;
 
+#[cfg(target_os = "linux")]
+const HANDLE: i32 = libc::O_PATH;
+#[cfg(not(target_os = "linux"))]
+const HANDLE: i32 = libc::O_RDONLY;
 #[cfg(target_os = "linux")]
 const FOLDER: i32 = libc::O_PATH | libc::O_DIRECTORY;
 #[cfg(not(target_os = "linux"))]

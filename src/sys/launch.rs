@@ -3,8 +3,9 @@
 //! Everything the child needs is prepared before the clone. Between clone and exec it shares the
 //! worker's memory, so it makes system calls and nothing else: no allocation, no log, no panic.
 
+use super::confine::{self, Bounds, Ruleset};
 use super::memory;
-use super::process::{DescriptorLimit, Pid};
+use super::process::Pid;
 use super::{Errno, Error, Result, fault, once, signal};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -54,8 +55,10 @@ pub struct Plan<'a> {
     pub folder: Option<BorrowedFd<'a>>,
     /// Descriptors 0, 1 and 2 of the handler. Their own numbers are above 2.
     pub standard: [BorrowedFd<'a>; 3],
-    /// RLIMIT_NOFILE for the handler, where it differs from the worker's.
-    pub descriptor_limit: Option<DescriptorLimit>,
+    /// Where its limits differ from the worker's.
+    pub bounds: &'a Bounds,
+    /// The rules of its sandbox.
+    pub ruleset: Option<&'a Ruleset>,
 }
 
 /// The step between clone and exec that failed.
@@ -63,8 +66,12 @@ pub struct Plan<'a> {
 pub enum Step {
     /// clone(2) itself: no process was made.
     Clone,
-    /// setpgid, dup2, setrlimit or prctl.
+    /// setpgid, dup2 or prctl.
     Prepare,
+    /// setrlimit or setpriority.
+    Limit,
+    /// landlock_restrict_self.
+    Sandbox,
     /// fchdir into the handler's folder.
     Folder,
     /// execve.
@@ -81,13 +88,15 @@ pub struct Failure {
 }
 
 /// What the child reads. Plain values only.
-struct Order {
+struct Order<'a> {
     program: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
     folder: RawFd,
     standard: [RawFd; 3],
-    limit: Option<libc::rlimit>,
+    bounds: &'a Bounds,
+    /// The ruleset, or -1.
+    ruleset: RawFd,
     /// Where the child says what went wrong: step, errno. Shared memory, because valgrind and
     /// qemu-user run this clone as a plain fork.
     report: &'static [AtomicU64; 2],
@@ -129,10 +138,8 @@ impl Launcher {
             envp: plan.envp.first,
             folder: plan.folder.map_or(-1, |f| f.as_raw_fd()),
             standard: plan.standard.map(|fd| fd.as_raw_fd()),
-            limit: plan.descriptor_limit.map(|l| libc::rlimit {
-                rlim_cur: l.soft as libc::rlim_t,
-                rlim_max: l.hard as libc::rlim_t,
-            }),
+            bounds: plan.bounds,
+            ruleset: plan.ruleset.map_or(-1, Ruleset::raw),
             report: self.report,
         };
         clone(&mut self.stack, &order).map_err(failed)
@@ -146,6 +153,8 @@ impl Launcher {
             0 => return None,
             PREPARE => (Step::Prepare, "dup2"),
             FOLDER => (Step::Folder, "fchdir"),
+            LIMIT => (Step::Limit, "setrlimit"),
+            SANDBOX => (Step::Sandbox, "landlock_restrict_self"),
             _ => (Step::Exec, "execve"),
         };
         let errno = Errno::from_raw(i32::try_from(errno.load(Ordering::Relaxed)).unwrap_or(0));
@@ -159,9 +168,11 @@ impl Launcher {
 const PREPARE: u64 = 1;
 const FOLDER: u64 = 2;
 const EXEC: u64 = 3;
+const LIMIT: u64 = 4;
+const SANDBOX: u64 = 5;
 
 #[cfg(target_os = "linux")]
-fn clone(stack: &mut [u128], order: &Order) -> Result<Pid> {
+fn clone(stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let top = stack.as_mut_ptr_range().end.cast::<c_void>();
     let order = std::ptr::from_ref(order).cast_mut().cast::<c_void>();
@@ -176,7 +187,7 @@ fn clone(stack: &mut [u128], order: &Order) -> Result<Pid> {
 
 /// Elsewhere fork, at its price; the report tells why a child failed.
 #[cfg(not(target_os = "linux"))]
-fn clone(_stack: &mut [u128], order: &Order) -> Result<Pid> {
+fn clone(_stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
     // SAFETY: one thread; the child only runs `child`, which never returns.
     let pid = once("fork", || unsafe { libc::fork() })?;
     match Pid::new(pid) {
@@ -204,12 +215,12 @@ extern "C" fn child(order: *mut c_void) -> c_int {
 }
 
 /// Between clone and exec: makes a call; true if it failed, and errno says why.
-fn has_failed(call: &'static str, f: impl FnOnce() -> c_int) -> bool {
+pub(super) fn has_failed(call: &'static str, f: impl FnOnce() -> c_int) -> bool {
     fault::is_due_in_child(call) || f() < 0
 }
 
 /// Between clone and exec: returns only with the step that failed; errno says why.
-fn prepare(order: &Order) -> u64 {
+fn prepare(order: &Order<'_>) -> u64 {
     // SAFETY: takes integers. A group of its own, so that the whole group can be signalled.
     if has_failed("setpgid", || unsafe { libc::setpgid(0, 0) }) {
         return PREPARE;
@@ -220,12 +231,8 @@ fn prepare(order: &Order) -> u64 {
             return PREPARE;
         }
     }
-    if let Some(limit) = &order.limit {
-        // SAFETY: the limit is live.
-        let set = || unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) };
-        if has_failed("setrlimit", set) {
-            return PREPARE;
-        }
+    if !order.bounds.apply() {
+        return LIMIT;
     }
     // SAFETY: takes an integer.
     if order.folder >= 0 && has_failed("fchdir", || unsafe { libc::fchdir(order.folder) }) {
@@ -237,6 +244,13 @@ fn prepare(order: &Order) -> u64 {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0)
     }) {
         return PREPARE;
+    }
+    if order.ruleset >= 0
+        && has_failed("landlock_restrict_self", || {
+            confine::restrict_self(order.ruleset)
+        })
+    {
+        return SANDBOX;
     }
     if has_failed("sigprocmask", signal::unblock_in_child) {
         return PREPARE;
@@ -265,7 +279,8 @@ mod tests {
             envp: envp.fill(b"A=b\0", &[0]).unwrap(),
             folder: None,
             standard: [null.as_fd(), write_end.as_fd(), null.as_fd()],
-            descriptor_limit: None,
+            bounds: &Bounds::default(),
+            ruleset: None,
         };
         let result = launcher.launch(&plan);
         drop(write_end);

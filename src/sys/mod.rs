@@ -15,6 +15,7 @@
 mod address;
 #[cfg(target_os = "macos")]
 mod apple;
+pub mod confine;
 mod errno;
 pub mod exec;
 #[cfg(feature = "fault-injection")]
@@ -26,6 +27,7 @@ pub mod launch;
 pub mod look;
 pub mod memory;
 pub mod passing;
+pub mod privilege;
 pub mod process;
 mod raw;
 pub mod readiness;

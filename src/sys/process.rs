@@ -1,5 +1,7 @@
 //! Processes: fork, wait, kill, limits, identity.
 
+#[cfg(target_os = "linux")]
+use super::privilege;
 use super::{Errno, Error, Result, count, once, retry};
 use std::time::Duration;
 
@@ -188,7 +190,7 @@ pub fn children() -> Result<Vec<Pid>> {
     if super::fault::due("children").is_some() {
         return children_by_walk(own);
     }
-    match std::fs::read(format!("/proc/self/task/{own}/children")) {
+    match privilege::read_proc(&format!("self/task/{own}/children")) {
         Ok(list) => Ok(list
             .split(|byte| *byte == b' ')
             .filter_map(pid_of)
@@ -210,6 +212,28 @@ fn children_by_walk(own: Pid) -> Result<Vec<Pid>> {
         .filter_map(|entry| pid_of(entry.ok()?.file_name().as_encoded_bytes()))
         .filter(|pid| parent_of(*pid) == Some(own))
         .collect())
+}
+
+/// Processes and threads of a user, as RLIMIT_NPROC counts them.
+#[cfg(target_os = "linux")]
+pub fn count_tasks(uid: u32) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io("opendir", &e))?;
+    let tasks = |entry: std::fs::DirEntry| {
+        pid_of(entry.file_name().as_encoded_bytes())?;
+        (entry.metadata().ok()?.uid() == uid).then_some(())?;
+        Some(std::fs::read_dir(entry.path().join("task")).ok()?.count() as u64)
+    };
+    Ok(folder.filter_map(|entry| tasks(entry.ok()?)).sum())
+}
+
+/// Elsewhere there is no way that needs no library.
+#[cfg(not(target_os = "linux"))]
+pub fn count_tasks(_: u32) -> Result<u64> {
+    Err(Error {
+        call: "opendir",
+        errno: Errno::NOSYS,
+    })
 }
 
 /// The fourth field of `/proc/PID/stat`; the second, the name, may hold blanks and brackets.

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use libc::SIGXFSZ;
 pub use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2};
+pub use libc::{SIGXCPU, SIGXFSZ};
 
 /// Every signal that this server handles in some process.
 const HANDLED: [i32; 8] = [

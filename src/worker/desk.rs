@@ -13,7 +13,7 @@ use super::{Client, Outcome, stderr};
 use crate::birth::Birth;
 use crate::http::{self, BodyLength, DecodedPath, Form, Malformed};
 use crate::log::Escaped;
-use crate::route::{Handler, Route, Router};
+use crate::route::{Handler, Route, Router, Writers};
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::{self, time};
@@ -30,7 +30,7 @@ pub(super) struct Desk<'a> {
     pub(super) router: Router<'a>,
     pub(super) path: DecodedPath,
     pub(super) reader: BodyReader,
-    pub(super) planner: Planner,
+    pub(super) planner: Planner<'a>,
     pub(super) answerer: Answerer<'a>,
     pub(super) buffers: Buffers,
     pub(super) relay_buffer: Box<[u8]>,
@@ -69,10 +69,11 @@ impl<'a> Desk<'a> {
             max_memory: settings.limits.max_spool_memory.unwrap_or(0),
         };
         let (index, follow) = (&settings.index, settings.follow_symlinks);
+        let writers = (!settings.allow_writable).then(Writers::of_this_process);
         Ok(Self {
             birth,
             keeper,
-            router: Router::new(birth.root, index, follow, hidden_name(birth)),
+            router: Router::new(birth.root, index, follow, hidden_name(birth), writers),
             path: DecodedPath::new(),
             reader: BodyReader::new(),
             planner: Planner::new(birth)?,
@@ -82,7 +83,10 @@ impl<'a> Desk<'a> {
             stderr: stderr::Pipe::new()?,
             receipt: Receipt::default(),
             // Lives as long as the process, like the settings it stands in for.
-            plain: Box::leak(Box::new(HandlerSettings::new(b""))),
+            plain: Box::leak(Box::new(HandlerSettings {
+                allowance: settings.allowance.clone(),
+                ..HandlerSettings::new(b"")
+            })),
             must_retire: false,
         })
     }
@@ -192,10 +196,16 @@ impl<'a> Desk<'a> {
             let status = if e.is_shortage() { 503 } else { 500 };
             return self.fail(request, manner, status);
         }
-        let status = if matches!(route, Route::NotExecutable) {
-            403
-        } else {
-            404
+        let status = match route {
+            Route::Writable(name) => {
+                let name = Escaped(name);
+                self.birth.log.error(format_args!(
+                    "refused to run {name}: others can write it; chmod go-w, or allow-writable = yes"
+                ));
+                403
+            }
+            Route::NotExecutable => 403,
+            _ => 404,
         };
         self.fail(request, manner, status)
     }

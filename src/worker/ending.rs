@@ -7,8 +7,10 @@ use super::response::{Failed, Wrong};
 use crate::cgi;
 use crate::log::Escaped;
 use crate::sys::process::{Ended, Reaped};
+use crate::sys::signal::{SIGKILL, SIGXCPU, SIGXFSZ};
 use std::fmt::{self, Display};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// What becomes of a response whose relay has ended.
 #[derive(Debug)]
@@ -92,6 +94,7 @@ fn fate_of(end: End, is_failed: bool, wrong: Option<Wrong>, is_unsent: bool) -> 
         End::ClientGone | End::ParentGone => Fate::Drop,
         End::ClientStuck => Fate::Cut,
         End::TimedOut => bad(504),
+        End::TooMuch => bad(502),
         End::NoSpool => bad(507),
         End::Broken(_) => bad(500),
         End::Bad(_) => bad(502),
@@ -108,7 +111,7 @@ fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate
         (End::Bad(bad), _) | (End::Complete, Some(Wrong::Bad(bad))) => Some(bad),
         _ => None,
     };
-    let status = Status(relay.reaped);
+    let status = Status(relay.reaped, relay.most_cpu());
     match (end, fate) {
         (_, Fate::NotLaunched(_)) => {}
         (_, Fate::Replace(_) | Fate::Cut) if bad.is_some() => {
@@ -127,6 +130,7 @@ fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate
         (End::TimedOut, _) => {
             log.warn(format_args!("{name}: over its time limit, ended; {status}"));
         }
+        (End::TooMuch, _) => log.warn(format_args!("{name}: printed more than max-output, ended")),
         (End::NoSpool, _) => log.error(format_args!("{name}: no room to spool its response")),
         (End::ClientStuck, _) => {
             log.info(format_args!("{name}: the client took nothing for too long"));
@@ -142,16 +146,35 @@ fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate
     }
 }
 
-/// How a handler ended, in words.
-struct Status(Option<Reaped>);
+/// How a handler ended, in words; and the CPU time that it might have.
+struct Status(Option<Reaped>, Option<Duration>);
 
 impl Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.map(|reaped| reaped.ended) {
-            Some(Ended::Killed(signal)) => write!(f, "killed by signal {signal}"),
-            Some(Ended::Exited(status)) => write!(f, "exit status {status}"),
-            None => f.write_str("not reaped"),
+        let Some(reaped) = self.0 else {
+            return f.write_str("not reaped");
+        };
+        match reaped.ended {
+            Ended::Killed(signal) => {
+                write!(f, "killed by signal {signal}")?;
+                let used = reaped.usage.user + reaped.usage.system;
+                f.write_str(limit_behind(
+                    signal,
+                    self.1.is_some_and(|most| used >= most),
+                ))
+            }
+            Ended::Exited(status) => write!(f, "exit status {status}"),
         }
+    }
+}
+
+/// The limit that a signal stands for.
+fn limit_behind(signal: i32, is_cpu_used_up: bool) -> &'static str {
+    match signal {
+        SIGXCPU => " (over max-cpu)",
+        SIGKILL if is_cpu_used_up => " (over max-cpu)",
+        SIGXFSZ => " (over max-file-size)",
+        _ => "",
     }
 }
 
@@ -178,6 +201,19 @@ mod tests {
     use crate::cgi::BadOutput;
 
     #[test]
+    fn a_signal_that_stands_for_a_limit_is_told_with_it() {
+        for (signal, is_cpu_used_up, expected) in [
+            (SIGXCPU, false, " (over max-cpu)"),
+            (SIGKILL, true, " (over max-cpu)"),
+            (SIGKILL, false, ""),
+            (SIGXFSZ, false, " (over max-file-size)"),
+            (15, true, ""),
+        ] {
+            assert_eq!(limit_behind(signal, is_cpu_used_up), expected, "{signal}");
+        }
+    }
+
+    #[test]
     fn what_was_not_sent_is_replaced_and_what_was_sent_is_cut() {
         let short = Some(Wrong::Short);
         for (end, is_failed, wrong, unsent, sent) in [
@@ -192,6 +228,7 @@ mod tests {
                 "Cut",
             ),
             (End::TimedOut, true, short, "Replace(504)", "Cut"),
+            (End::TooMuch, true, short, "Replace(502)", "Cut"),
             (End::NoSpool, true, short, "Replace(507)", "Cut"),
             (End::ClientGone, true, short, "Drop", "Drop"),
             (End::ClientStuck, true, short, "Cut", "Cut"),

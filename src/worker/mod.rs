@@ -10,6 +10,7 @@
 //! | `ending` | how a response ends |
 //! | `body` | the request's body: in memory, or in a spool |
 //! | `progress` | how far a body has been read, and how the next worker learns of it |
+//! | `confine` | what a handler may use and touch |
 //! | `plan` | environment, arguments and descriptors of a launch |
 //! | `feed` | the body of a handler that wants a pipe |
 //! | `relay` | moves the handler's output to the client |
@@ -24,6 +25,7 @@
 mod answer;
 mod body;
 mod call;
+mod confine;
 mod desk;
 mod ending;
 mod exchange;
@@ -45,7 +47,7 @@ use crate::http::imf_fixdate;
 use crate::scoreboard::{Phase, Spooled};
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, Errno, process, signal, socket};
+use crate::sys::{self, Errno, privilege, process, signal, socket};
 use exchange::Exchange;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -139,6 +141,9 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     process::become_subreaper()?;
     // Should the parent die while this worker is stopped, it goes on, and sees that it has to leave.
     process::signal_with_parent(signal::SIGCONT)?;
+    if birth.settings.no_new_privs {
+        privilege::renounce_new_privileges()?;
+    }
     process::set_umask(0o022);
     crate::sys::file::change_folder(birth.root)?;
     let channel = find_parent(birth)?;

@@ -2,6 +2,7 @@
 
 use super::Client;
 use super::body::BodyReader;
+use super::confine::Confines;
 use super::feed::Feed;
 use super::spool::{Spool, SpoolKeeper};
 use crate::birth::Birth;
@@ -13,9 +14,10 @@ use crate::settings::{HandlerSettings, SEARCH_PATH, Stdin};
 use crate::sys::file::{self, Open};
 use crate::sys::launch::{Failure, Launcher, Plan, Pointers, Step};
 use crate::sys::process::Pid;
-use crate::sys::{self, Errno, Error, fd, fd::AsFd, socket};
+use crate::sys::{self, Errno, Error, fd, fd::AsFd, privilege, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One request, as its handler is to see it.
@@ -51,12 +53,16 @@ pub(super) struct Running {
 }
 
 /// A launch that did not happen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum NotLaunched {
     /// Nothing was started.
     Unprepared(Error),
     /// clone or what follows it.
     Failed(Failure),
+    /// The kernel cannot make the sandbox that its section asks for.
+    Unconfined(Error),
+    /// A path of its sandbox.
+    Unreachable(PathBuf, Error),
     /// A field or path contains what no environment can hold.
     Unspeakable,
 }
@@ -65,6 +71,8 @@ impl std::fmt::Display for NotLaunched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unprepared(e) => e.fmt(f),
+            Self::Unconfined(e) => write!(f, "no sandbox: {e}"),
+            Self::Unreachable(path, e) => write!(f, "{} of its sandbox: {e}", path.display()),
             Self::Failed(failure) => failure.error.fmt(f),
             Self::Unspeakable => f.write_str("the request holds a NUL byte"),
         }
@@ -94,12 +102,15 @@ pub(super) fn status_of(why: &NotLaunched) -> u16 {
 
 /// Why execve has failed, for somebody who wrote a handler: the words of `--check`.
 pub(super) fn advice(why: &NotLaunched, handler: &Handler, root: BorrowedFd<'_>) -> String {
-    let NotLaunched::Failed(Failure {
-        step: Step::Exec,
-        error,
-    }) = why
-    else {
-        return String::new();
+    let error = match why {
+        NotLaunched::Failed(Failure {
+            step: Step::Exec,
+            error,
+        }) => error,
+        NotLaunched::Unconfined(_) => {
+            return "; its section does not say sandbox = best-effort".into();
+        }
+        _ => return String::new(),
     };
     let words = match error.errno {
         Errno::TXTBSY => "; somebody is writing to it",
@@ -107,14 +118,19 @@ pub(super) fn advice(why: &NotLaunched, handler: &Handler, root: BorrowedFd<'_>)
         _ => {
             let folder = handler.folder.as_ref().map_or(root, |f| f.as_fd());
             let fault = doctor::why_not(folder, handler.program(), &Who::this_process());
-            return fault.map_or_else(String::new, |fault| format!("; it {fault}"));
+            let sandbox = match error.errno {
+                Errno::ACCES => "; its sandbox does not let it read its interpreter or loader",
+                _ => "",
+            };
+            return fault.map_or_else(|| sandbox.into(), |fault| format!("; it {fault}"));
         }
     };
     words.into()
 }
 
 /// Makes launch plans; its memory is reused from request to request.
-pub(super) struct Planner {
+pub(super) struct Planner<'a> {
+    confines: Confines<'a>,
     launcher: Launcher,
     environment: Environment,
     meta: MetaVariables,
@@ -127,12 +143,13 @@ pub(super) struct Planner {
     document_root: Vec<u8>,
 }
 
-impl Planner {
-    pub(super) fn new(birth: &Birth<'_>) -> sys::Result<Self> {
+impl<'a> Planner<'a> {
+    pub(super) fn new(birth: &Birth<'a>) -> sys::Result<Self> {
         let path = &birth.settings.path;
         // The path as a program would write it; a root that has just been moved keeps its name.
         let root = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         Ok(Self {
+            confines: Confines::new(birth)?,
             launcher: Launcher::new()?,
             environment: Environment::new(),
             meta: MetaVariables::new(),
@@ -203,15 +220,24 @@ impl Planner {
         let (Some(argv), Some(envp)) = (argv, envp) else {
             return Err(NotLaunched::Unspeakable);
         };
+        let confine = self.confines.of(birth, job)?;
         let plan = Plan {
             program: job.handler.program(),
             argv,
             envp,
             folder: job.handler.folder.as_ref().map(|f| f.as_fd()),
             standard,
-            descriptor_limit: birth.handler_descriptor_limit,
+            bounds: &confine.bounds,
+            ruleset: confine.ruleset(),
         };
         let pid = self.launcher.launch(&plan).map_err(NotLaunched::Failed)?;
+        if let Some(score) = confine.oom_score
+            && let Err(e) = privilege::set_oom_score(pid, score)
+        {
+            birth
+                .log
+                .debug(format_args!("unable to set oom-score-adj of {pid}: {e}"));
+        }
         Ok(pid)
     }
 

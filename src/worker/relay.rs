@@ -28,6 +28,8 @@ pub(super) enum End {
     Complete,
     /// The output is no response.
     Bad(crate::cgi::BadOutput),
+    /// The output is more than it may be.
+    TooMuch,
     /// The handler ran out of time.
     TimedOut,
     /// The client left.
@@ -65,6 +67,8 @@ pub(super) struct Relay<'r, 'b> {
     pub(super) response: Response<'b>,
     pub(super) outlet: Outlet<'r>,
     buffer: &'b mut [u8],
+    /// Bytes of output that it may still have.
+    allowed: u64,
     /// How the handler ended.
     pub(super) reaped: Option<Reaped>,
     /// When output last came, or the handler ended.
@@ -106,7 +110,8 @@ impl<'r, 'b> Relay<'r, 'b> {
             pid: running.pid,
             is_nph: running.stdout.is_none(),
             stdout: running.stdout,
-            stderr: Stderr::new(scene.birth.log, scene.name, running.pid, scene.stderr),
+            stderr: Stderr::new(&scene, running.pid),
+            allowed: scene.settings.allowance.output.unwrap_or(u64::MAX),
             feed: running.feed,
             response,
             outlet,
@@ -131,6 +136,11 @@ impl<'r, 'b> Relay<'r, 'b> {
     /// The handler's name.
     pub(super) fn name(&self) -> &'r [u8] {
         self.scene.name
+    }
+
+    /// The CPU time that the handler may have.
+    pub(super) fn most_cpu(&self) -> Option<Duration> {
+        self.scene.settings.allowance.cpu
     }
 
     /// The log.
@@ -374,6 +384,10 @@ impl<'r, 'b> Relay<'r, 'b> {
         if n == 0 {
             return Ok(None);
         }
+        let Some(allowed) = self.allowed.checked_sub(n as u64) else {
+            return Ok(Some(End::TooMuch));
+        };
+        self.allowed = allowed;
         let piece = self.buffer.get(..n).unwrap_or_default();
         let was_backed_up = self.outlet.is_backed_up();
         let result = self.response.feed(piece, &mut self.outlet);

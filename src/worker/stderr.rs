@@ -3,13 +3,12 @@
 //! One pipe serves one handler after the other, which saves making and closing one for each: its
 //! end is not waited for, and by the time of the next handler nobody of the last one is left.
 
+use super::relay::Scene;
 use crate::log::{Escaped, Log};
 use crate::sys::process::Pid;
 use crate::sys::{self, fd, fd::AsFd};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// Bytes that reach the log, for one request.
-const MAX_BYTES: usize = 64 * 1024;
 /// Reads in a row: as much as a pipe holds.
 const MAX_READS: usize = 16;
 /// The longest line that is kept together.
@@ -58,18 +57,21 @@ pub(super) struct Stderr<'r> {
     pid: Pid,
     pipe: BorrowedFd<'r>,
     line: Vec<u8>,
-    bytes: usize,
+    /// Bytes that may still reach the log.
+    left: u64,
+    is_cut: bool,
 }
 
 impl<'r> Stderr<'r> {
-    pub(super) fn new(log: &'r Log, name: &'r [u8], pid: Pid, pipe: &'r Pipe) -> Self {
+    pub(super) fn new(scene: &Scene<'r>, pid: Pid) -> Self {
         Self {
-            log,
-            name,
+            log: scene.birth.log,
+            name: scene.name,
             pid,
-            pipe: pipe.read_end.as_fd(),
+            pipe: scene.stderr.read_end.as_fd(),
             line: Vec::new(),
-            bytes: 0,
+            left: scene.settings.allowance.stderr.unwrap_or(u64::MAX),
+            is_cut: false,
         }
     }
 
@@ -100,16 +102,17 @@ impl<'r> Stderr<'r> {
     }
 
     fn take(&mut self, byte: u8) {
-        self.bytes = self.bytes.saturating_add(1);
-        if self.bytes == MAX_BYTES {
-            self.end_line();
-            self.line
-                .extend_from_slice(b"(more than 64K: the rest is dropped)");
-            return self.end_line();
-        }
-        if self.bytes > MAX_BYTES {
+        if self.is_cut {
             return;
         }
+        let Some(left) = self.left.checked_sub(1) else {
+            self.is_cut = true;
+            self.end_line();
+            self.line
+                .extend_from_slice(b"(max-stderr: the rest is dropped)");
+            return self.end_line();
+        };
+        self.left = left;
         if byte != b'\n' {
             self.line.push(byte);
         }

@@ -12,6 +12,7 @@
 )]
 
 mod command_line;
+mod confinement;
 mod conformance;
 mod contract;
 mod control;

@@ -2,13 +2,16 @@
 
 #![expect(
     unsafe_code,
-    reason = "three system calls that the standard library does not wrap"
+    reason = "a few system calls that the standard library does not wrap"
 )]
 
 use std::fs;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 pub(crate) const CONT: i32 = libc::SIGCONT;
 pub(crate) const HUP: i32 = libc::SIGHUP;
@@ -58,6 +61,50 @@ fn set_option<T>(stream: &TcpStream, option: i32, value: &T) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
+/// Lets a program run as on a kernel where a call fails with this errno.
+pub(crate) fn deny(command: &mut Command, call: u32, errno: i32) {
+    let errno = u32::try_from(errno).unwrap();
+    let instruction = |code: u32, k, jf| libc::sock_filter {
+        code: u16::try_from(code).unwrap(),
+        jt: 0,
+        jf,
+        k,
+    };
+    let (load, test) = (
+        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+        libc::BPF_JMP | libc::BPF_JEQ,
+    );
+    let mut filter = [
+        instruction(load, 0, 0),
+        instruction(test, call, 1),
+        instruction(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | errno, 0),
+        instruction(libc::BPF_RET, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    let install = move || {
+        let program = libc::sock_fprog {
+            len: 4,
+            filter: filter.as_mut_ptr(),
+        };
+        let how = libc::SECCOMP_MODE_FILTER;
+        // SAFETY: takes integers.
+        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        // SAFETY: the program and its four instructions live.
+        match unsafe { libc::prctl(libc::PR_SET_SECCOMP, how, &raw const program) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: makes two system calls and nothing else.
+    unsafe { command.pre_exec(install) };
+}
+
+/// The version of Landlock that the kernel speaks, 0 for none.
+pub(crate) fn landlock_version() -> i64 {
+    let (create_ruleset, ask_version) = (444, 1);
+    // SAFETY: a null pointer of size 0 asks for the version.
+    unsafe { libc::syscall(create_ruleset, 0_usize, 0_usize, ask_version) }.max(0)
+}
+
 pub(crate) fn is_root() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nUid:\t0\t0"))
 }
@@ -102,6 +149,13 @@ pub(crate) fn cpu_ticks(pid: u32) -> u64 {
 fn pids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The living processes of a user.
+pub(crate) fn processes_of(user: u32) -> Vec<u32> {
+    let is_own =
+        |pid: &u32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|folder| folder.uid() == user);
+    pids().filter(is_own).filter(|pid| is_alive(*pid)).collect()
 }
 
 /// Its living children.

@@ -25,13 +25,15 @@ pub(crate) struct Setup {
     within: Vec<String>,
     /// A program of its own, which a test may replace.
     program: Option<PathBuf>,
+    /// A system call by its number, and the errno that it fails with.
+    denied: Option<(u32, i32)>,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
         let folder = Folder::new();
         let at = |name: &str| folder.at(name).display().to_string();
-        let args = vec![
+        let mut args = vec![
             format!("--path={}", at("root")),
             format!("--socket={}", at("socket")),
             format!("--pid-file={}", at("pid")),
@@ -39,6 +41,10 @@ impl Setup {
             "--bind=127.0.0.1".into(),
             "--port=0".into(),
         ];
+        // Else only root finds out about the server's processes, and no leak checker can work.
+        if !os::is_root() || std::env::var_os("ASAN_OPTIONS").is_some() {
+            args.push("--traceable".into());
+        }
         Self {
             folder,
             args,
@@ -46,6 +52,7 @@ impl Setup {
             given: None,
             within: Vec::new(),
             program: None,
+            denied: None,
         }
     }
 
@@ -90,6 +97,12 @@ impl Setup {
         self
     }
 
+    /// Makes a system call fail for it.
+    pub(crate) fn deny(&mut self, call: u32, errno: i32) -> &mut Self {
+        self.denied = Some((call, errno));
+        self
+    }
+
     /// Writes the configuration file and uses it.
     pub(crate) fn config(&mut self, text: &str) -> &mut Self {
         let path = self.folder.write("caffeine.conf", text, 0o644);
@@ -122,6 +135,9 @@ impl Setup {
             command = shell;
         }
         command.args(&self.args).envs(self.env.iter().cloned());
+        if let Some((call, errno)) = self.denied {
+            os::deny(&mut command, call, errno);
+        }
         command
     }
 

@@ -1,0 +1,155 @@
+//! What the parent gives up at its start, so that workers and handlers never have it. Parent only,
+//! once.
+
+use super::start::{Error, call};
+use crate::settings::Settings;
+use crate::sys::confine::{self, Resource};
+use crate::sys::file::{self, Open};
+use crate::sys::privilege::{self, Account};
+use crate::sys::{fd::AsFd, process, time};
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+/// Whom the server becomes.
+pub(super) struct Privileges {
+    account: Option<Account>,
+}
+
+impl Privileges {
+    /// Finds the user, and changes the root if that is wanted: from here on all paths are inside.
+    pub(super) fn prepare(settings: &mut Settings) -> Result<(Self, OomScore), Error> {
+        let oom_score = OomScore::open(settings);
+        let account = account(settings)?;
+        let uid = account
+            .as_ref()
+            .map_or_else(process::effective_uid, |to| to.uid);
+        limit_handlers(settings, uid, 0)?;
+        if let Some(folder) = &settings.chroot {
+            let failed = |why| Error::File("change the root to", folder.clone(), why);
+            let name = CString::new(folder.as_os_str().as_bytes()).unwrap_or_default();
+            privilege::keep_proc().map_err(call("open /proc"))?;
+            // The C library reads the time zone only once.
+            time::local_offset(0);
+            privilege::change_root(&name).map_err(failed)?;
+        }
+        Ok((Self { account }, oom_score))
+    }
+
+    /// What is made from here on belongs to the user.
+    pub(super) fn assume(&self) -> Result<(), Error> {
+        match &self.account {
+            Some(account) => privilege::assume(account).map_err(call("become the user")),
+            None => Ok(()),
+        }
+    }
+
+    /// Root is needed once more, for ports below 1024.
+    pub(super) fn resume(&self) -> Result<(), Error> {
+        match &self.account {
+            Some(_) => privilege::resume_root().map_err(call("be root again")),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing that is left needs root.
+    pub(super) fn give_up(self, settings: &Settings) -> Result<(), Error> {
+        if let Some(account) = &self.account {
+            privilege::become_account(account).map_err(call("become the user"))?;
+        }
+        privilege::set_traceable(settings.traceable);
+        Ok(())
+    }
+}
+
+/// The user to become; `None`: the server stays who it is.
+fn account(settings: &Settings) -> Result<Option<Account>, Error> {
+    let Some(user) = &settings.user else {
+        return Ok(None);
+    };
+    let mut parts = user.as_bytes().splitn(2, |byte| *byte == b':');
+    let name = parts.next().unwrap_or_default();
+    let group = settings
+        .group
+        .as_ref()
+        .map(|group| group.as_bytes())
+        .or(parts.next());
+    let found = privilege::find_account(name, group);
+    let account = found.map_err(|why| Error::User(user.clone(), why))?;
+    let is_already = account.uid == process::effective_uid() && account.uid != 0;
+    Ok((!is_already).then_some(account))
+}
+
+/// The limit that handlers inherit, and the one that depends on what else there is; `workers` are
+/// there already.
+pub(super) fn limit_handlers(
+    settings: &mut Settings,
+    uid: u32,
+    workers: usize,
+) -> Result<(), Error> {
+    let core = settings.allowance.core.unwrap_or(0);
+    confine::set_soft_limit(Resource::Core, core).map_err(call("limit core files"))?;
+    let most_workers = settings.limits.max_workers;
+    let most_workers = most_workers.unwrap_or(settings.workers.saturating_mul(8));
+    let handlers = settings.handlers.iter_mut();
+    let allowances = handlers.map(|handler| &mut handler.allowance);
+    let limits = allowances.chain([&mut settings.allowance]);
+    let limits: Vec<&mut u64> = limits.filter_map(|own| own.processes.as_mut()).collect();
+    if !limits.is_empty() {
+        let there = process::count_tasks(uid).map_err(call("count processes"))?;
+        let others = there.saturating_sub(workers as u64) + most_workers as u64;
+        for limit in limits {
+            *limit += others;
+        }
+    }
+    Ok(())
+}
+
+/// The parent's own `oom_score_adj`: what a worker inherits is written there around its fork,
+/// since nobody but root may write that of a process that cannot be traced.
+pub(super) struct OomScore {
+    file: Option<OwnedFd>,
+    own: u64,
+    workers: u64,
+}
+
+impl OomScore {
+    /// While the parent can still be traced. Without /proc it changes nothing.
+    pub(super) fn open(settings: &Settings) -> Self {
+        let name = c"/proc/self/oom_score_adj";
+        let read = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+        let own: Option<u64> = read.trim().parse().ok();
+        let workers = settings.allowance.oom_score.unwrap_or(0);
+        // Whoever protects or condemns the server has decided for all of it.
+        let is_raised = own.is_some_and(|own| own < workers);
+        Self {
+            file: file::open_at(None, name, Open::Write)
+                .ok()
+                .filter(|_| is_raised),
+            own: own.unwrap_or(0),
+            workers,
+        }
+    }
+
+    /// After a reload.
+    pub(super) fn change(&mut self, settings: &Settings) {
+        self.workers = settings.allowance.oom_score.unwrap_or(0).max(self.own);
+    }
+
+    /// Before the fork of a worker.
+    pub(super) fn raise(&self) {
+        self.write(self.workers);
+    }
+
+    /// After it.
+    pub(super) fn restore(&self) {
+        self.write(self.own);
+    }
+
+    fn write(&self, score: u64) {
+        if let Some(file) = &self.file {
+            // Raising is always allowed, and lowering as far as it was before.
+            let _ = privilege::write_oom_score(file.as_fd(), score);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Giving up what the server does not need: users, groups, the root folder, new privileges, and
+//! being looked into.
+
+use super::fd::{self, AsFd};
+use super::file::{self, Open};
+use super::process::{self, Pid};
+use super::{Errno, Error, Result, once};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// A user to become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Its name in the user database, for its other groups; without one it has none.
+    name: Option<CString>,
+}
+
+/// Room for the strings of one entry of the user database.
+type Text = [u8; 4096];
+
+/// A user by name or number, with its group unless another is named. ENOENT: there is none.
+pub fn find_account(user: &[u8], group: Option<&[u8]>) -> Result<Account> {
+    let mut text: Text = [0; 4096];
+    let number = number(user);
+    let entry = passwd_entry(user, number, &mut text)?;
+    let own_group = entry.as_ref().map(|entry| entry.pw_gid);
+    let gid = match group {
+        Some(group) => find_group(group)?,
+        None => own_group.ok_or(missing("getpwnam"))?,
+    };
+    let uid = entry.as_ref().map(|entry| entry.pw_uid).or(number);
+    let name = entry.map(|entry| {
+        // SAFETY: the entry's strings stand NUL-terminated in `text`.
+        unsafe { CStr::from_ptr(entry.pw_name) }.to_owned()
+    });
+    let uid = uid.ok_or(missing("getpwnam"))?;
+    Ok(Account { uid, gid, name })
+}
+
+/// The id of a group by name or number.
+pub fn find_group(group: &[u8]) -> Result<u32> {
+    if let Some(number) = number(group) {
+        return Ok(number);
+    }
+    let mut text: Text = [0; 4096];
+    let name = CString::new(group).map_err(|_| missing("getgrnam"))?;
+    // SAFETY: a zeroed group is valid (null pointers).
+    let mut entry: libc::group = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all pointers are to live values; the buffer's length is its own.
+    let code = unsafe {
+        libc::getgrnam_r(
+            name.as_ptr(),
+            &raw mut entry,
+            text.as_mut_ptr().cast(),
+            text.len(),
+            &raw mut found,
+        )
+    };
+    outcome("getgrnam", code)?;
+    match found.is_null() {
+        true => Err(missing("getgrnam")),
+        false => Ok(entry.gr_gid),
+    }
+}
+
+fn number(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn missing(call: &'static str) -> Error {
+    let errno = Errno::NOENT;
+    Error { call, errno }
+}
+
+/// What the calls that return an errno said. Some C libraries call a missing entry an error.
+fn outcome(call: &'static str, code: i32) -> Result<()> {
+    match Errno::from_raw(code) {
+        errno if code != 0 && errno != Errno::NOENT && errno != Errno::SRCH => {
+            Err(Error { call, errno })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn passwd_entry(user: &[u8], number: Option<u32>, text: &mut Text) -> Result<Option<libc::passwd>> {
+    let name = CString::new(user).map_err(|_| missing("getpwnam"))?;
+    // SAFETY: a zeroed passwd is valid (null pointers).
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    let (place, room) = (text.as_mut_ptr().cast(), text.len());
+    let code = match number {
+        // SAFETY: all pointers are to live values; the buffer's length is its own.
+        Some(uid) => unsafe { libc::getpwuid_r(uid, &raw mut entry, place, room, &raw mut found) },
+        // SAFETY: the same, and the name is NUL-terminated.
+        None => unsafe {
+            libc::getpwnam_r(name.as_ptr(), &raw mut entry, place, room, &raw mut found)
+        },
+    };
+    outcome("getpwnam", code)?;
+    Ok((!found.is_null()).then_some(entry))
+}
+
+/// Takes the user's groups and, for now only in effect, its ids: root can be taken back.
+pub fn assume(account: &Account) -> Result<()> {
+    let gid = account.gid;
+    once("setgroups", || match &account.name {
+        // SAFETY: the name is NUL-terminated.
+        Some(name) => unsafe { libc::initgroups(name.as_ptr(), gid as _) },
+        // SAFETY: one live group.
+        None => unsafe { libc::setgroups(1, &raw const gid) },
+    })?;
+    // SAFETY: takes an integer.
+    once("setegid", || unsafe { libc::setegid(gid) })?;
+    // SAFETY: takes an integer.
+    once("seteuid", || unsafe { libc::seteuid(account.uid) }).map(drop)
+}
+
+/// Takes root's user id back after `assume`.
+pub fn resume_root() -> Result<()> {
+    // SAFETY: takes an integer.
+    once("seteuid", || unsafe { libc::seteuid(0) }).map(drop)
+}
+
+/// After `assume` and `resume_root`: becomes the user for good, and sees that no way leads back.
+pub fn become_account(account: &Account) -> Result<()> {
+    let (uid, gid) = (account.uid, account.gid);
+    #[cfg(not(target_os = "macos"))]
+    {
+        // SAFETY: takes integers.
+        once("setresgid", || unsafe { libc::setresgid(gid, gid, gid) })?;
+        // SAFETY: takes integers.
+        once("setresuid", || unsafe { libc::setresuid(uid, uid, uid) })?;
+    }
+    #[cfg(target_os = "macos")]
+    {
+        // SAFETY: takes an integer. Of root they set all three.
+        once("setgid", || unsafe { libc::setgid(gid) })?;
+        // SAFETY: takes an integer.
+        once("setuid", || unsafe { libc::setuid(uid) })?;
+    }
+    // SAFETY: takes an integer.
+    let can_be_root = uid != 0 && unsafe { libc::setuid(0) } == 0;
+    // SAFETY: takes nothing.
+    let is_user = unsafe { libc::getuid() } == uid && process::effective_uid() == uid;
+    // SAFETY: takes nothing.
+    let is_group = unsafe { libc::getgid() } == gid && effective_gid() == gid;
+    if can_be_root || !is_user || !is_group {
+        let (call, errno) = ("setresuid", Errno::PERM);
+        return Err(Error { call, errno });
+    }
+    Ok(())
+}
+
+/// getegid(2).
+pub fn effective_gid() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::getegid() }
+}
+
+/// chroot(2), and its root as the working directory.
+pub fn change_root(folder: &CStr) -> Result<()> {
+    // SAFETY: the path is NUL-terminated.
+    once("chroot", || unsafe { libc::chroot(folder.as_ptr()) })?;
+    // SAFETY: the path is NUL-terminated.
+    once("chdir", || unsafe { libc::chdir(c"/".as_ptr()) }).map(drop)
+}
+
+/// /proc from before a chroot, or -1. Lives as long as the process.
+static PROC: AtomicI32 = AtomicI32::new(-1);
+
+/// Keeps /proc, for what is read there when no /proc is below the new root.
+pub fn keep_proc() -> Result<()> {
+    let proc = file::open_at(None, c"/proc", Open::Folder)?;
+    PROC.store(proc.as_raw_fd(), Ordering::Relaxed);
+    std::mem::forget(proc);
+    Ok(())
+}
+
+/// The /proc that was kept; a forked worker must not close it.
+pub fn kept_proc() -> Option<i32> {
+    Some(PROC.load(Ordering::Relaxed)).filter(|proc| *proc >= 0)
+}
+
+/// Opens a file below /proc, `name` relative to it.
+fn open_proc(name: &str, how: Open) -> Result<OwnedFd> {
+    let proc = PROC.load(Ordering::Relaxed);
+    let above = if proc < 0 { "/proc/" } else { "" };
+    let path = CString::new([above, name].concat()).map_err(|_| missing("open"))?;
+    // SAFETY: opened by `keep_proc` and never closed.
+    let proc = (proc >= 0).then(|| unsafe { BorrowedFd::borrow_raw(proc) });
+    file::open_at(proc, &path, how)
+}
+
+/// All of a file below /proc, `name` relative to it.
+pub(super) fn read_proc(name: &str) -> Result<Vec<u8>> {
+    let file = open_proc(name, Open::Read)?;
+    let (mut all, mut piece) = (Vec::new(), [0; 1024]);
+    loop {
+        match fd::read(file.as_fd(), &mut piece)? {
+            0 => return Ok(all),
+            n => all.extend_from_slice(piece.get(..n).unwrap_or_default()),
+        }
+    }
+}
+
+/// `oom_score_adj` of a process of this user: the more, the sooner the kernel ends it when memory
+/// runs out. Nobody but root may lower it below what it was born with.
+pub fn set_oom_score(pid: Pid, score: u64) -> Result<()> {
+    let file = open_proc(&format!("{pid}/oom_score_adj"), Open::Write)?;
+    write_oom_score(file.as_fd(), score)
+}
+
+/// The same of an `oom_score_adj` file that is open.
+pub fn write_oom_score(file: BorrowedFd<'_>, score: u64) -> Result<()> {
+    let mut digits = itoa::Buffer::new();
+    fd::write(file, digits.format(score).as_bytes()).map(drop)
+}
+
+/// prctl(PR_SET_NO_NEW_PRIVS): no exec of this process or what it starts gives any, for ever.
+#[cfg(target_os = "linux")]
+pub fn renounce_new_privileges() -> Result<()> {
+    // SAFETY: takes integers.
+    once("prctl", || unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    })
+    .map(drop)
+}
+
+/// Elsewhere a set-user-id program keeps its meaning.
+#[cfg(not(target_os = "linux"))]
+pub fn renounce_new_privileges() -> Result<()> {
+    Ok(())
+}
+
+/// prctl(PR_SET_DUMPABLE): whether processes of the same user may read this one's memory and
+/// descriptors, and attach a debugger. exec makes it so again; fork inherits it.
+pub fn set_traceable(yes: bool) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: takes integers, and cannot fail for 0 and 1.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, i32::from(yes), 0, 0, 0);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = yes;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_found_by_name_and_by_number() {
+        let root = find_account(b"root", None).unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert_eq!(find_account(b"0", None).unwrap(), root);
+        let nobody = find_account(b"4000000000", Some(b"17")).unwrap();
+        let expected = Account {
+            uid: 4_000_000_000,
+            gid: 17,
+            name: None,
+        };
+        assert_eq!(nobody, expected);
+        assert_eq!(find_group(b"root").unwrap(), 0);
+        for (user, group) in [
+            (&b"4000000000"[..], None),
+            (b"no such user", None),
+            (b"root", Some(&b"no such group"[..])),
+            (b"", None),
+        ] {
+            let told = find_account(user, group).unwrap_err();
+            assert_eq!(told.errno, Errno::NOENT, "{user:?} {group:?}");
+        }
+    }
+}

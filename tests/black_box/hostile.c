@@ -1,0 +1,236 @@
+/* A handler that does what PATH_INFO names, with QUERY_STRING as argument, and prints what came of
+ * it. The tests in confinement.rs say what may come of it. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *argument;
+
+static void head(void)
+{
+    printf("Content-Type: text/plain\n\n");
+    fflush(stdout);
+}
+
+static const char *name(int error)
+{
+    switch (error) {
+    case EACCES: return "EACCES";
+    case EAGAIN: return "EAGAIN";
+    case ENOMEM: return "ENOMEM";
+    case EPERM: return "EPERM";
+    default: return strerror(error);
+    }
+}
+
+/* What a call returned, in one word. */
+static void tell(const char *what, long result)
+{
+    printf("%s: %s\n", what, result < 0 ? name(errno) : "done");
+    fflush(stdout);
+}
+
+static void fork_bomb(void)
+{
+    int n = 0;
+    pid_t pid;
+    while (n < 1000 && (pid = fork()) >= 0) {
+        if (pid == 0)
+            for (;;)
+                if (fork() < 0)
+                    usleep(1000);
+        n++;
+    }
+    head();
+    printf("%d\n", n);
+    tell("fork", pid);
+}
+
+static void memory_bomb(void)
+{
+    long n = 0;
+    char *piece;
+    while (n < 1024 && (piece = malloc(1 << 20)) != NULL) {
+        memset(piece, 1, 1 << 20);
+        n++;
+    }
+    head();
+    printf("%ld\n", n);
+    tell("malloc", piece ? 0 : -1);
+}
+
+static void daemon_twice(void)
+{
+    if (fork() == 0) {
+        setsid();
+        if (fork() == 0) {
+            signal(SIGTERM, SIG_IGN);
+            signal(SIGHUP, SIG_IGN);
+            for (int fd = 0; fd < 3; fd++)
+                close(fd);
+            for (;;)
+                pause();
+        }
+        _exit(0);
+    }
+    wait(NULL);
+    head();
+    puts("started");
+}
+
+static void close_all(void)
+{
+    for (int fd = 0; fd < 1024; fd++)
+        close(fd);
+    for (;;)
+        pause();
+}
+
+static void flood(int fd, long long bytes)
+{
+    static char piece[64 * 1024];
+    memset(piece, 'x', sizeof piece);
+    piece[sizeof piece - 1] = '\n';
+    while (bytes > 0) {
+        ssize_t n = write(fd, piece, sizeof piece);
+        if (n < 0)
+            return;
+        bytes -= n;
+    }
+}
+
+static void spin(void)
+{
+    signal(SIGXCPU, SIG_DFL);
+    for (volatile long n = 0;; n++)
+        ;
+}
+
+static void stubborn_spin(void)
+{
+    signal(SIGXCPU, SIG_IGN);
+    for (volatile long n = 0;; n++)
+        ;
+}
+
+/* What can be seen of a process: its memory, its descriptors, itself under ptrace. */
+static void spy(pid_t pid)
+{
+    char path[64];
+    head();
+    snprintf(path, sizeof path, "/proc/%d/mem", pid);
+    tell("mem", open(path, O_RDONLY));
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    tell("fd", open(path, O_RDONLY | O_DIRECTORY));
+    snprintf(path, sizeof path, "/proc/%d/environ", pid);
+    tell("environ", open(path, O_RDONLY));
+    tell("ptrace", ptrace(PTRACE_SEIZE, pid, NULL, NULL));
+}
+
+static int tcp(void)
+{
+    return socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static struct sockaddr_in loopback(int port)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return to;
+}
+
+static void touch_all(void)
+{
+    struct sockaddr_in to = loopback(atoi(argument));
+    head();
+    tell("read", open("/etc/passwd", O_RDONLY));
+    tell("list", open("/etc", O_RDONLY | O_DIRECTORY));
+    tell("write", open("written", O_WRONLY | O_CREAT, 0600));
+    tell("truncate", truncate("plain", 0));
+    tell("mkdir", mkdir("folder", 0700));
+    tell("unlink", unlink("plain"));
+    tell("connect", connect(tcp(), (struct sockaddr *)&to, sizeof to));
+    to = loopback(0);
+    tell("bind", bind(tcp(), (struct sockaddr *)&to, sizeof to));
+    tell("kill worker", kill(getppid(), 0));
+    tell("null", open("/dev/null", O_RDWR));
+}
+
+static void limits(void)
+{
+    static const struct { const char *name; int resource; } all[] = {
+        { "cpu", RLIMIT_CPU }, { "memory", RLIMIT_AS }, { "files", RLIMIT_NOFILE },
+        { "size", RLIMIT_FSIZE }, { "core", RLIMIT_CORE },
+    };
+    head();
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct rlimit limit;
+        getrlimit(all[i].resource, &limit);
+        printf("%s %lld\n", all[i].name, (long long)limit.rlim_cur);
+    }
+    int score = -1;
+    FILE *file = fopen("/proc/self/oom_score_adj", "r");
+    if (file)
+        fscanf(file, "%d", &score);
+    printf("nice %d\noom %d\n", getpriority(PRIO_PROCESS, 0), score);
+    char line[128];
+    file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (!strncmp(line, "NoNewPrivs", 10) || !strncmp(line, "Uid", 3)
+            || !strncmp(line, "Gid", 3) || !strncmp(line, "Groups", 6))
+            printf("%s", line);
+}
+
+int main(void)
+{
+    const char *what = getenv("PATH_INFO");
+    argument = getenv("QUERY_STRING");
+    what = what ? what + 1 : "";
+    argument = argument ? argument : "";
+    if (!strcmp(what, "fork-bomb"))
+        fork_bomb();
+    else if (!strcmp(what, "memory-bomb"))
+        memory_bomb();
+    else if (!strcmp(what, "daemon"))
+        daemon_twice();
+    else if (!strcmp(what, "stop"))
+        raise(SIGSTOP);
+    else if (!strcmp(what, "close-all"))
+        close_all();
+    else if (!strcmp(what, "flood")) {
+        head();
+        flood(1, atoll(argument));
+    } else if (!strcmp(what, "flood-stderr")) {
+        flood(2, atoll(argument));
+        head();
+        puts("flooded");
+    } else if (!strcmp(what, "spin"))
+        spin();
+    else if (!strcmp(what, "stubborn-spin"))
+        stubborn_spin();
+    else if (!strcmp(what, "big-file")) {
+        int fd = open("big", O_WRONLY | O_CREAT, 0600);
+        flood(fd, 1 << 30);
+    } else if (!strcmp(what, "kill")) {
+        long result = kill(atoi(argument), SIGKILL);
+        head();
+        tell("kill", result);
+    } else if (!strcmp(what, "spy"))
+        spy(atoi(argument));
+    else if (!strcmp(what, "touch"))
+        touch_all();
+    else if (!strcmp(what, "limits"))
+        limits();
+    return 0;
+}
