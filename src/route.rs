@@ -96,8 +96,8 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Its owner and the members of this process' own group (that of a user's own, under umask
-    /// 002); for root, root.
+    /// Its owner, and the members of its owner's or this process' own group (umask 002 is usual
+    /// where each user has one); for root, root.
     pub fn of_this_process() -> Self {
         Self {
             group: privilege::effective_gid(),

@@ -1,8 +1,8 @@
 //! The Unix socket: new workers find their parent there, and its user may ask and stop. Parent only.
 //!
 //! A conversation is one line in, one line out (`status`: and one per worker), from the same user or
-//! root. Refuses everybody else, and to wait: what does not say its line in time is closed. Handlers
-//! may be of the same user and hold every place, so a newcomer takes the place of who has said
+//! root. Refuses everybody else, what a handler has started, and to wait: what does not say its line
+//! in time is closed. Many of the same user may hold every place, so a newcomer takes the place of who has said
 //! nothing for longest, and nobody but root that of root.
 
 use super::Parent;
@@ -148,6 +148,13 @@ impl Parent {
         });
         if let Some(slot) = expected {
             return self.adopt(slot, peer);
+        }
+        if Pid::new(who.pid).is_some_and(process::is_descendant) {
+            let pid = who.pid;
+            self.log().warn(format_args!(
+                "refused process {pid} on the Unix socket: a handler has started it"
+            ));
+            return;
         }
         self.converse(peer, who.uid == 0);
     }

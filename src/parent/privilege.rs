@@ -96,7 +96,7 @@ pub(super) fn limit_handlers(
     let limits = allowances.chain([&mut settings.allowance]);
     let limits: Vec<&mut u64> = limits.filter_map(|own| own.processes.as_mut()).collect();
     if !limits.is_empty() {
-        let there = process::count_tasks(uid).map_err(call("count processes"))?;
+        let there = privilege::count_tasks(uid).map_err(call("count processes"))?;
         let others = there.saturating_sub(workers as u64) + most_workers as u64;
         for limit in limits {
             *limit += others;

@@ -222,6 +222,18 @@ pub fn write_oom_score(file: BorrowedFd<'_>, score: u64) -> Result<()> {
     fd::write(file, digits.format(score).as_bytes()).map(drop)
 }
 
+/// Processes and threads of a user, as RLIMIT_NPROC counts them. ENOENT without /proc.
+pub fn count_tasks(uid: u32) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io("opendir", &e))?;
+    let tasks = |entry: std::fs::DirEntry| {
+        let is_own = entry.metadata().ok()?.uid() == uid;
+        let tasks = std::fs::read_dir(entry.path().join("task")).ok()?;
+        is_own.then(|| tasks.count() as u64)
+    };
+    Ok(folder.filter_map(|entry| tasks(entry.ok()?)).sum())
+}
+
 /// prctl(PR_SET_NO_NEW_PRIVS): no exec of this process or what it starts gives any, for ever.
 #[cfg(target_os = "linux")]
 pub fn renounce_new_privileges() -> Result<()> {

@@ -214,35 +214,26 @@ fn children_by_walk(own: Pid) -> Result<Vec<Pid>> {
         .collect())
 }
 
-/// Processes and threads of a user, as RLIMIT_NPROC counts them.
-#[cfg(target_os = "linux")]
-pub fn count_tasks(uid: u32) -> Result<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io("opendir", &e))?;
-    let tasks = |entry: std::fs::DirEntry| {
-        pid_of(entry.file_name().as_encoded_bytes())?;
-        (entry.metadata().ok()?.uid() == uid).then_some(())?;
-        Some(std::fs::read_dir(entry.path().join("task")).ok()?.count() as u64)
-    };
-    Ok(folder.filter_map(|entry| tasks(entry.ok()?)).sum())
-}
-
-/// Elsewhere there is no way that needs no library.
-#[cfg(not(target_os = "linux"))]
-pub fn count_tasks(_: u32) -> Result<u64> {
-    Err(Error {
-        call: "opendir",
-        errno: Errno::NOSYS,
-    })
-}
-
 /// The fourth field of `/proc/PID/stat`; the second, the name, may hold blanks and brackets.
 #[cfg(target_os = "linux")]
 fn parent_of(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = privilege::read_proc(&format!("{pid}/stat")).ok()?;
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let mut fields = stat.get(name_end + 2..)?.split(|byte| *byte == b' ');
     pid_of(fields.nth(1)?)
+}
+
+/// Whether this process, a subreaper, is above another one: then it has started it.
+#[cfg(target_os = "linux")]
+pub fn is_descendant(of: Pid) -> bool {
+    let line = std::iter::successors(Some(of), |pid| parent_of(*pid));
+    line.skip(1).any(|above| above == pid())
+}
+
+/// Elsewhere nobody can tell.
+#[cfg(not(target_os = "linux"))]
+pub fn is_descendant(_: Pid) -> bool {
+    false
 }
 
 #[cfg(target_os = "linux")]

@@ -138,11 +138,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         self.scene.name
     }
 
-    /// The CPU time that the handler may have.
-    pub(super) fn most_cpu(&self) -> Option<Duration> {
-        self.scene.settings.allowance.cpu
-    }
-
     /// The log.
     pub(super) fn log(&self) -> &'r Log {
         self.scene.birth.log
@@ -384,10 +379,9 @@ impl<'r, 'b> Relay<'r, 'b> {
         if n == 0 {
             return Ok(None);
         }
-        let Some(allowed) = self.allowed.checked_sub(n as u64) else {
+        if !self.may_print(n) {
             return Ok(Some(End::TooMuch));
-        };
-        self.allowed = allowed;
+        }
         let piece = self.buffer.get(..n).unwrap_or_default();
         let was_backed_up = self.outlet.is_backed_up();
         let result = self.response.feed(piece, &mut self.outlet);

@@ -1,12 +1,13 @@
 //! What a handler may use and touch: its limits, the server's privileges, the sandbox, and how far
 //! a hostile handler (`hostile.c`) gets.
 
-use super::harness::{PATIENCE, Server, Setup, eventually, eventually_none, os, run};
-use std::fs;
+use super::harness::{Folder, PATIENCE, Server, Setup, eventually, eventually_none, os, run};
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
 
@@ -28,16 +29,22 @@ fn hostile() -> &'static [u8] {
     })
 }
 
-/// A user that nobody else has, so that its processes can be counted.
-fn user() -> u32 {
-    61_000 + std::process::id() % 4_000
+/// A user that no other test has, so that its processes can be counted.
+fn new_user() -> u32 {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    100_000 + std::process::id() * 100 + NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The user of a server: its folder is his.
+fn user_of(folder: &Folder) -> u32 {
+    fs::metadata(folder.path()).unwrap().uid()
 }
 
 /// Adds the hostile handler; as root the server becomes somebody else.
 fn prepare(setup: &mut Setup) {
     setup.folder.write("root/hostile", hostile(), 0o755);
     if os::is_root() {
-        let id = user();
+        let id = new_user();
         for name in ["", "root"] {
             chown(setup.folder.at(name), Some(id), Some(id)).unwrap();
         }
@@ -64,11 +71,6 @@ fn still_serves(server: Server) {
     server.handler("hello", HELLO);
     assert_eq!(server.get("/hello").ok(), "hello");
     server.stop();
-}
-
-/// Processes of the test's own user.
-fn processes_of_user() -> Vec<u32> {
-    os::processes_of(user())
 }
 
 #[test]
@@ -155,7 +157,7 @@ fn a_fork_bomb_stays_within_its_limit() {
     assert!(forked <= 20, "{forked}");
     server.wait_for_log("outlived the handler and had to be ended");
     eventually_none(PATIENCE, "processes of the bomb", || {
-        let mut left = processes_of_user();
+        let mut left = os::processes_of(user_of(&server.folder));
         left.retain(|pid| *pid != server.pid() && !server.worker_pids().contains(pid));
         left
     });
@@ -280,11 +282,24 @@ fn a_sandbox_keeps_a_handler_from_killing_the_server_and_nothing_else_does() {
     still_serves(server);
 }
 
+#[test]
+fn a_handler_cannot_stop_the_server_by_its_socket() {
+    let server = server("");
+    assert_eq!(ask(&server, "say"), ["connect: done", "nothing"]);
+    server.wait_for_log("on the Unix socket: a handler has started it");
+    still_serves(server);
+}
+
 /// What the hostile handler finds that it can do in its folder.
 fn touches(server: &Server, port: u16) -> Vec<String> {
     server.file("plain", "text", 0o666);
     if os::is_root() {
-        chown(server.folder.at("root/plain"), Some(user()), None).unwrap();
+        chown(
+            server.folder.at("root/plain"),
+            Some(user_of(&server.folder)),
+            None,
+        )
+        .unwrap();
     }
     ask(server, &format!("touch?{port}"))
 }
@@ -417,13 +432,21 @@ fn a_kernel_without_landlock_runs_no_handler_that_asks_for_it_unless_it_may() {
 fn a_handler_that_others_can_write_is_refused_unless_allowed() {
     let server = Server::start(prepare);
     server.handler("hello", HELLO);
-    for (mode, status) in [(0o755, 200), (0o757, 403), (0o775, 403), (0o777, 403)] {
+    for (mode, group, status) in [
+        (0o755, 0, 200),
+        (0o757, 0, 403),
+        (0o775, 0, 200),
+        (0o755, 54_321, 200),
+        (0o775, 54_321, 403),
+    ] {
         let path = server.folder.at("root/hello");
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-        if mode & 0o020 != 0 && !os::is_root() {
-            continue; // The file is in the server's own group then.
+        if os::is_root() {
+            chown(&path, None, Some(group)).unwrap();
+        } else if group != 0 {
+            continue; // Nobody else gives files away.
         }
-        assert_eq!(server.get("/hello").status, status, "{mode:o}");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(server.get("/hello").status, status, "{mode:o} {group}");
     }
     server.wait_for_log("ERROR [");
     server.wait_for_log("refused to run /hello: others can write it");
@@ -439,9 +462,11 @@ fn root_becomes_the_user_for_good_and_everything_goes_on_working() {
     if !os::is_root() {
         return;
     }
-    let (id, group) = (user(), user() + 1);
+    let (mut id, mut group) = (0, 0);
     let server = Server::start(|setup| {
         prepare(setup);
+        id = user_of(&setup.folder);
+        group = id + 50;
         setup.args([
             &format!("--user={id}"),
             &format!("--group={group}"),
@@ -506,15 +531,12 @@ fn a_chroot_holds_everything_but_the_listeners() {
     let jail = inside.folder.path().display().to_string();
     for name in ["tmp", "dev"] {
         fs::create_dir(inside.folder.at(name)).unwrap();
-        chown(inside.folder.at(name), Some(user()), Some(user())).unwrap();
+        let id = user_of(&inside.folder);
+        chown(inside.folder.at(name), Some(id), Some(id)).unwrap();
     }
     let mknod = run(Command::new("mknod").args([&format!("{jail}/dev/null"), "c", "1", "3"]));
     assert!(mknod.status.success(), "{mknod:?}");
-    fs::set_permissions(
-        inside.folder.at("dev/null"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o666),
-    )
-    .unwrap();
+    fs::set_permissions(inside.folder.at("dev/null"), Permissions::from_mode(0o666)).unwrap();
     inside.args([
         &format!("--chroot={jail}"),
         "--path=/root",

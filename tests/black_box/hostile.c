@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,6 +168,20 @@ static void touch_all(void)
     tell("null", open("/dev/null", O_RDWR));
 }
 
+/* Says a line on the server's Unix socket, and what comes back. */
+static void say(void)
+{
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    char answer[512];
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    snprintf(to.sun_path, sizeof to.sun_path, "../socket");
+    head();
+    tell("connect", connect(fd, (struct sockaddr *)&to, sizeof to));
+    send(fd, "stop\n", 5, MSG_NOSIGNAL);
+    ssize_t n = read(fd, answer, sizeof answer);
+    printf("%.*s\n", n > 0 ? (int)n : 7, n > 0 ? answer : "nothing");
+}
+
 static void limits(void)
 {
     static const struct { const char *name; int resource; } all[] = {
@@ -230,6 +245,8 @@ int main(void)
         spy(atoi(argument));
     else if (!strcmp(what, "touch"))
         touch_all();
+    else if (!strcmp(what, "say"))
+        say();
     else if (!strcmp(what, "limits"))
         limits();
     return 0;

@@ -1,4 +1,5 @@
-//! How long a relay waits for what: the handler's pause, its exit, its leftovers, the client.
+//! How long a relay waits for what: the handler's pause, its exit, its leftovers, the client. And
+//! how much the handler may use.
 
 use super::{End, Relay, end_of};
 use crate::sys::process;
@@ -12,6 +13,18 @@ const PAUSE: Duration = Duration::from_millis(1);
 const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
 
 impl Relay<'_, '_> {
+    /// The CPU time that the handler may have.
+    pub(in crate::worker) fn most_cpu(&self) -> Option<Duration> {
+        self.scene.settings.allowance.cpu
+    }
+
+    /// Takes so many bytes off what the handler may print; false if that is too much.
+    pub(super) fn may_print(&mut self, bytes: usize) -> bool {
+        let left = self.allowed.checked_sub(bytes as u64);
+        self.allowed = left.unwrap_or(0);
+        left.is_some()
+    }
+
     pub(super) fn after_eof_deadline(&self) -> Moment {
         self.quiet_since
             .after(self.scene.birth.settings.limits.after_exit)
