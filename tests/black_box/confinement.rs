@@ -385,7 +385,7 @@ fn a_script_in_a_sandbox_needs_its_interpreter_and_a_new_version_runs_at_once() 
     server.handler("script", &format!("{script}; echo new"));
     assert_eq!(server.get("/script").ok(), "no\nnew\n");
     assert_eq!(server.get("/bare").status, 403);
-    server.wait_for_log("unable to launch /bare: execve: Permission denied (EACCES); the server's user, or its sandbox,");
+    server.wait_for_log("unable to launch /bare: execve: Permission denied (EACCES); its sandbox");
     assert_eq!(server.get("/wrong").status, 500);
     server.wait_for_log(
         "unable to launch /wrong: /no/such/folder of its sandbox: open: No such file",
