@@ -6,7 +6,7 @@ use crate::cli::error::{Place, Reason};
 use crate::cli::{self, Command, Environment, UsageError};
 use crate::doctor::{self, Who};
 use crate::settings::{ErrorPage, SEARCH_PATH, Settings};
-use crate::sys::{self, process};
+use crate::sys::{self, privilege};
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -48,7 +48,7 @@ impl fmt::Display for Error {
 /// The first mistake, or a configuration file that was named and cannot be read.
 pub fn read() -> Result<Command, Error> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    let home = std::env::var_os("HOME").or_else(|| process::home_folder().ok());
+    let home = std::env::var_os("HOME").or_else(|| privilege::home_folder().ok());
     let home = home.as_deref();
     let parsed = cli::parse(&words, Environment { home }).map_err(Error::Usage)?;
     let file = match parsed.config_file() {

@@ -3,6 +3,11 @@
 //! A row of the table says both at once, so a number can never land in a field of another type.
 //! Knows nothing of names, words or lines.
 
+mod to;
+
+pub use to::To;
+pub(super) use to::{both, handler, server};
+
 use super::error::Reason;
 use super::value::{self, Fault};
 use crate::settings::{
@@ -43,48 +48,6 @@ pub enum Verb {
     Reload,
     /// `--stop`.
     Stop,
-}
-
-/// Where a value of type `V` goes. A place without a setter is one where the option cannot stand.
-#[derive(Debug)]
-pub struct To<V> {
-    /// Into the settings of the server: command line and top of the file.
-    pub server: Option<fn(&mut Settings, V)>,
-    /// Into those of one handler: a `[handler]` section.
-    pub handler: Option<fn(&mut HandlerSettings, V)>,
-}
-
-// By hand: a derive would ask for `V: Copy`, though there are only pointers to functions.
-impl<V> Clone for To<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V> Copy for To<V> {}
-
-/// Of the server only.
-pub(super) const fn server<V>(set: fn(&mut Settings, V)) -> To<V> {
-    To {
-        server: Some(set),
-        handler: None,
-    }
-}
-
-/// Of one handler only.
-pub(super) const fn handler<V>(set: fn(&mut HandlerSettings, V)) -> To<V> {
-    To {
-        server: None,
-        handler: Some(set),
-    }
-}
-
-/// Of the server, and of a handler that has its own.
-pub(super) const fn both<V>(set: fn(&mut Settings, V), own: fn(&mut HandlerSettings, V)) -> To<V> {
-    To {
-        server: Some(set),
-        handler: Some(own),
-    }
 }
 
 /// What an option takes. Ranges include both ends.
@@ -156,27 +119,6 @@ pub struct Standing {
     pub in_file: bool,
     /// In a `[handler]` section.
     pub in_handler: bool,
-}
-
-impl<V> To<V> {
-    const fn standing(&self) -> Standing {
-        let in_file = self.server.is_some();
-        Standing {
-            on_line: in_file,
-            in_file,
-            in_handler: self.handler.is_some(),
-        }
-    }
-
-    fn put(&self, target: &mut Target<'_>, value: V) -> Result<(), Reason> {
-        match (target, self.server, self.handler) {
-            (Target::Check, Some(_), _) => {}
-            (Target::Server(settings), Some(set), _) => set(settings, value),
-            (Target::Handler(settings), _, Some(set)) => set(settings, value),
-            _ => return Err(Reason::NotHere(self.standing().words())),
-        }
-        Ok(())
-    }
 }
 
 impl Standing {

@@ -149,7 +149,7 @@ pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, how: Open) -> Result<Ow
     let (flags, mode): (i32, libc::c_uint) = match how {
         Open::Folder => (FOLDER, 0),
         Open::FolderNoFollow => (FOLDER | libc::O_NOFOLLOW, 0),
-        Open::Handle => (HANDLE, 0),
+        Open::Handle => (FOLDER & !libc::O_DIRECTORY, 0),
         Open::Read => (libc::O_RDONLY | libc::O_NOCTTY, 0),
         Open::Look => (libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0),
         Open::Write => (libc::O_WRONLY | libc::O_NOCTTY, 0),
@@ -175,10 +175,6 @@ pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, how: Open) -> Result<Ow
 const APPEND: i32 =
     libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NOCTTY | libc::O_NONBLOCK;
 
-#[cfg(target_os = "linux")]
-const HANDLE: i32 = libc::O_PATH;
-#[cfg(not(target_os = "linux"))]
-const HANDLE: i32 = libc::O_RDONLY;
 #[cfg(target_os = "linux")]
 const FOLDER: i32 = libc::O_PATH | libc::O_DIRECTORY;
 #[cfg(not(target_os = "linux"))]

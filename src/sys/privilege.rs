@@ -5,8 +5,9 @@ use super::fd::{self, AsFd};
 use super::file::{self, Open};
 use super::process::{self, Pid};
 use super::{Errno, Error, Result, once};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// A user to become.
@@ -104,6 +105,20 @@ fn passwd_entry(user: &[u8], number: Option<u32>, text: &mut Text) -> Result<Opt
     };
     outcome("getpwnam", code)?;
     Ok((!found.is_null()).then_some(entry))
+}
+
+/// The home folder of this user in the user database, for when HOME is not set.
+pub fn home_folder() -> Result<OsString> {
+    let mut text: Text = [0; 4096];
+    let uid = process::effective_uid();
+    match passwd_entry(b"", Some(uid), &mut text)? {
+        Some(entry) if !entry.pw_dir.is_null() => {
+            // SAFETY: the entry's strings stand NUL-terminated in `text`.
+            let home = unsafe { CStr::from_ptr(entry.pw_dir) };
+            Ok(OsString::from_vec(home.to_bytes().to_vec()))
+        }
+        _ => Err(missing("getpwuid")),
+    }
 }
 
 /// Takes the user's groups and, for now only in effect, its ids: root can be taken back.

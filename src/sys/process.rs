@@ -362,40 +362,6 @@ pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
     .map(drop)
 }
 
-/// The home folder of this user in the password file (getpwuid_r(3)), for when HOME is not set.
-pub fn home_folder() -> Result<std::ffi::OsString> {
-    use std::os::unix::ffi::OsStringExt;
-    let mut text = [0u8; 2048];
-    // SAFETY: a zeroed passwd is valid (null pointers).
-    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
-    let mut found = std::ptr::null_mut();
-    let uid = effective_uid();
-    // SAFETY: all pointers are to live locals; the buffer's length is its own.
-    let rc = unsafe {
-        libc::getpwuid_r(
-            uid,
-            &raw mut entry,
-            text.as_mut_ptr().cast(),
-            text.len(),
-            &raw mut found,
-        )
-    };
-    if found.is_null() || entry.pw_dir.is_null() {
-        let errno = if rc == 0 {
-            Errno::NOENT
-        } else {
-            Errno::from_raw(rc)
-        };
-        return Err(Error {
-            call: "getpwuid",
-            errno,
-        });
-    }
-    // SAFETY: getpwuid_r left a NUL-terminated string in the buffer.
-    let home = unsafe { std::ffi::CStr::from_ptr(entry.pw_dir) };
-    Ok(std::ffi::OsString::from_vec(home.to_bytes().to_vec()))
-}
-
 /// sysconf(3): bytes of the machine's memory.
 pub fn machine_memory() -> Result<u64> {
     // SAFETY: takes an integer.
