@@ -12,7 +12,6 @@ use super::response::{Failed, Response};
 use super::stderr::{self, Stderr};
 use super::{Client, tree};
 use crate::birth::Birth;
-use crate::log::Log;
 use crate::settings::{HalfClose, HandlerSettings};
 use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid, Reaped};
@@ -136,11 +135,6 @@ impl<'r, 'b> Relay<'r, 'b> {
     /// The handler's name.
     pub(super) fn name(&self) -> &'r [u8] {
         self.scene.name
-    }
-
-    /// The log.
-    pub(super) fn log(&self) -> &'r Log {
-        self.scene.birth.log
     }
 
     /// The way it ended makes its output worthless.

@@ -2,6 +2,7 @@
 //! how much the handler may use.
 
 use super::{End, Relay, end_of};
+use crate::log::Log;
 use crate::sys::process;
 use crate::sys::time::Moment;
 use std::time::Duration;
@@ -12,7 +13,12 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// After the handler's exit, while a process of its own group still holds stdout.
 const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
 
-impl Relay<'_, '_> {
+impl<'r> Relay<'r, '_> {
+    /// The log.
+    pub(in crate::worker) fn log(&self) -> &'r Log {
+        self.scene.birth.log
+    }
+
     /// The CPU time that the handler may have.
     pub(in crate::worker) fn most_cpu(&self) -> Option<Duration> {
         self.scene.settings.allowance.cpu
