@@ -137,6 +137,15 @@ pub fn set_pipe_size(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
     .map(drop)
 }
 
+/// Elsewhere a pipe is as large as it is.
+#[cfg(not(target_os = "linux"))]
+pub fn set_pipe_size(_: BorrowedFd<'_>, _: i32) -> Result<()> {
+    Err(super::Error {
+        call: "fcntl",
+        errno: super::Errno::NOSYS,
+    })
+}
+
 /// FIONREAD: bytes that a read would find now. Reads nothing.
 pub fn bytes_readable(fd: BorrowedFd<'_>) -> Result<usize> {
     let mut n: libc::c_int = 0;
