@@ -4,7 +4,7 @@
 
 use crate::cli::error::{Place, Reason};
 use crate::cli::{self, Command, Environment, UsageError};
-use crate::doctor::{self, Who};
+use crate::doctor;
 use crate::settings::{ErrorPage, SEARCH_PATH, Settings};
 use crate::sys::{self, privilege};
 use std::fmt::{self, Write as _};
@@ -108,7 +108,7 @@ fn read_error_pages(settings: &mut Settings, mistakes: &mut Vec<UsageError>) {
 pub fn check(settings: &Settings, mistakes: &[UsageError]) -> Result<u8, Error> {
     let own_path = settings.env.iter().rfind(|(name, _)| name == "PATH");
     let search_path = own_path.map_or(SEARCH_PATH, |(_, path)| path.as_encoded_bytes());
-    let findings = doctor::check(settings, &Who::this_process(), search_path);
+    let findings = doctor::check(settings, search_path);
     let mut text = String::new();
     for mistake in mistakes {
         // Writing to a String cannot fail.

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Everything but the sections.
+/// Where files are to be written.
 pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     let spools = std::env::temp_dir().join("spool");
     for (path, is_made) in [
@@ -29,6 +29,10 @@ pub(super) fn check(settings: &Settings, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Where it is to listen.
+pub(super) fn check_addresses(settings: &Settings, findings: &mut Findings) {
     if settings.bind.is_empty() {
         let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         try_address(SocketAddr::new(everywhere, settings.port), findings);

@@ -8,7 +8,7 @@ use crate::route;
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Beneath, Open, Stat};
-use crate::sys::{self, Errno, look};
+use crate::sys::{self, Errno, look, privilege, process};
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -18,20 +18,46 @@ use std::path::Path;
 /// Folders in each other: a path of 4096 bytes has no more that can be named.
 const DEEPEST: usize = 100;
 
-/// Looks at everything that the settings name, and at every handler, in order.
-pub fn check(settings: &Settings, who: &Who, search_path: &[u8]) -> Findings {
+/// Looks at everything that the settings name, and at every handler, in order: as the user whom the
+/// server becomes, and in its root. This process stays that user.
+pub fn check(settings: &Settings, search_path: &[u8]) -> Findings {
+    let mut findings = Findings::default();
+    places::check_addresses(settings, &mut findings);
+    if let Err(why) = become_server(settings) {
+        let words = "the server cannot become this user, or change its root (%); start it as root, or correct --user and --chroot";
+        let user = settings.user.as_deref().unwrap_or_default().as_bytes();
+        findings.note(user, words, why.to_string().as_bytes());
+    }
     let mut walk = Walk {
         settings,
-        who,
+        who: &Who::this_process(),
         search_path,
         root: None,
         seen: Vec::new(),
-        findings: Findings::default(),
+        findings,
     };
     places::check(settings, &mut walk.findings);
     walk.start(&settings.path);
     places::check_sections(settings, &mut walk.findings);
     walk.findings
+}
+
+/// What a start does, once the listeners are bound.
+fn become_server(settings: &Settings) -> sys::Result<()> {
+    let user = settings.user.as_deref().map(OsStr::as_bytes);
+    let mut parts = user.unwrap_or_default().splitn(2, |byte| *byte == b':');
+    let name = parts.next().unwrap_or_default();
+    let group = settings.group.as_deref().map(OsStr::as_bytes);
+    let account = user.map(|_| privilege::find_account(name, group.or(parts.next())));
+    let account = account.transpose()?;
+    if let Some(folder) = &settings.chroot {
+        let name = CString::new(folder.as_os_str().as_bytes()).unwrap_or_default();
+        privilege::change_root(&name)?;
+    }
+    match account.filter(|account| account.uid != process::effective_uid()) {
+        Some(account) => privilege::assume(&account),
+        None => Ok(()),
+    }
 }
 
 struct Walk<'a> {

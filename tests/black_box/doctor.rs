@@ -220,9 +220,9 @@ fn places_that_cannot_be_written_and_addresses_that_cannot_be_had_are_told() {
     let (status, lines) = check(&setup);
     assert_eq!((status, lines.len()), (Some(1), 3), "{lines:#?}");
     for (line, part) in lines.iter().zip([
+        "192.0.2.1:0: is no address of this machine",
         "/file/log: cannot be written (Not a directory",
         "/no/such/folder: cannot be written (No such file",
-        "192.0.2.1:0: is no address of this machine",
     ]) {
         assert!(line.contains(part), "{lines:#?}");
     }
@@ -283,6 +283,37 @@ fn the_log_says_the_same_when_a_launch_fails() {
     }
     assert_eq!(told, 6, "{text}");
     server.stop();
+}
+
+#[test]
+fn handlers_are_looked_at_as_the_user_whom_the_server_becomes() {
+    if !os::is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let mut setup = Setup::new();
+    setup.folder.write("root/private", HELLO, 0o700);
+    setup.folder.write("root/public", HELLO, 0o755);
+    setup.folder.write("root/closed/inside", HELLO, 0o755);
+    let closed = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(setup.folder.at("root/closed"), closed).unwrap();
+    assert_eq!(check(&setup).0, Some(0));
+    for place in ["socket", "pid-file", "log-file"] {
+        setup.args([&format!(
+            "--{place}=/tmp/caffeine-check-{}",
+            std::process::id()
+        )]);
+    }
+    setup.args(["--user=65534:65534", "--port=81"]);
+    let (status, lines) = check(&setup);
+    assert_eq!((status, lines.len()), (Some(1), 3), "{lines:#?}");
+    for (line, part) in lines.iter().zip([
+        "/closed: is a folder that the server's user may not search",
+        "/private: may not be executed by the server's user",
+        "/private: cannot be looked at (",
+    ]) {
+        assert!(line.contains(part), "{lines:#?}");
+    }
 }
 
 /// Runs `--check` as the user nobody, who can be only had by root.
