@@ -3,10 +3,11 @@
 //! spool with everything else that the next worker must know goes back to the parent.
 
 use super::input;
+use super::large::Large;
 use super::progress::{Left, Progress, read_exactly};
 use super::spool::{Spool, SpoolKeeper, Use};
 use super::{Client, worth_waiting};
-use crate::http::Malformed;
+use crate::http::{Chunked, Malformed};
 use crate::scoreboard::Phase;
 use crate::sys::{self, Errno, signal, socket, time};
 use std::os::fd::OwnedFd;
@@ -54,6 +55,7 @@ impl From<sys::Error> for Stop {
 /// Reads bodies; its memory is reused from request to request.
 pub(super) struct BodyReader {
     memory: Vec<u8>,
+    large: Option<Large>,
     scratch: Box<[u8]>,
     /// The data of one piece's chunks: stored together, since a chunk may be one byte.
     decoded: Vec<u8>,
@@ -87,14 +89,20 @@ impl BodyReader {
         let scratch = vec![0; PIECE].into_boxed_slice();
         Self {
             memory: Vec::with_capacity(PIECE),
+            large: None,
             scratch,
             decoded: Vec::with_capacity(PIECE),
         }
     }
 
-    /// The body of a request that was complete without a spool.
+    /// The body of a request that was complete without a spool, if it is small.
     pub(super) fn memory(&self) -> &[u8] {
         &self.memory
+    }
+
+    /// The same if it is large.
+    pub(super) fn take_large(&mut self) -> Option<Large> {
+        self.large.take()
     }
 
     /// Goes on with what an earlier worker has put away. A small beginning goes on in memory: most
@@ -113,6 +121,7 @@ impl BodyReader {
     /// Forgets the body of the request before.
     pub(super) fn reset(&mut self) {
         self.memory.clear();
+        self.large = None;
     }
 
     /// Reads on until the body is complete or the client has to send more.
@@ -158,58 +167,85 @@ impl BodyReader {
         progress: &mut Progress,
         spool: &mut Option<Spool<'a>>,
     ) -> Result<(), Stop> {
-        match &mut progress.left {
+        let Progress { left, total, .. } = progress;
+        match left {
             Left::Bytes(left) => {
-                let want = usize::try_from(*left).unwrap_or(PIECE).min(PIECE);
-                let room = self.scratch.get_mut(..want).unwrap_or_default();
-                let n = socket::receive(job.client.socket(), room)?;
-                if n == 0 {
-                    return Err(Stop::ClientGone);
-                }
-                *left -= n as u64;
-                progress.total += n as u64;
-                let whole = progress.total.saturating_add(*left);
-                let piece = self.scratch.get(..n).unwrap_or_default();
-                let used_for = job.use_of_spool(progress.total);
-                store(
-                    &mut self.memory,
-                    job.keeper,
-                    spool,
-                    piece,
-                    (used_for, whole),
-                )
+                let before = *left;
+                self.read_bytes(job, left, *total, spool)?;
+                *total += before - *left;
+                Ok(())
             }
-            Left::Chunks(chunked) => {
-                let n = socket::peek(job.client.socket(), &mut self.scratch)?;
-                if n == 0 {
-                    return Err(Stop::ClientGone);
-                }
-                let mut rest = self.scratch.get(..n).unwrap_or_default();
-                self.decoded.clear();
-                while !rest.is_empty() && !chunked.is_done() {
-                    let step = chunked.decode(rest).map_err(Stop::Malformed)?;
-                    self.decoded.extend_from_slice(step.data);
-                    let total = progress.total + self.decoded.len() as u64;
-                    // A chunk that cannot fit is refused by its size, before it is read.
-                    if total.saturating_add(chunked.announced()) > job.max_body {
-                        return Err(Stop::TooLarge);
-                    }
-                    rest = rest.get(step.consumed..).unwrap_or_default();
-                }
-                let taken = n - rest.len();
-                progress.total += self.decoded.len() as u64;
-                let whole = progress.total.saturating_add(chunked.announced());
-                let used_for = job.use_of_spool(progress.total);
-                store(
-                    &mut self.memory,
-                    job.keeper,
-                    spool,
-                    &self.decoded,
-                    (used_for, whole),
-                )?;
-                Ok(input::discard(job.client, taken)?)
-            }
+            Left::Chunks(chunked) => self.read_chunks(job, chunked, total, spool),
         }
+    }
+
+    /// `total`: bytes before.
+    fn read_bytes<'a>(
+        &mut self,
+        job: &Reading<'_, 'a>,
+        left: &mut u64,
+        total: u64,
+        spool: &mut Option<Spool<'a>>,
+    ) -> Result<(), Stop> {
+        let client = job.client.socket();
+        let n = match &mut self.large {
+            Some(large) => large.receive(client)?,
+            None => {
+                let want = usize::try_from(*left).unwrap_or(PIECE).min(PIECE);
+                socket::receive(client, self.scratch.get_mut(..want).unwrap_or_default())?
+            }
+        };
+        if n == 0 {
+            return Err(Stop::ClientGone);
+        }
+        let whole = total.saturating_add(*left);
+        *left -= n as u64;
+        if self.large.is_some() {
+            return Ok(());
+        }
+        let piece = self.scratch.get(..n).unwrap_or_default();
+        let used_for = job.use_of_spool(total + n as u64);
+        if spool.is_none() && self.memory.len() + n > PIECE && used_for == Use::Bulk {
+            self.large = Large::new(job.keeper, whole, [&self.memory, piece]);
+        }
+        if self.large.is_some() {
+            self.memory.clear();
+            return Ok(());
+        }
+        let memory = &mut self.memory;
+        store(memory, job.keeper, spool, piece, (used_for, whole))
+    }
+
+    fn read_chunks<'a>(
+        &mut self,
+        job: &Reading<'_, 'a>,
+        chunked: &mut Chunked,
+        total: &mut u64,
+        spool: &mut Option<Spool<'a>>,
+    ) -> Result<(), Stop> {
+        let n = socket::peek(job.client.socket(), &mut self.scratch)?;
+        if n == 0 {
+            return Err(Stop::ClientGone);
+        }
+        let mut rest = self.scratch.get(..n).unwrap_or_default();
+        self.decoded.clear();
+        while !rest.is_empty() && !chunked.is_done() {
+            let step = chunked.decode(rest).map_err(Stop::Malformed)?;
+            self.decoded.extend_from_slice(step.data);
+            let total = *total + self.decoded.len() as u64;
+            // A chunk that cannot fit is refused by its size, before it is read.
+            if total.saturating_add(chunked.announced()) > job.max_body {
+                return Err(Stop::TooLarge);
+            }
+            rest = rest.get(step.consumed..).unwrap_or_default();
+        }
+        let taken = n - rest.len();
+        *total += self.decoded.len() as u64;
+        let whole = total.saturating_add(chunked.announced());
+        let used_for = job.use_of_spool(*total);
+        let (memory, decoded) = (&mut self.memory, &self.decoded);
+        store(memory, job.keeper, spool, decoded, (used_for, whole))?;
+        Ok(input::discard(job.client, taken)?)
     }
 
     /// Puts away what is here until the client has sent more.
@@ -260,8 +296,18 @@ impl BodyReader {
         if let Some(spool) = spool {
             return Ok(spool);
         }
-        let mut spool = Spool::new(keeper, Use::ParkedBody, expected)?;
-        spool.append(&self.memory)?;
+        let used_for = match self.large {
+            Some(_) => Use::Bulk,
+            None => Use::ParkedBody,
+        };
+        let mut spool = Spool::new(keeper, used_for, expected)?;
+        match self.large.take() {
+            Some(large) => {
+                keeper.take_memory_back(large.size());
+                spool.append(large.bytes())?;
+            }
+            None => spool.append(&self.memory)?,
+        }
         self.memory.clear();
         Ok(spool)
     }

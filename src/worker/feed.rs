@@ -1,18 +1,34 @@
 //! Feeds a body to a handler that wants a pipe (`stdin = pipe`), while its output is relayed.
 
+use super::large::Large;
 use crate::sys::{self, Errno, fd, fd::AsFd, file};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// A body on its way into a pipe. Where it stands is the file's own offset.
-pub(super) struct Feed {
-    pipe: OwnedFd,
-    source: OwnedFd,
+/// Where a body comes from.
+pub(super) enum Source {
+    /// A file. Where it stands is the file's own offset.
+    File(OwnedFd),
+    /// Memory, from this byte on.
+    Memory(Large, usize),
 }
 
+/// A body on its way into a pipe.
+pub(super) struct Feed {
+    pipe: OwnedFd,
+    source: Source,
+}
+
+/// Bytes that the pipe may hold, if the system lets it: fewer changes between worker and handler.
+const PIPE_BYTES: i32 = 1 << 20;
+
 impl Feed {
-    /// Both ends of the way; writing to the pipe must not block.
-    pub(super) fn new(pipe: OwnedFd, source: OwnedFd) -> Self {
-        Self { pipe, source }
+    /// A pipe that is fed from a source as its reader goes on: the read end, and the feed.
+    pub(super) fn new(source: Source) -> sys::Result<(OwnedFd, Self)> {
+        let (read_end, pipe) = fd::pipe()?;
+        fd::set_nonblocking(pipe.as_fd(), true)?;
+        // A user may have as many pages in pipes as pipe(7) says; the usual size does too.
+        let _ = fd::set_pipe_size(pipe.as_fd(), PIPE_BYTES);
+        Ok((read_end, Self { pipe, source }))
     }
 
     /// What to wait for.
@@ -24,19 +40,45 @@ impl Feed {
     /// stopped reading, as is its right. After an error it has less than there is, and must not
     /// take that for all.
     pub(super) fn write(&mut self) -> sys::Result<bool> {
-        let mut piece = [0; 16 * 1024];
         loop {
-            let at = file::offset(self.source.as_fd())?;
-            let n = fd::pread(self.source.as_fd(), &mut piece, at)?;
-            let Some(part) = piece.get(..n).filter(|part| !part.is_empty()) else {
-                return Ok(false);
+            let moved = match &mut self.source {
+                Source::File(file) => move_from_file(self.pipe.as_fd(), file),
+                Source::Memory(body, at) => {
+                    let rest = body.bytes().get(*at..).unwrap_or_default();
+                    move_from_memory(self.pipe.as_fd(), rest, at)
+                }
             };
-            match fd::write(self.pipe.as_fd(), part) {
-                Ok(n) => file::seek(self.source.as_fd(), at + n as u64)?,
+            match moved {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
                 Err(e) if e.is_would_block() => return Ok(true),
                 Err(e) if e.errno == Errno::PIPE => return Ok(false),
                 Err(e) => return Err(e),
             }
         }
     }
+}
+
+/// False at the end of the file.
+fn move_from_file(pipe: BorrowedFd<'_>, file: &OwnedFd) -> sys::Result<bool> {
+    let mut piece = [0; 16 * 1024];
+    let at = file::offset(file.as_fd())?;
+    let n = fd::pread(file.as_fd(), &mut piece, at)?;
+    let Some(part) = piece.get(..n).filter(|part| !part.is_empty()) else {
+        return Ok(false);
+    };
+    let moved = fd::write(pipe, part)?;
+    file::seek(file.as_fd(), at + moved as u64)?;
+    Ok(true)
+}
+
+/// False when nothing is left. The pipe refers to the pages themselves, and whoever reads it may keep
+/// them for longer than the handler lives (splice(2)): so they are never written again, nor used for
+/// another body.
+fn move_from_memory(pipe: BorrowedFd<'_>, rest: &[u8], at: &mut usize) -> sys::Result<bool> {
+    if rest.is_empty() {
+        return Ok(false);
+    }
+    *at += fd::vmsplice(pipe, rest)?;
+    Ok(true)
 }

@@ -9,6 +9,7 @@
 //! | `call` | one call of a handler: body, launch, relay |
 //! | `ending` | how a response ends |
 //! | `body` | the request's body: in memory, or in a spool |
+//! | `large` | a large body that arrives without a stop |
 //! | `progress` | how far a body has been read, and how the next worker learns of it |
 //! | `confine` | what a handler may use and touch |
 //! | `plan` | environment, arguments and descriptors of a launch |
@@ -31,6 +32,7 @@ mod ending;
 mod exchange;
 mod feed;
 mod input;
+mod large;
 mod outlet;
 mod plan;
 mod progress;
@@ -95,10 +97,10 @@ impl Client {
 }
 
 /// How long a client is waited for that has moved so many bytes since the last wait: a millisecond for
-/// each 128 KiB, which is less than what it costs to put away what is here and to come back to it.
+/// each 32 KiB, which is less than what it costs to put away what is here and to come back to it.
 /// At most 5: a client must not hold a worker.
 fn worth_waiting(bytes: u64) -> Duration {
-    Duration::from_millis((bytes / (128 * 1024)).min(5))
+    Duration::from_millis((bytes / (32 * 1024)).min(5))
 }
 
 /// Date of responses, made anew once a second.

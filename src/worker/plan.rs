@@ -3,7 +3,7 @@
 use super::Client;
 use super::body::BodyReader;
 use super::confine::Confines;
-use super::feed::Feed;
+use super::feed::{Feed, Source};
 use super::spool::{Spool, SpoolKeeper};
 use crate::birth::Birth;
 use crate::cgi::{Environment, Forwarded, MetaVariables, Request};
@@ -300,12 +300,17 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The handler's stdin: nothing, a pipe that already holds the body, or the body's file. So
-/// CONTENT_LENGTH is always right, and stdin and stdout cannot deadlock.
+/// The handler's stdin: nothing, a pipe that already holds the body or is fed from memory while the
+/// output is relayed, or the body's file. CONTENT_LENGTH is always right: all of it is here.
 fn open_stdin(
     job: &Job<'_>,
     body: Body<'_, '_>,
 ) -> Result<(Option<OwnedFd>, Option<Feed>), NotLaunched> {
+    if let Some(large) = body.reader.take_large() {
+        let (stdin, mut feed) = Feed::new(Source::Memory(large, 0))?;
+        let has_more = feed.write()?;
+        return Ok((Some(stdin), has_more.then_some(feed)));
+    }
     if body.spool.is_none() && body.reader.memory().is_empty() {
         return Ok((None, None));
     }
@@ -328,9 +333,8 @@ fn open_stdin(
     if job.settings.stdin == Stdin::Auto {
         return Ok((Some(file), None));
     }
-    let (read_end, write_end) = fd::pipe()?;
-    fd::set_nonblocking(write_end.as_fd(), true)?;
-    Ok((Some(read_end), Some(Feed::new(write_end, file))))
+    let (stdin, feed) = Feed::new(Source::File(file))?;
+    Ok((Some(stdin), Some(feed)))
 }
 
 /// A pipe with the whole body in it, if it fits. How much fits must be asked: a user with many

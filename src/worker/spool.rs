@@ -50,6 +50,20 @@ impl SpoolKeeper<'_> {
         self.entry.set_spooled(self.entry.spooled().plus(more));
     }
 
+    /// Counts a body of this size that is kept in a worker's own memory; false if there is no room.
+    pub(super) fn lend_memory(&self, bytes: u64) -> bool {
+        let has_room = self.has_memory_for(bytes) && self.check_room(bytes).is_ok();
+        if has_room {
+            self.count(Spooled::new(bytes, true));
+        }
+        has_room
+    }
+
+    /// It is not kept there any more.
+    pub(super) fn take_memory_back(&self, bytes: u64) {
+        self.release(Spooled::new(bytes, true));
+    }
+
     fn is_total_reached(&self) -> bool {
         self.scoreboard.spooled_total().bytes >= self.max_total
     }

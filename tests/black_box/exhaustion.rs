@@ -108,7 +108,9 @@ fn a_full_disk_under_the_spools_refuses_large_bodies_and_cuts_large_responses() 
     }
     let server = Server::start(|setup| {
         let folder = SmallDisk::prepare(setup);
-        setup.env("TMPDIR", &folder).args(["--max-spool-total=64M"]);
+        setup
+            .env("TMPDIR", &folder)
+            .args(["--max-spool-total=64M", "--max-spool-memory=0"]);
     });
     server.handler("hello", HELLO);
     server.handler("echo", "printf 'Content-Type: text/plain\\n\\n'; cat");
@@ -141,7 +143,7 @@ fn a_full_disk_under_the_spools_refuses_large_bodies_and_cuts_large_responses() 
 fn a_file_size_limit_ends_no_process_of_the_server() {
     let server = Server::start(|setup| {
         setup.within(&["prlimit", "--fsize=20000:unlimited", "--core=0"]);
-        setup.args(["--workers=1", "--max-workers=1"]);
+        setup.args(["--workers=1", "--max-workers=1", "--max-spool-memory=0"]);
     });
     server.handler("hello", HELLO);
     server.handler("echo", "printf 'Content-Type: text/plain\\n\\n'; cat");

@@ -466,7 +466,8 @@ fn a_handler_that_insists_gets_its_body_through_a_pipe() {
     let hash = hash_answer(&body).split_once(' ').unwrap().1.to_owned();
     let mut client = server.connect();
     assert_eq!(client.post("/pipe", &body).ok(), format!("pipe {hash}"));
-    assert_eq!(client.post("/any", &body).ok(), format!("file {hash}"));
+    let any = client.post("/any", &body).ok();
+    assert!(any.ends_with(&format!(" {hash}")), "{any}");
 }
 
 #[test]
