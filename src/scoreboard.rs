@@ -47,7 +47,9 @@ const SPOOLED: usize = 6;
 const REQUESTS: usize = 7;
 const CLIENT_WAITS: usize = 8;
 const LONGEST_HOLD_US: usize = 9;
-/// The parent's slot only: how many of the others are in use.
+/// The handler that the worker may run, 0 for none.
+const CLAIM: usize = 10;
+/// The same word of the parent's slot: how many of the others are in use.
 const SIZE: usize = 10;
 const IN_MEMORY: usize = 11;
 /// The first words of the handler's name, for the status.
@@ -143,6 +145,16 @@ impl Entry<'_> {
         self.words[HANDLER].load(Ordering::Relaxed)
     }
 
+    /// Worker: says that it is about to run this handler; 0 takes it back. Of two that say so at once
+    /// at least one sees the other, since all see these stores and loads in one order.
+    pub fn set_claim(&self, handler: u64) {
+        self.words[CLAIM].store(handler, Ordering::SeqCst);
+    }
+
+    fn claim(&self) -> u64 {
+        self.words[CLAIM].load(Ordering::SeqCst)
+    }
+
     /// Worker: the process id of the handler, 0 for none.
     pub fn set_handler_pid(&self, pid: i32) {
         self.words[HANDLER_PID].store(u64::from(pid.unsigned_abs()), Ordering::Relaxed);
@@ -230,6 +242,7 @@ impl Entry<'_> {
             DEADLINE,
             CONNECTION,
             HANDLER,
+            CLAIM,
             SPOOLED,
             IN_MEMORY,
         ];
@@ -294,13 +307,9 @@ impl Scoreboard {
         held.fold(self.parent().spooled(), Spooled::plus)
     }
 
-    /// Workers that run this handler now.
+    /// Workers that run this handler now, or are about to.
     pub fn concurrent(&self, handler: u64) -> usize {
-        self.workers()
-            .filter(|e| {
-                e.handler() == handler && matches!(e.phase(), Phase::Launched | Phase::Answering)
-            })
-            .count()
+        self.workers().filter(|e| e.claim() == handler).count()
     }
 }
 
@@ -361,15 +370,16 @@ mod tests {
     }
 
     #[test]
-    fn only_running_handlers_count_as_concurrent() {
+    fn claims_count_as_concurrent_until_they_are_taken_back() {
         let board = Scoreboard::new(3).unwrap();
-        for (slot, phase) in [Phase::Looking, Phase::Launched, Phase::Answering]
-            .into_iter()
-            .enumerate()
-        {
+        for slot in 0..3 {
             board.entry(Slot(slot)).set_handler(7);
-            board.entry(Slot(slot)).enter(phase, Moment::default());
         }
+        board.entry(Slot(0)).set_claim(7);
+        board.entry(Slot(2)).set_claim(7);
         assert_eq!((board.concurrent(7), board.concurrent(8)), (2, 0));
+        board.entry(Slot(0)).set_claim(0);
+        board.entry(Slot(2)).clear();
+        assert_eq!(board.concurrent(7), 0);
     }
 }

@@ -362,6 +362,18 @@ pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
     .map(drop)
 }
 
+/// Worker: sched_setscheduler(2) with SCHED_BATCH. A worker that wakes up takes the CPU from nobody: on
+/// a machine with work for every CPU a handler finishes first, which saves a change to and fro. It is
+/// advice, and may fail. A launch takes it back for the handler.
+#[cfg(target_os = "linux")]
+pub fn work_in_batches() {
+    super::raw::sched_setscheduler(libc::SCHED_BATCH);
+}
+
+/// Elsewhere there is no such policy.
+#[cfg(not(target_os = "linux"))]
+pub fn work_in_batches() {}
+
 /// sysconf(3): bytes of the machine's memory.
 pub fn machine_memory() -> Result<u64> {
     // SAFETY: takes an integer.

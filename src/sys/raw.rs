@@ -74,6 +74,20 @@ pub(super) fn openat2(dir: i32, path: &std::ffi::CStr, how: &OpenHow) -> isize {
     )
 }
 
+/// sched_setscheduler(2) of this process, at priority 0 (musl's own only says ENOSYS).
+#[cfg(target_os = "linux")]
+pub(super) fn sched_setscheduler(policy: i32) -> isize {
+    // `struct sched_param` is one int; the kernel reads it and no more.
+    let priority = 0_i32;
+    raw!(
+        SCHED_SETSCHEDULER,
+        SYS_sched_setscheduler,
+        0,
+        policy,
+        std::ptr::from_ref(&priority)
+    )
+}
+
 /// close_range(2), Linux 5.9 (glibc wraps it since 2.34 only, musl since 1.2.5 only).
 #[cfg(target_os = "linux")]
 pub(super) fn close_range(first: u32, last: u32) -> isize {

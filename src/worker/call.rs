@@ -70,9 +70,7 @@ impl<'a> Desk<'a> {
             None => (self.take_head(request, &job, handler)?, None),
         };
         match self.reader.read(&job, &mut progress, spool) {
-            Read::Complete(spool)
-                if is_resumed && self.is_at_concurrency_limit(settings, handler) =>
-            {
+            Read::Complete(spool) if is_resumed && !self.has_claimed(settings, handler) => {
                 Err(self.wait_with_body(&job, progress, spool))
             }
             Read::Complete(spool) => {
@@ -100,7 +98,7 @@ impl<'a> Desk<'a> {
         handler: &Handler,
     ) -> Result<Progress, Outcome> {
         let head = request.head;
-        let must_wait = self.is_at_concurrency_limit(self.settings_of(handler), handler);
+        let must_wait = !self.has_claimed(self.settings_of(handler), handler);
         if must_wait && request.input.taken() == 0 {
             return Err(Outcome::of(Verdict::Retry));
         }
@@ -133,11 +131,20 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn is_at_concurrency_limit(&self, settings: &HandlerSettings, handler: &Handler) -> bool {
+    /// Claims a place among those that run this handler at a time; false if all are taken. Claimed
+    /// first and counted then, so that there are never too many; two who claim the last place at once
+    /// may both be refused, and are asked again one after the other.
+    fn has_claimed(&self, settings: &HandlerSettings, handler: &Handler) -> bool {
+        let (entry, hash) = (self.birth.entry(), handler.hash());
         let limit = settings
             .max_concurrent
             .or(self.birth.settings.limits.max_concurrent);
-        limit.is_some_and(|limit| self.birth.scoreboard.concurrent(handler.hash()) >= limit)
+        entry.set_claim(hash);
+        let has_room = limit.is_none_or(|limit| self.birth.scoreboard.concurrent(hash) <= limit);
+        if !has_room {
+            entry.set_claim(0);
+        }
+        has_room
     }
 
     /// Calls the handler, and those that it redirects to.
@@ -257,12 +264,13 @@ impl<'a> Desk<'a> {
 
     /// Nothing of a request outlives it, unless its handler may detach.
     fn clean_up(&mut self, call: &Call<'_>) {
-        if call.settings.detach {
+        let was_alone = if call.settings.detach {
             self.must_retire |= tree::has_survivors();
+            true
         } else {
-            tree::sweep(self.birth.log, &call.handler.script_name);
-        }
-        if !self.stderr.is_as_new()
+            tree::sweep(self.birth.log, &call.handler.script_name)
+        };
+        if !(was_alone && self.stderr.is_as_new())
             && let Ok(stderr) = stderr::Pipe::new()
         {
             self.stderr = stderr;

@@ -146,6 +146,7 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     if birth.settings.no_new_privs {
         privilege::renounce_new_privileges()?;
     }
+    process::work_in_batches();
     process::set_umask(0o022);
     crate::sys::file::change_folder(birth.root)?;
     let channel = find_parent(birth)?;
@@ -209,6 +210,7 @@ fn serve_one(
     let outcome = exchange.serve(&client, channel, spool);
     entry.set_spooled(Spooled::default());
     entry.set_deadline(Moment::default());
+    entry.set_claim(0);
     entry.enter(Phase::Idle, time::now());
     outcome
 }

@@ -7,6 +7,7 @@ use super::relay::Scene;
 use crate::log::{Escaped, Log};
 use crate::sys::process::Pid;
 use crate::sys::{self, fd, fd::AsFd};
+use std::cell::Cell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Reads in a row: as much as a pipe holds.
@@ -19,6 +20,8 @@ pub(super) struct Pipe {
     read_end: OwnedFd,
     write_end: OwnedFd,
     size: usize,
+    /// All that the last handler wrote was read.
+    is_empty: Cell<bool>,
 }
 
 impl Pipe {
@@ -30,6 +33,7 @@ impl Pipe {
             read_end,
             write_end,
             size,
+            is_empty: Cell::new(true),
         })
     }
 
@@ -38,13 +42,10 @@ impl Pipe {
         self.write_end.as_fd()
     }
 
-    /// Whether the next handler can have it: it is empty, and the last one has changed nothing of
+    /// Whether the next handler can have it, if nobody of the last one is left: it is empty, and the last one has changed nothing of
     /// what all share who hold it (fcntl(2): O_NONBLOCK, the size).
     pub(super) fn is_as_new(&self) -> bool {
-        let mut byte = [0];
-        let is_empty =
-            fd::read(self.read_end.as_fd(), &mut byte).is_err_and(|e| e.is_would_block());
-        is_empty
+        self.is_empty.get()
             && fd::is_blocking(self.write_end.as_fd()).unwrap_or(false)
             && fd::pipe_size(self.write_end.as_fd()).is_ok_and(|size| size == self.size)
     }
@@ -55,7 +56,7 @@ pub(super) struct Stderr<'r> {
     log: &'r Log,
     name: &'r [u8],
     pid: Pid,
-    pipe: BorrowedFd<'r>,
+    pipe: &'r Pipe,
     line: Vec<u8>,
     /// Bytes that may still reach the log.
     left: u64,
@@ -68,7 +69,7 @@ impl<'r> Stderr<'r> {
             log: scene.birth.log,
             name: scene.name,
             pid,
-            pipe: scene.stderr.read_end.as_fd(),
+            pipe: scene.stderr,
             line: Vec::new(),
             left: scene.settings.allowance.stderr.unwrap_or(u64::MAX),
             is_cut: false,
@@ -77,27 +78,29 @@ impl<'r> Stderr<'r> {
 
     /// What to wait for.
     pub(super) fn fd(&self) -> BorrowedFd<'r> {
-        self.pipe
+        self.pipe.read_end.as_fd()
     }
 
-    /// Takes what is there. Never waits.
-    pub(super) fn read(&mut self) {
+    /// Takes what is there, and says whether that was all. Never waits.
+    pub(super) fn read(&mut self) -> bool {
         // Bounded: who floods it must not keep the worker from everything else.
         for _ in 0..MAX_READS {
             let mut text = [0; 4096];
-            let n = fd::read(self.pipe, &mut text).unwrap_or(0);
+            let n = fd::read(self.fd(), &mut text).unwrap_or(0);
             for &byte in text.get(..n).unwrap_or_default() {
                 self.take(byte);
             }
             if n < text.len() {
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// The handler is gone: what is left, and the line that it did not end.
     pub(super) fn finish(&mut self) {
-        self.read();
+        let is_all = self.read();
+        self.pipe.is_empty.set(is_all);
         self.end_line();
     }
 

@@ -44,12 +44,16 @@ fn reap_until(pid: Pid, deadline: Moment, channel: BorrowedFd<'_>) -> Option<Rea
 }
 
 /// Kills every descendant that is left, without grace, and says so in the log. One system call
-/// when there is none.
-pub(super) fn sweep(log: &Log, handler: &[u8]) {
+/// when there is none. True if the handler had no descendants at its end.
+pub(super) fn sweep(log: &Log, handler: &[u8]) -> bool {
+    let mut was_alone = true;
     let mut killed: Vec<Pid> = Vec::new();
     for _ in 0..MAX_ROUNDS {
         match process::reap(None) {
-            Ok(Some(_)) => continue,
+            Ok(Some(_)) => {
+                was_alone = false;
+                continue;
+            }
             Err(e) if e.errno == Errno::CHILD => break,
             Ok(None) | Err(_) => {}
         }
@@ -67,6 +71,7 @@ pub(super) fn sweep(log: &Log, handler: &[u8]) {
             "{handler}: {n} {noun} outlived the handler and had to be ended"
         ));
     }
+    was_alone && killed.is_empty()
 }
 
 /// Whether anything is left.

@@ -352,6 +352,17 @@ fn one_slow_handler_does_not_take_every_worker() {
 }
 
 #[test]
+fn a_handler_is_scheduled_like_any_process() {
+    let server = Server::new();
+    // proc(5): field 41 is the policy, 18 and 19 are priority and niceness.
+    server.handler("policy", &shows("cut -d ' ' -f 18,19,41 /proc/self/stat"));
+    let niceness = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let own: Vec<&str> = niceness.rsplit(')').next().unwrap().split(' ').collect();
+    let expected = format!("{} {} 0\n", own[16], own[17]);
+    assert_eq!(server.get("/policy").ok(), expected);
+}
+
+#[test]
 fn what_a_handler_does_to_its_stderr_is_gone_with_it() {
     let server = Server::with(["--workers=1", "--max-workers=1"]);
     // dd sets the flags of the output that it was given.
