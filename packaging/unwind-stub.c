@@ -25,6 +25,47 @@ unsigned long _Unwind_GetCFA(void *context)
 	return 0;
 }
 
+/*
+ * The rest is only named by std's personality routine, which nothing calls; gold wants it all the
+ * same, since it looks for what is missing before it drops what is not used.
+ */
+void *_Unwind_GetLanguageSpecificData(void *context)
+{
+	(void)context;
+	return 0;
+}
+
+unsigned long _Unwind_GetRegionStart(void *context)
+{
+	(void)context;
+	return 0;
+}
+
+unsigned long _Unwind_GetTextRelBase(void *context)
+{
+	(void)context;
+	return 0;
+}
+
+unsigned long _Unwind_GetDataRelBase(void *context)
+{
+	(void)context;
+	return 0;
+}
+
+void _Unwind_SetGR(void *context, int index, unsigned long value)
+{
+	(void)context;
+	(void)index;
+	(void)value;
+}
+
+void _Unwind_SetIP(void *context, unsigned long value)
+{
+	(void)context;
+	(void)value;
+}
+
 #ifdef __arm__
 
 /* The ARM EHABI reads registers through these two and has no _Unwind_GetIP. */

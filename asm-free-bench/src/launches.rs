@@ -7,6 +7,7 @@ use crate::handler::{Handler, OUTPUT};
 use crate::options::Options;
 use crate::samples::{Samples, take_in_turn};
 use crate::table;
+use caffeine::sys::confine::Bounds;
 use caffeine::sys::fd::{self, AsFd};
 use caffeine::sys::file::{self, Open};
 use caffeine::sys::launch::{Launcher, Plan, Pointers};
@@ -86,6 +87,7 @@ fn print(name: &str, samples: &Samples) {
 /// What a worker does for each request, and nothing else.
 struct BareLoop {
     launcher: Launcher,
+    bounds: Bounds,
     program: CString,
     null: OwnedFd,
     argv: (Vec<u8>, Pointers),
@@ -104,6 +106,7 @@ impl BareLoop {
         }
         Ok(Self {
             launcher: Launcher::new().map_err(unable)?,
+            bounds: Bounds::default(),
             argv: (program.as_bytes_with_nul().to_vec(), Pointers::default()),
             program,
             null: file::open_at(None, c"/dev/null", Open::Read).map_err(unable)?,
@@ -126,7 +129,8 @@ impl BareLoop {
                 .ok_or_else(|| unable(&"envp"))?,
             folder: None,
             standard: [self.null.as_fd(), write_end.as_fd(), self.null.as_fd()],
-            descriptor_limit: None,
+            bounds: &self.bounds,
+            ruleset: None,
         };
         let launched = self.launcher.launch(&plan);
         let pid = launched.map_err(|failure| unable(&failure.error))?;

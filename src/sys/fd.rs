@@ -190,14 +190,13 @@ pub fn bytes_readable(fd: BorrowedFd<'_>) -> Result<usize> {
 /// The descriptors that are closed must have no owner that still acts: a forked worker forgets
 /// the parent's owners first, the start of the program has none.
 pub fn close_all_but(keep: &[RawFd]) {
-    let mut keep = keep.to_vec();
-    keep.sort_unstable();
     let mut first: RawFd = 3;
-    for &fd in keep.iter().filter(|&&fd| fd >= 3) {
-        if fd > first {
-            close_span(first, fd - 1);
+    // The lowest that is kept from there on: few are, and a sort would be more code than this.
+    while let Some(&kept) = keep.iter().filter(|&&fd| fd >= first).min() {
+        if kept > first {
+            close_span(first, kept - 1);
         }
-        first = first.max(fd + 1);
+        first = kept + 1;
     }
     close_span(first, RawFd::MAX);
 }
