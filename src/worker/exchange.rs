@@ -68,6 +68,8 @@ impl<'a> Exchange<'a> {
             (Stage::Body | Stage::Retry, Some(spool)) => self.resume_body(client, channel, spool),
             (_, spool) => self.begin(client, channel, spool),
         };
+        // A client that left in the middle of a large body must not leave its memory with the worker.
+        self.desk.reader.reset();
         if !self.desk.receipt.has_handler() {
             let held = time::now().since(client.received);
             self.entry()
