@@ -34,8 +34,19 @@ const PHASES: [Phase; 5] = [
     Phase::Answering,
 ];
 
-/// Words of a slot: two cache lines, so that no two workers write to the same one.
-const WORDS: usize = 16;
+/// How a worker stands towards its spool on disk, see [`Scoreboard::spooling`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spooling {
+    /// It has nothing to put away.
+    No,
+    /// It waits for its turn.
+    Waiting,
+    /// It writes.
+    Writing,
+}
+
+/// Words of a slot: three cache lines, so that no two workers write to the same one.
+const WORDS: usize = 24;
 
 const PHASE: usize = 0;
 const HANDLER_PID: usize = 1;
@@ -52,8 +63,9 @@ const CLAIM: usize = 10;
 /// The same word of the parent's slot: how many of the others are in use.
 const SIZE: usize = 10;
 const IN_MEMORY: usize = 11;
+const SPOOLING: usize = 12;
 /// The first words of the handler's name, for the status.
-const NAME: usize = 12;
+const NAME: usize = 16;
 
 /// Bytes in spools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,6 +216,12 @@ impl Entry<'_> {
         }
     }
 
+    /// Worker: says that it writes to its spool, or wants to. Of two that say so at once at least one
+    /// sees the other.
+    pub fn set_spooling(&self, spooling: Spooling) {
+        self.words[SPOOLING].store(spooling as u64, Ordering::SeqCst);
+    }
+
     /// Worker: one more request answered.
     pub fn count_request(&self) {
         self.words[REQUESTS].fetch_add(1, Ordering::Relaxed);
@@ -245,6 +263,7 @@ impl Entry<'_> {
             CLAIM,
             SPOOLED,
             IN_MEMORY,
+            SPOOLING,
         ];
         for word in of_worker {
             if let Some(word) = self.words.get(word) {
@@ -305,6 +324,12 @@ impl Scoreboard {
     pub fn spooled_total(&self) -> Spooled {
         let held = self.workers().map(|entry| entry.spooled());
         held.fold(self.parent().spooled(), Spooled::plus)
+    }
+
+    /// How many workers stand so towards their spools.
+    pub fn spooling(&self, how: Spooling) -> usize {
+        let is_so = |e: &Entry<'_>| e.words[SPOOLING].load(Ordering::SeqCst) == how as u64;
+        self.workers().filter(is_so).count()
     }
 
     /// Workers that run this handler now, or are about to.

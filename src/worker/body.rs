@@ -2,11 +2,11 @@
 //! never sleeps on a client that is still sending: what has arrived goes into the spool, and the
 //! spool with everything else that the next worker must know goes back to the parent.
 
+use super::Client;
 use super::input;
 use super::large::Large;
 use super::progress::{Left, Progress, read_exactly};
 use super::spool::{Spool, SpoolKeeper, Use};
-use super::{Client, worth_waiting};
 use crate::http::{Chunked, Malformed};
 use crate::scoreboard::Phase;
 use crate::sys::{self, Errno, signal, socket, time};
@@ -72,6 +72,10 @@ pub(super) struct Reading<'r, 'a> {
 }
 
 impl Reading<'_, '_> {
+    fn goes_on(&self, moved: u64) -> bool {
+        self.client.goes_on(signal::READABLE, moved)
+    }
+
     /// What a spool is for that is made now: a client that has just delivered a piece and more will
     /// not come back often.
     fn use_of_spool(&self, total: u64) -> Use {
@@ -131,12 +135,14 @@ impl BodyReader {
         progress: &mut Progress,
         mut spool: Option<Spool<'a>>,
     ) -> Read<'a> {
-        let mut since_wait = 0;
+        // What woke a parked upload up says nothing about how fast it goes on.
+        let mut moved = 0;
+        let mut expected = if job.taken_up.is_some() { LOW_WATER } else { 0 };
         while !progress.is_done() {
             let before = progress.total;
             let stop = match self.read_piece(job, progress, &mut spool) {
                 Ok(()) => {
-                    since_wait += progress.total - before;
+                    moved += progress.total - before;
                     // A fast client and a slow disk: this may go on for long without a wait.
                     job.keeper.entry.enter(Phase::Reading, time::now());
                     continue;
@@ -144,8 +150,8 @@ impl BodyReader {
                 Err(stop) => stop,
             };
             match stop {
-                Stop::Wait if is_more_coming(job.client, since_wait) => {
-                    since_wait = 0;
+                Stop::Wait if job.goes_on(moved.saturating_sub(expected)) => {
+                    (moved, expected) = (0, 0);
                 }
                 Stop::Wait => return self.park(job, *progress, spool),
                 Stop::TooLarge => return Read::TooLarge,
@@ -335,10 +341,4 @@ fn store<'a>(
             Ok(())
         }
     }
-}
-
-/// Waits for more, as long as what the client has delivered since the last wait is worth it.
-fn is_more_coming(client: &Client, delivered: u64) -> bool {
-    let wait = worth_waiting(delivered);
-    !wait.is_zero() && signal::wait_one(client.socket(), signal::READABLE, wait).unwrap_or(false)
 }

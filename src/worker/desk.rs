@@ -18,6 +18,7 @@ use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::{self, time};
 use std::ffi::{CStr, CString};
+use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Bytes of a handler's output that are moved at a time.
@@ -50,6 +51,12 @@ fn spool_folder() -> &'static CStr {
     CString::new(folder).map_or(c"/tmp", |folder| Box::leak(folder.into_boxed_c_str()))
 }
 
+/// As many as may be kept busy for clients that are behind.
+fn half_of_the_cpus() -> NonZero<usize> {
+    let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+    NonZero::new(cpus / 2).unwrap_or(NonZero::<usize>::MIN)
+}
+
 /// The configuration file, if it lies in the root itself.
 fn hidden_name(birth: &Birth<'_>) -> Option<Vec<u8>> {
     let config = birth.settings.config.as_ref()?;
@@ -67,6 +74,7 @@ impl<'a> Desk<'a> {
             folder: spool_folder(),
             max_total: settings.limits.max_spool_total.unwrap_or(u64::MAX),
             max_memory: settings.limits.max_spool_memory.unwrap_or(0),
+            max_writers: half_of_the_cpus(),
         };
         let (index, follow) = (&settings.index, settings.follow_symlinks);
         let writers = (!settings.allow_writable).then(Writers::of_this_process);

@@ -173,9 +173,9 @@ mod tests {
     fn what_comes_after_the_look_stays_in_the_socket() {
         let (near, far) = socket::pair().unwrap();
         let now = time::now();
-        let client = Client {
-            fd: near,
-            serve: Serve {
+        let client = Client::new(
+            near,
+            Serve {
                 connection: 1,
                 stage: Stage::Head,
                 is_head_resumed: false,
@@ -188,8 +188,7 @@ mod tests {
                 queued_ms: 0,
                 peer: None,
             },
-            received: now,
-        };
+        );
         let mut input = Input::new(1024);
         socket::send(far.as_fd(), b"GET / HT", false).unwrap();
         assert_eq!(input.look(&client, None).unwrap(), Arrived::News);

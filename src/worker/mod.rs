@@ -19,6 +19,7 @@
 //! | `outlet` | what the client takes now, and the spool for the rest |
 //! | `stderr` | the handler's complaints, into the log |
 //! | `tree` | ends a handler and everything it started |
+//! | `turn` | who puts away now, where many want to |
 //! | `spool` | a file that holds what the client has not sent or taken yet |
 //! | `answer` | the server's own short responses |
 //! | `receipt` | the line in the log |
@@ -42,6 +43,7 @@ mod response;
 mod spool;
 mod stderr;
 mod tree;
+mod turn;
 
 use crate::birth::Birth;
 use crate::channel::{self, Order, Received, Serve, Verdict};
@@ -51,6 +53,7 @@ use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, privilege, process, signal, socket};
 use exchange::Exchange;
+use std::cell::Cell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -83,9 +86,23 @@ pub(crate) struct Client {
     serve: Serve,
     /// When this worker got it.
     received: Moment,
+    /// How long it may still be waited for.
+    patience: Cell<Duration>,
 }
 
+/// How long a client may be waited for in one dispatch, whatever it moves.
+const PATIENCE: Duration = Duration::from_millis(10);
+
 impl Client {
+    fn new(fd: OwnedFd, serve: Serve) -> Self {
+        Self {
+            fd,
+            serve,
+            received: time::now(),
+            patience: Cell::new(PATIENCE),
+        }
+    }
+
     fn socket(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -94,13 +111,23 @@ impl Client {
     fn is_unix(&self) -> bool {
         self.serve.peer.is_none()
     }
-}
 
-/// How long a client is waited for that has moved so many bytes since the last wait: a millisecond for
-/// each 32 KiB, which is less than what it costs to put away what is here and to come back to it.
-/// At most 5: a client must not hold a worker.
-fn worth_waiting(bytes: u64) -> Duration {
-    Duration::from_millis((bytes / (32 * 1024)).min(5))
+    /// Waits a little for a client that has moved so many bytes since the last wait; true if it can go
+    /// on. A millisecond for each 32 KiB is less than what it costs to put away what is here and to
+    /// come back to it. At most 5, and all waits together within [`PATIENCE`]: a client must not hold a
+    /// worker.
+    fn goes_on(&self, events: i16, moved: u64) -> bool {
+        let worth = Duration::from_millis((moved / (32 * 1024)).min(5));
+        let wait = worth.min(self.patience.get());
+        if wait.is_zero() {
+            return false;
+        }
+        let begun = time::now();
+        let is_ready = signal::wait_one(self.socket(), events, wait).unwrap_or(false);
+        let left = self.patience.get().saturating_sub(time::now().since(begun));
+        self.patience.set(left);
+        is_ready
+    }
 }
 
 /// Date of responses, made anew once a second.
@@ -199,11 +226,7 @@ fn serve_one(
     serve: Serve,
     spool: Option<OwnedFd>,
 ) -> Outcome {
-    let client = Client {
-        fd,
-        serve,
-        received: time::now(),
-    };
+    let client = Client::new(fd, serve);
     let entry = exchange.entry();
     entry.set_connection(serve.connection);
     entry.enter(Phase::Looking, client.received);

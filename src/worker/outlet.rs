@@ -2,7 +2,8 @@
 //! goes on, in this worker or in a later one (the file's own offset says where).
 
 use super::spool::{Spool, SpoolKeeper, Use};
-use super::{Client, Outcome, worth_waiting};
+use super::turn::Turn;
+use super::{Client, Outcome};
 use crate::channel::Verdict;
 use crate::scoreboard::Phase;
 use crate::sys::{self, Errno, Error, fd::AsFd, file, signal, socket, time};
@@ -18,6 +19,7 @@ pub(super) struct Outlet<'a> {
     client: &'a Client,
     keeper: SpoolKeeper<'a>,
     spool: Option<Spool<'a>>,
+    turn: Turn<'a>,
     max_spool: u64,
     /// Bytes given to the client or its spool.
     pub(super) written: u64,
@@ -49,6 +51,7 @@ impl<'a> Outlet<'a> {
             client,
             keeper,
             spool: None,
+            turn: Turn::new(keeper),
             max_spool,
             written: 0,
             since_wait: 0,
@@ -66,6 +69,16 @@ impl<'a> Outlet<'a> {
         self.spool
             .as_ref()
             .is_some_and(|spool| spool.len() >= self.max_spool || spool.is_total_reached())
+    }
+
+    /// Whether what the handler has printed may be put away now, if it has to be.
+    pub(super) fn may_put_away(&mut self) -> bool {
+        !self.is_backed_up() || self.turn.take()
+    }
+
+    /// Whose turn it is to put away.
+    pub(super) fn turn(&mut self) -> &mut Turn<'a> {
+        &mut self.turn
     }
 
     /// Writes the pieces in order, in one call if the client takes them.
@@ -94,13 +107,11 @@ impl<'a> Outlet<'a> {
     /// What the client has not taken at once: it may be about to. A spool costs more than a wait.
     fn send_or_put_away(&mut self, mut part: &[u8]) -> Result<(), Blocked> {
         while self.spool.is_none() && !part.is_empty() {
-            let wait = worth_waiting(std::mem::take(&mut self.since_wait));
-            let client = self.client.socket();
-            if wait.is_zero() || !signal::wait_one(client, signal::WRITABLE, wait).unwrap_or(false)
-            {
+            let moved = std::mem::take(&mut self.since_wait);
+            if !self.client.goes_on(signal::WRITABLE, moved) {
                 break;
             }
-            let n = taken(socket::send(client, part, false))?;
+            let n = taken(socket::send(self.client.socket(), part, false))?;
             self.since_wait += n as u64;
             part = part.get(n..).unwrap_or_default();
         }
@@ -114,6 +125,7 @@ impl<'a> Outlet<'a> {
         if self.spool.is_none() {
             self.spool = Some(Spool::new(self.keeper, Use::Bulk, 0).map_err(Blocked::Unable)?);
         }
+        self.turn.use_up(part.len());
         match &mut self.spool {
             Some(spool) => spool.append_last_piece(part).map_err(Blocked::Unable),
             None => Ok(()),

@@ -2,6 +2,7 @@
 //! for bytes, for the handler's end and for the client's in one ppoll. A handler holds the worker;
 //! a client does so only when its spool is full.
 
+mod client;
 mod patience;
 
 use super::feed::Feed;
@@ -12,11 +13,11 @@ use super::response::{Failed, Response};
 use super::stderr::{self, Stderr};
 use super::{Client, tree};
 use crate::birth::Birth;
-use crate::settings::{HalfClose, HandlerSettings};
+use crate::settings::HandlerSettings;
 use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, fd, signal, socket};
+use crate::sys::{self, fd, signal};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -82,6 +83,9 @@ pub(super) struct Relay<'r, 'b> {
     is_first_wait: bool,
     /// The handler's pipe was enlarged.
     is_wide: bool,
+    /// Its output is not read until the next wait is over: there is no room for it, or others put
+    /// theirs away first.
+    is_held_up: bool,
     now: Moment,
 }
 
@@ -122,6 +126,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             is_eof_judged: false,
             is_first_wait: true,
             is_wide: false,
+            is_held_up: false,
             now,
             scene,
         }
@@ -173,18 +178,21 @@ impl<'r, 'b> Relay<'r, 'b> {
         if let Some(end) = self.check_end() {
             return Ok(Some(end));
         }
+        self.is_held_up |= self.outlet.is_full();
         let mut set = self.poll_set();
-        let (since, was_full) = (self.now, self.outlet.is_full());
+        let since = self.now;
         let timeout = Some(self.next_deadline().since(self.now));
         let woke = match std::mem::take(&mut self.is_first_wait) && !self.is_nph {
             true => signal::wait_undisturbed(&mut set, timeout),
             false => signal::wait(&mut set, timeout),
         }?;
         self.now = time::now();
-        if was_full {
+        if std::mem::take(&mut self.is_held_up) {
             self.give_back(self.now.since(since));
+            self.quiet_since = self.now;
         }
         if !woke {
+            self.outlet.turn().end();
             return Ok(self.reap());
         }
         let [stdout, stderr, client, channel, feed] = set.map(|entry| entry.revents);
@@ -228,7 +236,7 @@ impl<'r, 'b> Relay<'r, 'b> {
         if self.reaped.is_some() {
             // What a full spool keeps us from reading is no silence.
             let is_enough = is_silent || self.response.is_declared_complete();
-            let is_over = || !self.outlet.is_full() && self.now >= self.after_exit_deadline();
+            let is_over = || !self.is_held_up && self.now >= self.after_exit_deadline();
             return (is_enough || is_over()).then_some(End::Complete);
         }
         if self.is_eof_open() && self.now >= self.after_eof_deadline() {
@@ -283,7 +291,7 @@ impl<'r, 'b> Relay<'r, 'b> {
         } else {
             signal::READABLE
         };
-        if let Some(stdout) = self.stdout.as_ref().filter(|_| !self.outlet.is_full()) {
+        if let Some(stdout) = self.stdout.as_ref().filter(|_| !self.is_held_up) {
             put(STDOUT, stdout.as_fd(), for_output);
         }
         put(STDERR, self.stderr.fd(), for_output);
@@ -306,57 +314,14 @@ impl<'r, 'b> Relay<'r, 'b> {
         set
     }
 
-    /// What the client did: took some of the response, closed its half, or left.
-    fn hear_client(&mut self, events: i16) -> Option<End> {
-        if events & signal::HUNG_UP != 0 {
-            return Some(End::ClientGone);
-        }
-        if events & signal::WRITABLE != 0 {
-            match self.outlet.drain() {
-                Ok(true) => {
-                    self.client_progress = self.now;
-                    self.quiet_since = self.now;
-                }
-                Ok(false) => {}
-                Err(blocked) => return Some(end_of(Failed::Blocked(blocked))),
-            }
-        }
-        if events & signal::PEER_CLOSED != 0 && !self.has_client_fin {
-            self.has_client_fin = true;
-            return self.judge_fin();
-        }
-        None
-    }
-
-    /// A full close and a half-close look the same. A client that is gone answers an interim
-    /// response with RST; one that waits for its response ignores it (RFC 9110 section 15.2).
-    fn judge_fin(&mut self) -> Option<End> {
-        let settings = &self.scene.birth.settings;
-        match self
-            .scene
-            .settings
-            .half_close
-            .unwrap_or(settings.half_close)
-        {
-            HalfClose::Gone => return Some(End::ClientGone),
-            HalfClose::Serve => {}
-            HalfClose::Probe
-                if self.scene.can_probe && self.response.is_unsent() && !self.is_nph =>
-            {
-                let probe = b"HTTP/1.1 100 Continue\r\n\r\n";
-                if socket::send(self.scene.client.socket(), probe, false).is_err() {
-                    return Some(End::ClientGone);
-                }
-            }
-            HalfClose::Probe => {}
-        }
-        None
-    }
-
     fn read_stdout(&mut self, has_no_writer: bool) -> sys::Result<Option<End>> {
         let Some(stdout) = &self.stdout else {
             return Ok(None);
         };
+        if !self.outlet.may_put_away() {
+            self.is_held_up = true;
+            return Ok(None);
+        }
         let n = fd::read(stdout.as_fd(), self.buffer)?;
         self.quiet_since = self.now;
         if n == self.buffer.len() && !self.is_wide {
@@ -381,6 +346,9 @@ impl<'r, 'b> Relay<'r, 'b> {
         let result = self.response.feed(piece, &mut self.outlet);
         if !was_backed_up {
             self.client_progress = self.now;
+        }
+        if n < self.buffer.len() {
+            self.outlet.turn().end();
         }
         if self.outlet.is_full() {
             self.scene.birth.entry().count_client_wait();

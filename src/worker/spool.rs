@@ -10,6 +10,7 @@
 use crate::scoreboard::{Entry, Scoreboard, Spooled};
 use crate::sys::{self, Errno, Error, fd, fd::AsFd, file};
 use std::ffi::CStr;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 
 /// Up to this size a spool is in memory: most requests that need one never touch a disk.
@@ -25,6 +26,8 @@ pub(super) struct SpoolKeeper<'a> {
     pub(super) max_total: u64,
     /// Bytes of all spools in memory.
     pub(super) max_memory: u64,
+    /// Workers that put responses away at a time.
+    pub(super) max_writers: NonZero<usize>,
 }
 
 impl SpoolKeeper<'_> {
@@ -244,6 +247,7 @@ mod tests {
             folder: c"/tmp",
             max_total: 100 * MIB,
             max_memory,
+            max_writers: NonZero::<usize>::MIN,
         }
     }
 

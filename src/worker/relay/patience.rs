@@ -53,16 +53,18 @@ impl<'r> Relay<'r, '_> {
     }
 
     /// The next moment at which something is due without an event.
-    pub(super) fn next_deadline(&self) -> Moment {
+    pub(super) fn next_deadline(&mut self) -> Moment {
         let mut next = self.scene.deadline;
-        if self.is_pause_due() || self.is_first_wait {
+        if self.is_pause_due() || self.is_first_wait || self.outlet.turn().is_taken() {
             next = next.min(self.now.after(PAUSE));
         }
         if self.outlet.is_full() {
             next = next.min(self.client_deadline());
+        } else if self.is_held_up {
+            next = next.min(self.now.after(self.outlet.turn().pause()));
         }
         if self.reaped.is_some() {
-            if !self.outlet.is_full() {
+            if !self.is_held_up {
                 next = next.min(self.after_exit_deadline());
             }
         } else if self.is_eof_open() {

@@ -1,0 +1,54 @@
+//! What the client does while its handler runs.
+
+use super::{End, Failed, Relay, end_of};
+use crate::settings::HalfClose;
+use crate::sys::{signal, socket};
+
+impl Relay<'_, '_> {
+    /// What the client did: took some of the response, closed its half, or left.
+    pub(super) fn hear_client(&mut self, events: i16) -> Option<End> {
+        if events & signal::HUNG_UP != 0 {
+            return Some(End::ClientGone);
+        }
+        if events & signal::WRITABLE != 0 {
+            match self.outlet.drain() {
+                Ok(true) => {
+                    self.client_progress = self.now;
+                    self.quiet_since = self.now;
+                }
+                Ok(false) => {}
+                Err(blocked) => return Some(end_of(Failed::Blocked(blocked))),
+            }
+        }
+        if events & signal::PEER_CLOSED != 0 && !self.has_client_fin {
+            self.has_client_fin = true;
+            return self.judge_fin();
+        }
+        None
+    }
+
+    /// A full close and a half-close look the same. A client that is gone answers an interim
+    /// response with RST; one that waits for its response ignores it (RFC 9110 section 15.2).
+    fn judge_fin(&mut self) -> Option<End> {
+        let settings = &self.scene.birth.settings;
+        match self
+            .scene
+            .settings
+            .half_close
+            .unwrap_or(settings.half_close)
+        {
+            HalfClose::Gone => return Some(End::ClientGone),
+            HalfClose::Serve => {}
+            HalfClose::Probe
+                if self.scene.can_probe && self.response.is_unsent() && !self.is_nph =>
+            {
+                let probe = b"HTTP/1.1 100 Continue\r\n\r\n";
+                if socket::send(self.scene.client.socket(), probe, false).is_err() {
+                    return Some(End::ClientGone);
+                }
+            }
+            HalfClose::Probe => {}
+        }
+        None
+    }
+}
