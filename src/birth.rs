@@ -6,6 +6,7 @@ use crate::scoreboard::{Entry, Scoreboard, Slot};
 use crate::settings::Settings;
 use crate::sys::process::DescriptorLimit;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::os::fd::BorrowedFd;
 
 /// A new worker's inheritance. All descriptors but those named here (and 0, 1, 2) are closed.
@@ -24,6 +25,8 @@ pub struct Birth<'a> {
     pub listeners: &'a [Option<SocketAddr>],
     /// The descriptor limit that the server was started with, if it has raised its own.
     pub handler_descriptor_limit: Option<DescriptorLimit>,
+    /// CPUs that the server may use.
+    pub cpus: NonZero<usize>,
 }
 
 impl Birth<'_> {

@@ -58,6 +58,7 @@ use crate::sys::readiness::{Event, Readiness};
 use crate::sys::time::Moment;
 pub use inheritance::Inheritance;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -73,6 +74,8 @@ struct Estate {
     /// The descriptor limit before the parent raised its own.
     handler_descriptor_limit: Option<DescriptorLimit>,
     worker_main: WorkerMain,
+    /// CPUs that the server may use.
+    cpus: NonZero<usize>,
 }
 
 /// The parent and everything it holds.

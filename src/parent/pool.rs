@@ -73,6 +73,8 @@ pub(super) struct Need {
     pub(super) living: usize,
     /// Of these, not ready for the first time yet.
     pub(super) starting: usize,
+    /// How many may be at that at a time while the pool grows.
+    pub(super) at_once: usize,
     /// Of these, with one client for longer than `GROWTH_WAIT`.
     pub(super) held: usize,
     /// Clients that wait for a worker.
@@ -96,6 +98,7 @@ pub(super) fn workers_to_start(need: Need) -> usize {
     let step = need.living.saturating_sub(need.starting).max(1);
     unserved
         .min(step)
+        .min(need.at_once.saturating_sub(need.starting))
         .min(need.most.saturating_sub(need.living))
 }
 
@@ -383,6 +386,7 @@ mod tests {
             most: 32,
             living,
             starting,
+            at_once: 16,
             held,
             queued,
             waited: Duration::from_millis(waited),
@@ -400,6 +404,28 @@ mod tests {
             (need(4, 0, 60, 60), 4),
             (need(8, 4, 60, 70), 0),
             (need(8, 0, 60, 70), 8),
+            (need(20, 0, 60, 70), 12),
+            (
+                Need {
+                    at_once: 4,
+                    ..need(8, 0, 60, 70)
+                },
+                4,
+            ),
+            (
+                Need {
+                    at_once: 4,
+                    ..need(16, 3, 60, 70)
+                },
+                1,
+            ),
+            (
+                Need {
+                    at_once: 4,
+                    ..need(16, 4, 60, 70)
+                },
+                0,
+            ),
             (need(4, 0, 1, 60), 1),
             (need(5, 2, 1, 60), 0),
             (need(30, 0, 60, 60), 2),

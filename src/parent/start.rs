@@ -196,6 +196,7 @@ pub(super) fn prepare(
             root: ground.root,
             settings,
             worker_main,
+            cpus: process::cpus(),
         },
         listeners: claims.listeners,
     })

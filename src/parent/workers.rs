@@ -52,6 +52,7 @@ impl Parent {
             most: self.pool.most(),
             living: self.pool.living(),
             starting: self.pool.starting(),
+            at_once: 2 * self.estate.cpus.get(),
             held,
             queued: self.lot.count(State::Queued),
             waited: woken.map_or(Duration::ZERO, |woken| self.now.since(woken)),
@@ -282,6 +283,7 @@ fn be_worker(estate: &Estate, slot: Slot) -> ! {
             root: estate.root.as_fd(),
             listeners: &estate.addresses,
             handler_descriptor_limit: estate.handler_descriptor_limit,
+            cpus: estate.cpus,
         }),
         Err(_) => 1,
     };

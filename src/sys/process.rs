@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 use super::privilege;
 use super::{Errno, Error, Result, count, once, retry};
+use std::num::NonZero;
 use std::time::Duration;
 
 /// A process id.
@@ -373,6 +374,18 @@ pub fn work_in_batches() {
 /// Elsewhere there is no such policy.
 #[cfg(not(target_os = "linux"))]
 pub fn work_in_batches() {}
+
+/// sysconf(3): CPUs that are online; with musl's, those that this process may run on.
+pub fn cpus() -> NonZero<usize> {
+    // SAFETY: takes an integer.
+    let found = once("sysconf", || unsafe {
+        libc::sysconf(libc::_SC_NPROCESSORS_ONLN)
+    });
+    let found = found.ok().and_then(|n| usize::try_from(n).ok());
+    found
+        .and_then(NonZero::new)
+        .unwrap_or(NonZero::<usize>::MIN)
+}
 
 /// sysconf(3): bytes of the machine's memory.
 pub fn machine_memory() -> Result<u64> {

@@ -51,12 +51,6 @@ fn spool_folder() -> &'static CStr {
     CString::new(folder).map_or(c"/tmp", |folder| Box::leak(folder.into_boxed_c_str()))
 }
 
-/// As many as may be kept busy for clients that are behind.
-fn half_of_the_cpus() -> NonZero<usize> {
-    let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
-    NonZero::new(cpus / 2).unwrap_or(NonZero::<usize>::MIN)
-}
-
 /// The configuration file, if it lies in the root itself.
 fn hidden_name(birth: &Birth<'_>) -> Option<Vec<u8>> {
     let config = birth.settings.config.as_ref()?;
@@ -74,7 +68,7 @@ impl<'a> Desk<'a> {
             folder: spool_folder(),
             max_total: settings.limits.max_spool_total.unwrap_or(u64::MAX),
             max_memory: settings.limits.max_spool_memory.unwrap_or(0),
-            max_writers: half_of_the_cpus(),
+            max_writers: NonZero::new(birth.cpus.get() / 2).unwrap_or(NonZero::<usize>::MIN),
         };
         let (index, follow) = (&settings.index, settings.follow_symlinks);
         let writers = (!settings.allow_writable).then(Writers::of_this_process);
