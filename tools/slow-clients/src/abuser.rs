@@ -71,6 +71,12 @@ impl Abuser {
         Ok(Found(pairs.collect()))
     }
 
+    /// Stops its process, or lets it go on: what it has open stays, and nothing moves.
+    pub fn pause(&self, is_paused: bool) -> Result<()> {
+        let signal = if is_paused { sys::SIGSTOP } else { sys::SIGCONT };
+        Ok(sys::kill(i32::try_from(self.child.id())?, signal)?)
+    }
+
     /// Tells it something.
     pub fn say(&mut self, word: &str) -> Result<()> {
         writeln!(self.stdin, "{word}")?;
