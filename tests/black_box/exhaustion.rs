@@ -3,6 +3,9 @@
 
 use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, run};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -258,13 +261,10 @@ fn a_full_descriptor_table_turns_new_clients_away_and_loses_nobody_for_ever() {
     server.stop();
 }
 
-/// KiB of a process's address space.
-fn address_space(pid: u32) -> u64 {
+/// KiB of a process's address space (`VmSize`), or the most that it ever was (`VmPeak`).
+fn address_space(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmSize:"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -273,7 +273,7 @@ fn a_parent_without_memory_lets_the_longest_idle_go_for_who_comes() {
     let server = Server::with(["--workers=1", "--max-workers=1"]);
     server.handler("hello", HELLO);
     let parent = server.pid();
-    let most = address_space(parent) * 1024 + 64 * 1024;
+    let most = address_space(parent, "VmSize") * 1024 + 64 * 1024;
     limit(parent, &format!("--as={most}:unlimited"));
     // Their books alone are larger than what is left.
     let mut crowd: Vec<Client> = Vec::new();
@@ -313,5 +313,47 @@ fn handlers_without_memory_are_errors_and_nothing_else() {
     eventually(PATIENCE, "handlers run again", || {
         server.get("/hello").status == 200
     });
+    server.stop();
+}
+
+#[test]
+fn an_upload_that_is_left_in_the_middle_leaves_no_memory_with_its_worker() {
+    const BODY_KIB: u64 = 64 << 10;
+    let server = Server::start(|setup| {
+        let http = setup.folder.at("http").display().to_string();
+        setup.args([
+            &format!("--bind=unix:{http}"),
+            "--workers=1",
+            "--max-workers=1",
+            "--max-body=100M",
+            "--max-spool-memory=100M",
+        ]);
+    });
+    server.handler("hello", HELLO);
+    assert_eq!(server.get("/hello").ok(), "hello");
+    let worker = server.worker_pids()[0];
+    let before = address_space(worker, "VmSize");
+    // What comes is there when the worker looks, on a Unix socket all of it: it never waits for
+    // more, and puts nothing away.
+    os::kill(worker, os::STOP);
+    let mut client = UnixStream::connect(server.folder.at("http")).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = BODY_KIB * 1024;
+    let head = format!("POST /hello HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
+    let sent = [head.as_bytes(), &noise(100_000)].concat();
+    client.write_all(&sent).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    os::kill(worker, os::CONT);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    let (most, after) = (
+        address_space(worker, "VmPeak"),
+        address_space(worker, "VmSize"),
+    );
+    assert!(most >= before + BODY_KIB, "it was never there: {most} KiB");
+    assert!(
+        after < before + BODY_KIB / 2,
+        "{before} KiB before, {after} KiB after"
+    );
+    assert_eq!(server.worker_pids(), [worker]);
     server.stop();
 }
