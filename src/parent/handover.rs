@@ -4,7 +4,7 @@
 //! guess: a server that speaks another version is told apart by its first record.
 
 use super::listeners::Wish;
-use super::lot::State;
+use super::lot::{Connection, State};
 use crate::channel::{self, ORDER_BYTES, Order, Serve, Stage};
 use crate::sys::time::Moment;
 use std::ffi::OsStr;
@@ -44,6 +44,32 @@ pub(super) struct Passenger {
 }
 
 impl Passenger {
+    /// A connection that is parked in this state.
+    pub(super) fn of(connection: &Connection, state: State) -> Self {
+        let serve = Serve {
+            connection: connection.number,
+            stage: connection.stage,
+            is_head_resumed: false,
+            is_last: false,
+            listener: connection.listener,
+            requests: connection.requests,
+            accepted: connection.accepted,
+            head_begun: connection.head_begun,
+            progress: connection.progress,
+            queued_ms: 0,
+            peer: connection.peer,
+        };
+        Self {
+            state,
+            serve,
+            woken: connection.woken,
+            mark: connection.mark,
+            visits: connection.visits,
+            has_lost_worker: connection.has_lost_worker,
+            was_held: connection.was_held,
+        }
+    }
+
     /// It would make no sense without a spool.
     pub(super) fn needs_spool(&self) -> bool {
         matches!(

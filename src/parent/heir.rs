@@ -8,12 +8,11 @@ use super::Parent;
 use super::elder::Elder;
 use super::handover::{Passenger, Record, encode};
 use super::life::State;
-use super::lot::{Connection, End, Id, State as Parked};
+use super::lot::{End, Id, State as Parked};
 use super::restart::{Command, own_program};
 use super::start::START_TIMEOUT;
 use super::token::Token;
 use super::workers::How;
-use crate::channel::Serve;
 use crate::sys::fd::AsFd;
 use crate::sys::passing::send_record;
 use crate::sys::process::{self, Ended, Pid};
@@ -79,7 +78,12 @@ impl Parent {
     /// SIGUSR2.
     #[cold]
     pub(super) fn order_upgrade(&mut self) {
-        if self.state == State::Serving && self.upgrade.heir.is_none() {
+        if self.estate.settings.chroot.is_some() {
+            // Inside, whoever may write there could have put another program in its place.
+            self.log().error(format_args!(
+                "unable to upgrade, going on as before: the program is outside of --chroot; restart the server instead"
+            ));
+        } else if self.state == State::Serving && self.upgrade.heir.is_none() {
             self.upgrade.is_due = true;
         } else {
             self.log().warn(format_args!(
@@ -291,7 +295,7 @@ impl Parent {
         else {
             return false;
         };
-        let record = encode(&Record::Client(passenger(connection, state)));
+        let record = encode(&Record::Client(Passenger::of(connection, state)));
         let client = connection.client.as_fd();
         let heir = heir.socket.as_fd();
         let sent = match &connection.spool {
@@ -372,29 +376,5 @@ impl Parent {
         }
         // It and what was its own, or what it leaves when it dies.
         self.end_orphans(None);
-    }
-}
-
-fn passenger(connection: &Connection, state: Parked) -> Passenger {
-    Passenger {
-        state,
-        serve: Serve {
-            connection: connection.number,
-            stage: connection.stage,
-            is_head_resumed: false,
-            is_last: false,
-            listener: connection.listener,
-            requests: connection.requests,
-            accepted: connection.accepted,
-            head_begun: connection.head_begun,
-            progress: connection.progress,
-            queued_ms: 0,
-            peer: connection.peer,
-        },
-        woken: connection.woken,
-        mark: connection.mark,
-        visits: connection.visits,
-        has_lost_worker: connection.has_lost_worker,
-        was_held: connection.was_held,
     }
 }

@@ -526,11 +526,8 @@ fn what_cannot_be_given_up_is_a_start_that_fails() {
     assert_eq!(setup.run().status.code(), Some(1));
 }
 
-#[test]
-fn a_chroot_holds_everything_but_the_listeners() {
-    if !os::is_root() {
-        return;
-    }
+/// A server whose root is its folder; root only.
+fn jailed() -> Server {
     let mut inside = Setup::new();
     prepare(&mut inside);
     let jail = inside.folder.path().display().to_string();
@@ -549,7 +546,15 @@ fn a_chroot_holds_everything_but_the_listeners() {
         "--pid-file=/pid",
         "--log-file=/log",
     ]);
-    let server = inside.start();
+    inside.start()
+}
+
+#[test]
+fn a_chroot_holds_everything_but_the_listeners() {
+    if !os::is_root() {
+        return;
+    }
+    let server = jailed();
     let told = ask(&server, "touch?1");
     assert_eq!(
         told[..3],
@@ -563,5 +568,28 @@ fn a_chroot_holds_everything_but_the_listeners() {
     server.wait_for_log("1 process outlived the handler");
     let body = vec![b'x'; 2 << 20];
     assert_eq!(server.connect().post("/hostile/limits", &body).status, 200);
+    server.stop();
+}
+
+#[test]
+fn there_is_no_upgrade_inside_a_chroot_and_the_server_goes_on() {
+    if !os::is_root() {
+        return;
+    }
+    let server = jailed();
+    let (pid, workers) = (server.pid(), server.worker_pids());
+    let mut idle = server.connect();
+    assert_eq!(idle.get("/hostile/limits").status, 200);
+    // Who runs a handler may write there too: what stands in the program's place is not run.
+    let impostor = &env!("CARGO_BIN_EXE_caffeine")[1..];
+    server.folder.write(impostor, hostile(), 0o755);
+    server.signal(os::USR2);
+    server
+        .wait_for_log("unable to upgrade, going on as before: the program is outside of --chroot");
+    assert!(!server.log().contains("upgrading: started"));
+    assert_eq!(server.folder.read("pid"), format!("{pid}\n"));
+    assert_eq!(idle.get("/hostile/limits").status, 200);
+    assert_eq!(server.get("/hostile/limits").status, 200);
+    assert_eq!(server.worker_pids(), workers);
     server.stop();
 }
