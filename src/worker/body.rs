@@ -16,6 +16,9 @@ use std::os::fd::OwnedFd;
 const PIECE: usize = 64 * 1024;
 /// Parked uploads wake the parent when this much more has arrived: one wake-up in place of dozens.
 const LOW_WATER: u64 = 32 * 1024;
+/// Bytes that a lively client sends in a millisecond, at the least. It need not be much: until a worker
+/// comes, a client can send no more than fits into the socket.
+const LIVELY: u64 = 4 * 1024;
 
 /// What reading came to.
 pub(super) enum Read<'a> {
@@ -72,15 +75,28 @@ pub(super) struct Reading<'r, 'a> {
 }
 
 impl Reading<'_, '_> {
-    fn goes_on(&self, moved: u64) -> bool {
-        self.client.goes_on(signal::READABLE, moved)
+    /// The client sends fast, as far as this visit can tell with so many bytes in it: what it has sent since it
+    /// was parked may have waited here for a worker.
+    fn is_lively(&self, delivered: u64) -> bool {
+        let serve = &self.client.serve;
+        let time = self.client.received.since(serve.progress).as_millis();
+        self.taken_up.is_none() || u128::from(delivered / LIVELY) >= time
+    }
+
+    /// Waits for more, as long as what the client has delivered since the last wait is worth it.
+    fn goes_on(&self, total: u64, moved: u64) -> bool {
+        self.is_lively(self.delivered(total)) && self.client.goes_on(signal::READABLE, moved)
+    }
+
+    fn delivered(&self, total: u64) -> u64 {
+        total - self.taken_up.unwrap_or(0)
     }
 
     /// What a spool is for that is made now: a client that has just delivered a piece and more will
     /// not come back often.
     fn use_of_spool(&self, total: u64) -> Use {
-        let delivered = total - self.taken_up.unwrap_or(0);
-        if delivered > PIECE as u64 {
+        let delivered = self.delivered(total);
+        if delivered > PIECE as u64 && self.is_lively(delivered) {
             Use::Bulk
         } else {
             Use::ParkedBody
@@ -135,9 +151,7 @@ impl BodyReader {
         progress: &mut Progress,
         mut spool: Option<Spool<'a>>,
     ) -> Read<'a> {
-        // What woke a parked upload up says nothing about how fast it goes on.
         let mut moved = 0;
-        let mut expected = if job.taken_up.is_some() { LOW_WATER } else { 0 };
         while !progress.is_done() {
             let before = progress.total;
             let stop = match self.read_piece(job, progress, &mut spool) {
@@ -150,9 +164,7 @@ impl BodyReader {
                 Err(stop) => stop,
             };
             match stop {
-                Stop::Wait if job.goes_on(moved.saturating_sub(expected)) => {
-                    (moved, expected) = (0, 0);
-                }
+                Stop::Wait if job.goes_on(progress.total, moved) => moved = 0,
                 Stop::Wait => return self.park(job, *progress, spool),
                 Stop::TooLarge => return Read::TooLarge,
                 Stop::Malformed(malformed) => return Read::Malformed(malformed),

@@ -125,11 +125,11 @@ impl<'a> Outlet<'a> {
         if self.spool.is_none() {
             self.spool = Some(Spool::new(self.keeper, Use::Bulk, 0).map_err(Blocked::Unable)?);
         }
-        self.turn.use_up(part.len());
-        match &mut self.spool {
-            Some(spool) => spool.append_last_piece(part).map_err(Blocked::Unable),
-            None => Ok(()),
+        if let Some(spool) = &mut self.spool {
+            spool.append_last_piece(part).map_err(Blocked::Unable)?;
+            self.turn.use_up(part.len());
         }
+        Ok(())
     }
 
     /// Sends from the spool as much as the client takes now. True if any byte went.
