@@ -12,14 +12,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// Bytes of a record.
-pub(super) const RECORD_BYTES: usize = 128;
+pub const RECORD_BYTES: usize = 128;
 
 /// What a first record begins with; the last byte is the version of everything that follows.
 const HELLO: &[u8; 9] = b"caffeine\x01";
 
 /// Old server → new server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Record {
+pub enum Record {
     /// First: how many listeners follow, and how many clients have ever been accepted. Brings the pid
     /// file and the Unix socket.
     Hello(u16, u64),
@@ -33,7 +33,7 @@ pub(super) enum Record {
 
 /// A connection between two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Passenger {
+pub struct Passenger {
     pub(super) state: State,
     pub(super) serve: Serve,
     pub(super) woken: Moment,
@@ -93,7 +93,7 @@ impl Passenger {
 
 /// The wire form. What does not fit (a path that no socket can have) is cut, and then refused.
 #[cold]
-pub(super) fn encode(record: &Record) -> [u8; RECORD_BYTES] {
+pub fn encode(record: &Record) -> [u8; RECORD_BYTES] {
     let mut bytes = Vec::with_capacity(RECORD_BYTES);
     match record {
         Record::Hello(listeners, accepted) => {
@@ -135,32 +135,30 @@ pub(super) fn encode(record: &Record) -> [u8; RECORD_BYTES] {
 
 /// From the wire form; `None` for anything that `encode` would not have written.
 #[cold]
-pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
+pub fn decode(bytes: &[u8]) -> Option<Record> {
     if bytes.len() != RECORD_BYTES {
         return None;
     }
     let (first, rest) = bytes.split_first()?;
-    let (record, rest) = match first {
+    let record = match first {
         b'c' => {
             let rest = bytes.strip_prefix(HELLO)?;
             let (listeners, rest) = rest.split_first_chunk()?;
-            let (accepted, rest) = rest.split_first_chunk()?;
+            let accepted = rest.first_chunk()?;
             let listeners = u16::from_le_bytes(*listeners);
-            (
-                Record::Hello(listeners, u64::from_le_bytes(*accepted)),
-                rest,
-            )
+            Record::Hello(listeners, u64::from_le_bytes(*accepted))
         }
         b'l' => {
             let ([index, kind, length], rest) = rest.split_first_chunk()?;
-            let (text, rest) = rest.split_at_checked(usize::from(*length))?;
-            (Record::Listener(*index, decode_wish(*kind, text)?), rest)
+            let text = rest.get(..usize::from(*length))?;
+            Record::Listener(*index, decode_wish(*kind, text)?)
         }
-        b'g' => (Record::Go, rest),
-        b'p' => decode_client(rest)?,
+        b'g' => Record::Go,
+        b'p' => Record::Client(decode_client(rest)?),
         _ => return None,
     };
-    rest.iter().all(|byte| *byte == 0).then_some(record)
+    // An address in another form, or something behind a record, is of another version.
+    (encode(&record) == bytes).then_some(record)
 }
 
 fn decode_wish(kind: u8, text: &[u8]) -> Option<Option<Wish>> {
@@ -176,12 +174,11 @@ fn decode_wish(kind: u8, text: &[u8]) -> Option<Option<Wish>> {
     })
 }
 
-fn decode_client(bytes: &[u8]) -> Option<(Record, &[u8])> {
+fn decode_client(bytes: &[u8]) -> Option<Passenger> {
     let ([state, visits, lost, held], bytes) = bytes.split_first_chunk()?;
     let (woken, bytes) = bytes.split_first_chunk()?;
     let (mark, bytes) = bytes.split_first_chunk()?;
-    let (order, rest) = bytes.split_at_checked(ORDER_BYTES)?;
-    let Order::Serve(serve) = channel::decode(order)? else {
+    let Order::Serve(serve) = channel::decode(bytes.get(..ORDER_BYTES)?)? else {
         return None;
     };
     let flag = |byte: u8| (byte < 2).then_some(byte == 1);
@@ -194,9 +191,7 @@ fn decode_client(bytes: &[u8]) -> Option<(Record, &[u8])> {
         has_lost_worker: flag(*lost)?,
         was_held: flag(*held)?,
     };
-    passenger
-        .is_possible()
-        .then_some((Record::Client(passenger), rest))
+    passenger.is_possible().then_some(passenger)
 }
 
 #[cfg(test)]
@@ -265,7 +260,7 @@ mod tests {
                     let mut bytes = good;
                     bytes[place] = byte;
                     if let Some(read) = decode(&bytes) {
-                        assert_eq!(decode(&encode(&read)).as_ref(), Some(&read));
+                        assert_eq!(encode(&read), bytes, "{read:?}");
                     }
                 }
             }
@@ -277,6 +272,27 @@ mod tests {
             (State::Drain, Stage::Retry),
         ] {
             assert_eq!(decode(&encode(&client(state, stage))), None, "{state:?}");
+        }
+    }
+
+    /// Found by fuzzing: `[::0]:80` was read as `[::]:80`, which is written another way.
+    #[test]
+    fn an_address_in_another_form_is_no_record() {
+        for (kind, text) in [
+            (b't', "[::0]:80"),
+            (b't', "[::1]:080"),
+            (b't', "[::FFFF]:80"),
+            (b'e', "080"),
+            (b'e', "+80"),
+        ] {
+            let mut bytes = [0; RECORD_BYTES];
+            let words = [
+                &[b'l', 0, kind, u8::try_from(text.len()).unwrap()],
+                text.as_bytes(),
+            ]
+            .concat();
+            bytes[..words.len()].copy_from_slice(&words);
+            assert_eq!(decode(&bytes), None, "{text}");
         }
     }
 

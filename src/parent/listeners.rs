@@ -21,7 +21,7 @@ enum Socket {
 
 /// What a listener was asked for. One that stays wished for stays open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub enum Wish {
     /// All addresses, IPv4 and IPv6.
     Everywhere(u16),
     /// This one; port 0 is any.

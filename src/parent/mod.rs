@@ -23,7 +23,7 @@ mod control;
 mod daemon;
 mod dispatch;
 mod elder;
-mod handover;
+pub mod handover;
 mod hear;
 mod heir;
 mod house;
