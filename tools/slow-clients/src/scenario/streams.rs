@@ -10,6 +10,8 @@ use crate::table::Table;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// Workers of a server at rest.
+const WORKERS: u64 = 4;
 const STREAMS: usize = 8;
 const LARGE: usize = 4;
 const RATE: usize = 100 << 10;
@@ -92,7 +94,10 @@ fn round(
     seen.bytes = seen.bytes.min(found.get("bytes"));
     seen.events = seen.events.min(found.get("events"));
     drop(readers);
-    server.wait_for(Duration::from_secs(15), |s| s.get("connections") == 0)?;
+    // The next round begins with as many workers as this one.
+    server.wait_for(Duration::from_secs(15), |s| {
+        s.get("connections") == 0 && s.get("workers") == WORKERS
+    })?;
     Ok(())
 }
 
