@@ -335,7 +335,7 @@ fn an_upload_that_is_left_in_the_middle_leaves_no_memory_with_its_worker() {
     let before = address_space(worker, "VmSize");
     // What comes is there when the worker looks, on a Unix socket all of it: it never waits for
     // more, and puts nothing away.
-    os::kill(worker, os::STOP);
+    os::stop(worker);
     let mut client = UnixStream::connect(server.folder.at("http")).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = BODY_KIB * 1024;

@@ -58,24 +58,37 @@ fn a_reload_adds_and_removes_listeners_and_keeps_those_that_stay() {
     // Connected before the reload, spoken to after it.
     let mut silent = at_second();
 
-    // Connected, and not accepted when the order comes.
-    server.signal(os::STOP);
-    let mut waiting = at_second();
-    waiting.send("GET /port HTTP/1.1\r\nHost: test\r\n\r\n");
-    let done = reloads(&server);
-    server
-        .folder
-        .write("caffeine.conf", "bind = 127.0.0.1:0\n", 0o644);
-    server.signal(os::HUP);
-    server.signal(os::CONT);
-    assert_eq!(waiting.response().ok(), second.to_string());
-    eventually(PATIENCE, "the reload is over", || reloads(&server) > done);
+    reload(&server, "bind = 127.0.0.1:0\n");
     assert!(TcpStream::connect(("127.0.0.2", second)).is_err());
     for client in [&mut parked, &mut silent] {
         assert_eq!(client.get("/port").ok(), second.to_string());
     }
     assert_eq!(old.get("/port").ok(), server.port.to_string());
     assert_eq!(server.get("/port").ok(), server.port.to_string());
+    server.stop();
+}
+
+#[test]
+fn who_has_connected_before_a_listener_goes_is_served() {
+    let server = Server::start(|setup| {
+        let text = "bind = 127.0.0.1:0\nbind = 127.0.0.2:0\n";
+        setup.without("--bind").without("--port").config(text);
+    });
+    server.handler("hello", HELLO);
+    let second = port_after(&server, "http://127.0.0.2:");
+    // While it stands still nobody is accepted, and then it hears of the order first.
+    os::stop(server.pid());
+    let connect = |_| Client::of(TcpStream::connect(("127.0.0.2", second)).unwrap());
+    let mut waiting: Vec<Client> = (0..100).map(connect).collect();
+    server
+        .folder
+        .write("caffeine.conf", "bind = 127.0.0.1:0\n", 0o644);
+    server.signal(os::HUP);
+    server.signal(os::CONT);
+    server.wait_for_log("no longer listening on http://127.0.0.2:");
+    for client in &mut waiting {
+        assert_eq!(client.get("/hello").ok(), "hello");
+    }
     server.stop();
 }
 

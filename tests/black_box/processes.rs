@@ -96,7 +96,7 @@ fn a_client_outlives_a_worker_that_has_taken_nothing_of_it() {
     for (round, is_killed) in [(2, true), (3, false)] {
         let workers = server.worker_pids();
         // A worker that is stopped has a client as soon as there is one, and does nothing with it.
-        os::kill(workers[0], os::STOP);
+        os::stop(workers[0]);
         client.send("GET /hello HTTP/1.1\r\nHost: test\r\n\r\n");
         if is_killed {
             watch_for(SECOND / 10);

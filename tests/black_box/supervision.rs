@@ -19,7 +19,7 @@ fn a_stopped_worker_does_not_outlive_its_parent() {
     let mut client = server.connect();
     client.send(request("/slow"));
     let worker: u32 = server.wait_for_line("runs").parse().unwrap();
-    os::kill(worker, os::STOP);
+    os::stop(worker);
     server.signal(os::KILL);
     server.wait();
     eventually_none(SECOND, "processes", || server.folder.processes());
@@ -72,7 +72,7 @@ fn a_worker_that_is_stopped_for_a_moment_loses_nobody() {
     server.wait_for_line("runs");
     // One has launched a handler, the other gets a client that it does not look at.
     for worker in &workers {
-        os::kill(*worker, os::STOP);
+        os::stop(*worker);
     }
     let mut other = server.connect();
     other.send(request("/hello"));
@@ -114,7 +114,7 @@ fn a_worker_that_is_stopped_while_its_handler_runs_is_replaced_after_their_time(
     let mut client = server.connect();
     client.send(request("/slow"));
     let worker: u32 = server.wait_for_line("runs").parse().unwrap();
-    os::kill(worker, os::STOP);
+    os::stop(worker);
     assert_eq!(client.response().status, 502);
     assert_eq!(server.get("/hello").ok(), "hello");
     assert!(!os::is_alive(worker));
@@ -136,12 +136,12 @@ fn a_server_that_was_stopped_as_a_whole_goes_on_with_everybody() {
         .filter(|worker| os::children(*worker).is_empty())
         .collect();
     // Given to a worker that is stopped already, as ^Z does it in some order.
-    os::kill(idle[0], os::STOP);
+    os::stop(idle[0]);
     let mut unseen = server.connect();
     unseen.send(request("/hello"));
     watch_for(SECOND / 5);
     for pid in workers.iter().chain([&server.pid()]) {
-        os::kill(*pid, os::STOP);
+        os::stop(*pid);
     }
     // For longer than the watchdog allows.
     watch_for(3 * SECOND);

@@ -17,7 +17,6 @@ pub(crate) const CONT: i32 = libc::SIGCONT;
 pub(crate) const HUP: i32 = libc::SIGHUP;
 pub(crate) const INT: i32 = libc::SIGINT;
 pub(crate) const KILL: i32 = libc::SIGKILL;
-pub(crate) const STOP: i32 = libc::SIGSTOP;
 pub(crate) const TERM: i32 = libc::SIGTERM;
 pub(crate) const USR1: i32 = libc::SIGUSR1;
 pub(crate) const USR2: i32 = libc::SIGUSR2;
@@ -28,6 +27,15 @@ pub(crate) fn kill(pid: u32, signal: i32) -> bool {
     assert!(pid > 1);
     // SAFETY: takes numbers only.
     unsafe { libc::kill(pid, signal) == 0 }
+}
+
+/// Stops a process, and waits until it stands still: it may do a little more after the signal was sent.
+#[track_caller]
+pub(crate) fn stop(pid: u32) {
+    kill(pid, libc::SIGSTOP);
+    super::eventually(super::PATIENCE, "it stands still", || {
+        stat(pid).is_some_and(|fields| fields[0] == "T")
+    });
 }
 
 /// Sends one urgent byte.
