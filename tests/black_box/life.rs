@@ -93,6 +93,25 @@ fn who_has_connected_before_a_listener_goes_is_served() {
 }
 
 #[test]
+fn who_has_connected_before_the_order_to_stop_is_served() {
+    let mut server = Server::new();
+    server.handler("hello", HELLO);
+    os::stop(server.pid());
+    let ask = |_| {
+        let mut client = server.connect();
+        client.send("GET /hello HTTP/1.1\r\nHost: test\r\n\r\n");
+        client
+    };
+    let mut waiting: Vec<Client> = (0..100).map(ask).collect();
+    server.signal(os::TERM);
+    server.signal(os::CONT);
+    for client in &mut waiting {
+        assert_eq!(client.response().ok(), "hello");
+    }
+    server.expect_clean_end();
+}
+
+#[test]
 fn a_listener_for_all_addresses_makes_way_for_one_at_its_port() {
     let server = Server::start(|setup| {
         setup
