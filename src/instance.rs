@@ -116,6 +116,16 @@ struct Made {
     is_own: bool,
 }
 
+impl Made {
+    fn new(path: &Path, identity: (u64, u64), is_own: bool) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            identity,
+            is_own,
+        }
+    }
+}
+
 impl Drop for Made {
     fn drop(&mut self) {
         if self.is_own && identity(&self.path) == Some(self.identity) {
@@ -163,13 +173,8 @@ impl PidFile {
             if matches!(content(&file), Content::Text) {
                 return Err(foreign(path, "is not a pid file", PID_FILE));
             }
-            let made = Made {
-                path: path.to_path_buf(),
-                identity: found.identity,
-                is_own: true,
-            };
             return Ok(Self {
-                made,
+                made: Made::new(path, found.identity, true),
                 file,
                 was_stale: !is_new,
             });
@@ -319,15 +324,9 @@ impl UnixSocket {
             there.file_type().is_socket() && there.uid() == process::effective_uid()
         });
         let there = there.ok_or_else(|| foreign(path, "was replaced at once", option))?;
-        let identity = (there.dev(), there.ino());
-        let path = path.to_path_buf();
         Ok(Self {
             listener,
-            made: Made {
-                path,
-                identity,
-                is_own: true,
-            },
+            made: Made::new(path, (there.dev(), there.ino()), true),
         })
     }
 

@@ -15,11 +15,7 @@ impl PidFile {
             return Err(foreign(path, "is not that of the server before", PID_FILE));
         }
         Ok(Self {
-            made: Made {
-                path: path.to_path_buf(),
-                identity: found.identity,
-                is_own: false,
-            },
+            made: Made::new(path, found.identity, false),
             file,
             was_stale: false,
         })
@@ -40,14 +36,9 @@ impl UnixSocket {
     /// A socket says nothing of its file: that it is the one at `path` is its giver's word.
     pub fn adopt(path: &Path, listener: OwnedFd, option: &'static str) -> Result<Self> {
         let identity = identity(path).ok_or_else(|| foreign(path, "has vanished", option))?;
-        let path = path.to_path_buf();
         Ok(Self {
             listener,
-            made: Made {
-                path,
-                identity,
-                is_own: false,
-            },
+            made: Made::new(path, identity, false),
         })
     }
 

@@ -1,8 +1,8 @@
 //! What a process was born with: variables that are for it alone, descriptors that its starter left
 //! open for it, and the service manager's ear.
 
-use super::address::{RawAddress, notify_address};
-use super::{Errno, Error, Result, born, fd, once, retry};
+use super::address::notify_address;
+use super::{Errno, Error, Result, born, fd, once, retry, socket};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -28,43 +28,13 @@ pub fn descriptor(number: RawFd) -> Result<OwnedFd> {
 
 /// Whether it is a stream socket that listens (SO_ACCEPTCONN).
 pub fn is_listening(socket: BorrowedFd<'_>) -> bool {
-    option(socket, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
-        && option(socket, libc::SO_ACCEPTCONN).is_ok_and(|value| value != 0)
+    socket::option(socket, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
+        && socket::option(socket, libc::SO_ACCEPTCONN).is_ok_and(|value| value != 0)
 }
 
 /// Whether it is a Unix domain socket.
 pub fn is_unix(socket: BorrowedFd<'_>) -> bool {
-    family(socket) == Ok(libc::AF_UNIX)
-}
-
-fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
-    let mut value: i32 = 0;
-    let mut len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
-    // SAFETY: value and length are live and agree.
-    once("getsockopt", || unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            (&raw mut value).cast(),
-            &raw mut len,
-        )
-    })
-    .map(|_| value)
-}
-
-/// getsockname(2), for the family alone.
-fn family(socket: BorrowedFd<'_>) -> Result<i32> {
-    let mut address = RawAddress::empty();
-    // SAFETY: storage and length are live and agree.
-    once("getsockname", || unsafe {
-        libc::getsockname(
-            socket.as_raw_fd(),
-            (&raw mut address.storage).cast(),
-            &raw mut address.len,
-        )
-    })?;
-    Ok(i32::from(address.storage.ss_family))
+    socket::name(socket).is_ok_and(|name| i32::from(name.storage.ss_family) == libc::AF_UNIX)
 }
 
 /// A datagram socket that is connected to this name: a path, or an abstract name behind `@`.
@@ -87,7 +57,6 @@ pub fn connect_notify(name: &[u8]) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::socket;
 
     #[test]
     fn only_a_socket_that_listens_is_a_listener() {

@@ -12,9 +12,9 @@ fn socket(family: i32, extra: i32) -> Result<OwnedFd> {
     once("socket", || unsafe { born::socket(family, kind, 0) }).map(fd::own)
 }
 
-fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<()> {
-    let len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
-    // SAFETY: the value is one live int and the length says so.
+fn set_option<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: T) -> Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    // SAFETY: the value is live and the length is its own.
     once("setsockopt", || unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -25,6 +25,23 @@ fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Resu
         )
     })
     .map(drop)
+}
+
+/// getsockopt(2) at the level of sockets, for a number.
+pub(super) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
+    let mut value: i32 = 0;
+    let mut len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
+    // SAFETY: value and length are live and agree.
+    once("getsockopt", || unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    })?;
+    Ok(value)
 }
 
 /// bind(2) and listen(2), non-blocking, with SO_REUSEADDR. An IPv6 wildcard takes IPv4 too when
@@ -133,8 +150,8 @@ fn connect_unix_with(path: &Path, flags: i32) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// getsockname(2): where a socket is bound; `None` for a Unix socket.
-pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
+/// getsockname(2).
+pub(super) fn name(socket: BorrowedFd<'_>) -> Result<RawAddress> {
     let mut address = RawAddress::empty();
     // SAFETY: storage and length are live and agree.
     once("getsockname", || unsafe {
@@ -144,7 +161,12 @@ pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
             &raw mut address.len,
         )
     })?;
-    Ok(address.to_internet())
+    Ok(address)
+}
+
+/// Where a socket is bound; `None` for a Unix socket.
+pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
+    Ok(name(socket)?.to_internet())
 }
 
 /// accept4(2): the client, non-blocking and close-on-exec, and its address (`None` on a Unix
@@ -273,18 +295,7 @@ pub fn reset_on_close(socket: BorrowedFd<'_>) -> Result<()> {
         l_onoff: 1,
         l_linger: 0,
     };
-    let len = libc::socklen_t::try_from(size_of::<libc::linger>()).unwrap_or(0);
-    // SAFETY: the value is one live linger and the length says so.
-    once("setsockopt", || unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            len,
-        )
-    })
-    .map(drop)
+    set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, linger)
 }
 
 /// SO_RCVLOWAT: the socket counts as readable only from this many bytes on (in epoll since
@@ -296,19 +307,7 @@ pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> Result<()>
 
 /// SO_RCVLOWAT as it stands.
 pub fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
-    let mut value: i32 = 0;
-    let mut len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
-    // SAFETY: value and length are live and agree.
-    once("getsockopt", || unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVLOWAT,
-            (&raw mut value).cast(),
-            &raw mut len,
-        )
-    })?;
-    Ok(count(value))
+    option(socket, libc::SO_RCVLOWAT).map(count)
 }
 
 /// SIOCOUTQ: bytes that were written and that the peer's kernel has not acknowledged (TCP) or the

@@ -8,19 +8,22 @@ const TIB: u64 = 1 << 40;
 /// A day of CPU time is no limit to reckon with.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
+/// Into a limit of all handlers, or of the one that has its own.
+macro_rules! allowance {
+    ($limit:ident) => {
+        both(
+            |to, value| to.allowance.$limit = Some(value),
+            |to, value| to.allowance.$limit = Some(value),
+        )
+    };
+}
+
 /// What a handler may use.
 pub(super) const USE: &[Row] = &[
     Row {
         name: "max-cpu",
         value: "TIME",
-        kind: Kind::Time(
-            1000,
-            DAY_MS,
-            both(
-                |to, time| to.allowance.cpu = Some(time),
-                |to, time| to.allowance.cpu = Some(time),
-            ),
-        ),
+        kind: Kind::Time(1000, DAY_MS, allowance!(cpu)),
         help: "most CPU time of a process of a handler",
         long: "In whole seconds. Then it gets SIGXCPU, a second later SIGKILL.",
         ..BASE
@@ -28,14 +31,7 @@ pub(super) const USE: &[Row] = &[
     Row {
         name: "max-memory",
         value: "SIZE",
-        kind: Kind::Size(
-            64 << 10,
-            TIB,
-            both(
-                |to, n| to.allowance.memory = Some(n),
-                |to, n| to.allowance.memory = Some(n),
-            ),
-        ),
+        kind: Kind::Size(64 << 10, TIB, allowance!(memory)),
         help: "most address space of a process of a handler",
         long: "What it asks for beyond that fails.",
         ..BASE
@@ -43,14 +39,7 @@ pub(super) const USE: &[Row] = &[
     Row {
         name: "max-open-files",
         value: "NUMBER",
-        kind: Kind::Count(
-            3,
-            1 << 20,
-            both(
-                |to, n| to.allowance.open_files = Some(n),
-                |to, n| to.allowance.open_files = Some(n),
-            ),
-        ),
+        kind: Kind::Count(3, 1 << 20, allowance!(open_files)),
         default: Default::Computed("what the server was started with"),
         help: "most descriptors of a process of a handler",
         ..BASE
@@ -58,14 +47,7 @@ pub(super) const USE: &[Row] = &[
     Row {
         name: "max-processes",
         value: "NUMBER",
-        kind: Kind::Count(
-            1,
-            1 << 20,
-            both(
-                |to, n| to.allowance.processes = Some(n),
-                |to, n| to.allowance.processes = Some(n),
-            ),
-        ),
+        kind: Kind::Count(1, 1 << 20, allowance!(processes)),
         help: "most processes of all handlers",
         long: "The kernel counts by user, so those that this user had when the server started \
                and the workers are added. It does not hold for root.",
@@ -74,14 +56,7 @@ pub(super) const USE: &[Row] = &[
     Row {
         name: "max-file-size",
         value: "SIZE",
-        kind: Kind::Size(
-            0,
-            TIB,
-            both(
-                |to, n| to.allowance.file_size = Some(n),
-                |to, n| to.allowance.file_size = Some(n),
-            ),
-        ),
+        kind: Kind::Size(0, TIB, allowance!(file_size)),
         help: "largest file that a handler writes",
         long: "Beyond it a handler gets SIGXFSZ.",
         ..BASE
@@ -89,14 +64,7 @@ pub(super) const USE: &[Row] = &[
     Row {
         name: "max-core",
         value: "SIZE",
-        kind: Kind::Size(
-            0,
-            TIB,
-            both(
-                |to, n| to.allowance.core = Some(n),
-                |to, n| to.allowance.core = Some(n),
-            ),
-        ),
+        kind: Kind::Size(0, TIB, allowance!(core)),
         default: Default::Is("0"),
         help: "largest core file of a handler",
         ..BASE
@@ -104,28 +72,14 @@ pub(super) const USE: &[Row] = &[
     Row {
         name: "nice",
         value: "NUMBER",
-        kind: Kind::Count(
-            0,
-            19,
-            both(
-                |to, n| to.allowance.nice = Some(n),
-                |to, n| to.allowance.nice = Some(n),
-            ),
-        ),
+        kind: Kind::Count(0, 19, allowance!(nice)),
         help: "how much nicer than the server handlers are",
         ..BASE
     },
     Row {
         name: "oom-score-adj",
         value: "NUMBER",
-        kind: Kind::Count(
-            0,
-            1000,
-            both(
-                |to, n| to.allowance.oom_score = Some(n),
-                |to, n| to.allowance.oom_score = Some(n),
-            ),
-        ),
+        kind: Kind::Count(0, 1000, allowance!(oom_score)),
         default: Default::Is("100"),
         help: "who dies first when memory runs out",
         long: "At the top of the file it holds for workers and handlers, so that the parent \
@@ -135,14 +89,7 @@ pub(super) const USE: &[Row] = &[
     Row {
         name: "max-output",
         value: "SIZE",
-        kind: Kind::Size(
-            1,
-            TIB,
-            both(
-                |to, n| to.allowance.output = Some(n),
-                |to, n| to.allowance.output = Some(n),
-            ),
-        ),
+        kind: Kind::Size(1, TIB, allowance!(output)),
         help: "most output of a handler",
         long: "Beyond it the handler is ended, and the client can tell that its response is cut. \
                An nph handler is its own master.",
@@ -151,14 +98,7 @@ pub(super) const USE: &[Row] = &[
     Row {
         name: "max-stderr",
         value: "SIZE",
-        kind: Kind::Size(
-            0,
-            TIB,
-            both(
-                |to, n| to.allowance.stderr = Some(n),
-                |to, n| to.allowance.stderr = Some(n),
-            ),
-        ),
+        kind: Kind::Size(0, TIB, allowance!(stderr)),
         default: Default::Is("64K"),
         help: "most stderr of a handler that is logged",
         ..BASE
