@@ -86,12 +86,15 @@ pub(crate) struct Client {
     serve: Serve,
     /// When this worker got it.
     received: Moment,
-    /// How long it may still be waited for.
-    patience: Cell<Duration>,
+    /// How long it was waited for.
+    waited: Cell<Duration>,
 }
 
-/// How long a client may be waited for in one dispatch, whatever it moves.
+/// How long a client may be waited for, and [`PATIENCE_RATIO`] times as long as it was worked for.
 const PATIENCE: Duration = Duration::from_millis(10);
+
+/// A client that leaves its worker more time than this is no faster than 500 MB/s.
+const PATIENCE_RATIO: u32 = 4;
 
 impl Client {
     fn new(fd: OwnedFd, serve: Serve) -> Self {
@@ -99,7 +102,7 @@ impl Client {
             fd,
             serve,
             received: time::now(),
-            patience: Cell::new(PATIENCE),
+            waited: Cell::default(),
         }
     }
 
@@ -114,18 +117,17 @@ impl Client {
 
     /// Waits a little for a client that has moved so many bytes since the last wait; true if it can go
     /// on. A millisecond for each 32 KiB is less than what it costs to put away what is here and to
-    /// come back to it. At most 5, and all waits together within [`PATIENCE`]: a client must not hold a
-    /// worker.
+    /// come back to it. At most 5, and in all no longer than said above: a client must not hold a worker.
     fn goes_on(&self, events: i16, moved: u64) -> bool {
         let worth = Duration::from_millis((moved / (32 * 1024)).min(5));
-        let wait = worth.min(self.patience.get());
-        if wait.is_zero() {
+        if worth.is_zero() {
             return false;
         }
-        let begun = time::now();
+        let (begun, waited) = (time::now(), self.waited.get());
+        let worked = begun.since(self.received).saturating_sub(waited);
+        let wait = worth.min((worked * PATIENCE_RATIO + PATIENCE).saturating_sub(waited));
         let is_ready = signal::wait_one(self.socket(), events, wait).unwrap_or(false);
-        let left = self.patience.get().saturating_sub(time::now().since(begun));
-        self.patience.set(left);
+        self.waited.set(waited + time::now().since(begun));
         is_ready
     }
 }

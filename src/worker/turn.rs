@@ -43,13 +43,12 @@ impl<'a> Turn<'a> {
         self.left > 0
     }
 
-    /// So many bytes were put away; whoever waits for this CPU goes first now.
+    /// So many bytes were put away.
     pub(super) fn use_up(&mut self, bytes: usize) {
         match self.left.saturating_sub(bytes) {
             0 => self.end(),
             left => self.left = left,
         }
-        std::thread::yield_now();
     }
 
     /// Nothing is there to be put away now.
