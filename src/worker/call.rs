@@ -17,6 +17,7 @@ use crate::log::Escaped;
 use crate::route::{Handler, Route};
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
+use crate::sys::process::Pid;
 use crate::sys::{socket, time};
 use std::os::fd::OwnedFd;
 
@@ -233,9 +234,7 @@ impl<'a> Desk<'a> {
             Ok(running) => running,
             Err(why) => return Called::Done(self.fail_launch(request, &call.handler, &why)),
         };
-        entry.set_running(running.pid.raw(), &call.handler.script_name);
-        self.receipt
-            .name_handler(running.pid, &call.handler.script_name);
+        self.note_running(running.pid, &call.handler.script_name);
         let finished = {
             let scene = Scene {
                 birth: self.birth,
@@ -245,12 +244,14 @@ impl<'a> Desk<'a> {
                 settings: call.settings,
                 stderr: &self.stderr,
                 can_probe: request.head.version == Version::Http11,
+                is_gusher: self.gushers.has(call.handler.hash()),
                 deadline: started.after(timeout),
             };
             let response = Response::new(&mut self.buffers, request.manner);
             let outlet = Outlet::new(request.client, self.keeper, limits.max_spool);
             let mut relay = Relay::new(scene, running, response, outlet, &mut self.relay_buffer);
             let end = relay.run(&mut self.receipt);
+            self.gushers.note(call.handler.hash(), relay.printed());
             ending::finish(relay, end, self.planner.failure())
         };
         entry.set_handler_pid(0);
@@ -260,6 +261,12 @@ impl<'a> Desk<'a> {
             self.receipt.usage = reaped.usage;
         }
         self.conclude_call(request, call, finished)
+    }
+
+    /// Names the handler in slot and receipt.
+    fn note_running(&mut self, pid: Pid, name: &[u8]) {
+        self.birth.entry().set_running(pid.raw(), name);
+        self.receipt.name_handler(pid, name);
     }
 
     /// Nothing of a request outlives it, unless its handler may detach.

@@ -7,6 +7,7 @@ use super::exchange::Request;
 use super::plan::Planner;
 use super::progress::Progress;
 use super::receipt::Receipt;
+use super::relay::Gushers;
 use super::response::Buffers;
 use super::spool::{Spool, SpoolKeeper};
 use super::{Client, Outcome, stderr};
@@ -37,6 +38,7 @@ pub(super) struct Desk<'a> {
     pub(super) relay_buffer: Box<[u8]>,
     pub(super) stderr: stderr::Pipe,
     pub(super) receipt: Receipt,
+    pub(super) gushers: Gushers,
     /// Settings of handlers without a section.
     pub(super) plain: &'a HandlerSettings,
     pub(super) must_retire: bool,
@@ -84,6 +86,7 @@ impl<'a> Desk<'a> {
             relay_buffer: vec![0; RELAY_BYTES].into_boxed_slice(),
             stderr: stderr::Pipe::new()?,
             receipt: Receipt::default(),
+            gushers: Gushers::default(),
             // Lives as long as the process, like the settings it stands in for.
             plain: Box::leak(Box::new(HandlerSettings {
                 allowance: settings.allowance.clone(),

@@ -5,6 +5,8 @@
 mod client;
 mod patience;
 
+pub(super) use patience::Gushers;
+
 use super::feed::Feed;
 use super::outlet::{Blocked, Outlet};
 use super::plan::Running;
@@ -54,6 +56,8 @@ pub(super) struct Scene<'r> {
     pub(super) stderr: &'r stderr::Pipe,
     /// The client may be asked with 100 (Continue) whether it is still there.
     pub(super) can_probe: bool,
+    /// The handler will probably print more than its pipe holds.
+    pub(super) is_gusher: bool,
     pub(super) deadline: Moment,
 }
 
@@ -124,7 +128,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             client_progress: now,
             has_client_fin: false,
             is_eof_judged: false,
-            is_first_wait: true,
+            is_first_wait: !scene.is_gusher,
             is_wide: false,
             is_held_up: false,
             now,

@@ -13,6 +13,36 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// After the handler's exit, while a process of its own group still holds stdout.
 const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
 
+/// Bytes that a pipe holds by default (pipe(7)).
+const PIPE_BYTES: u64 = 64 * 1024;
+
+/// Handlers whose last output filled their pipe. They stand still until somebody reads, so to wait
+/// for their end first is to wait in vain. A few are remembered, by their hash.
+#[derive(Default)]
+pub(in crate::worker) struct Gushers([u64; 16]);
+
+impl Gushers {
+    fn place(&mut self, handler: u64) -> Option<&mut u64> {
+        let at = usize::try_from(handler % self.0.len() as u64);
+        at.ok().and_then(|at| self.0.get_mut(at))
+    }
+
+    /// Whether this handler will probably fill its pipe.
+    pub(in crate::worker) fn has(&mut self, handler: u64) -> bool {
+        self.place(handler).is_some_and(|place| *place == handler)
+    }
+
+    /// A handler has printed so much.
+    pub(in crate::worker) fn note(&mut self, handler: u64, printed: u64) {
+        let is_gusher = printed >= PIPE_BYTES;
+        if let Some(place) = self.place(handler)
+            && (is_gusher || *place == handler)
+        {
+            *place = if is_gusher { handler } else { 0 };
+        }
+    }
+}
+
 impl<'r> Relay<'r, '_> {
     /// The log.
     pub(in crate::worker) fn log(&self) -> &'r Log {
@@ -29,6 +59,12 @@ impl<'r> Relay<'r, '_> {
         let left = self.allowed.checked_sub(bytes as u64);
         self.allowed = left.unwrap_or(0);
         left.is_some()
+    }
+
+    /// Bytes that it has printed.
+    pub(in crate::worker) fn printed(&self) -> u64 {
+        let most = self.scene.settings.allowance.output;
+        most.unwrap_or(u64::MAX) - self.allowed
     }
 
     pub(super) fn after_eof_deadline(&self) -> Moment {
@@ -93,5 +129,23 @@ impl<'r> Relay<'r, '_> {
     pub(super) fn is_pause_due(&self) -> bool {
         let can_fail_late = self.scene.settings.strict_exit;
         self.stdout.is_some() && self.response.is_holding() && !can_fail_late
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_last_filled_its_pipe_is_remembered_until_it_does_not() {
+        let mut gushers = Gushers::default();
+        gushers.note(17, PIPE_BYTES - 1);
+        assert!(!gushers.has(17));
+        gushers.note(17, PIPE_BYTES);
+        assert!(gushers.has(17) && !gushers.has(33) && !gushers.has(1));
+        gushers.note(33, 5);
+        assert!(gushers.has(17), "another one in the same place");
+        gushers.note(17, 5);
+        assert!(!gushers.has(17));
     }
 }
