@@ -73,7 +73,11 @@ impl Abuser {
 
     /// Stops its process, or lets it go on: what it has open stays, and nothing moves.
     pub fn pause(&self, is_paused: bool) -> Result<()> {
-        let signal = if is_paused { sys::SIGSTOP } else { sys::SIGCONT };
+        let signal = if is_paused {
+            sys::SIGSTOP
+        } else {
+            sys::SIGCONT
+        };
         Ok(sys::kill(i32::try_from(self.child.id())?, signal)?)
     }
 
