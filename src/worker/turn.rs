@@ -16,11 +16,17 @@ pub(super) struct Turn<'a> {
     keeper: SpoolKeeper<'a>,
     /// Bytes that it may still put away in this turn, which is over at 0.
     left: usize,
+    /// Its share is used up, and others wait: one of them comes first.
+    gives_way: bool,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(keeper: SpoolKeeper<'a>) -> Self {
-        Self { keeper, left: 0 }
+        Self {
+            keeper,
+            left: 0,
+            gives_way: false,
+        }
     }
 
     /// Goes on with a turn, or begins one; false if it has to wait for that. Of several that come at
@@ -30,7 +36,9 @@ impl<'a> Turn<'a> {
             return true;
         }
         self.keeper.entry.set_spooling(Spooling::Writing);
-        if self.keeper.scoreboard.spooling(Spooling::Writing) > self.keeper.max_writers.get() {
+        let writing = self.keeper.scoreboard.spooling(Spooling::Writing);
+        let gives_way = std::mem::take(&mut self.gives_way);
+        if gives_way || writing > self.keeper.max_writers.get() {
             self.keeper.entry.set_spooling(Spooling::Waiting);
             return false;
         }
@@ -45,9 +53,10 @@ impl<'a> Turn<'a> {
 
     /// So many bytes were put away.
     pub(super) fn use_up(&mut self, bytes: usize) {
-        match self.left.saturating_sub(bytes) {
-            0 => self.end(),
-            left => self.left = left,
+        self.left = self.left.saturating_sub(bytes);
+        if self.left == 0 {
+            self.end();
+            self.gives_way = self.keeper.scoreboard.spooling(Spooling::Waiting) > 0;
         }
     }
 
@@ -100,6 +109,7 @@ mod tests {
             "a turn goes on until its share is used up"
         );
         a.use_up(1);
+        assert!(!a.take(), "somebody else waits");
         assert!(c.take() && !a.take());
         b.end();
         assert!(a.take());
