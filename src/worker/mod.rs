@@ -90,11 +90,19 @@ pub(crate) struct Client {
     waited: Cell<Duration>,
 }
 
-/// How long a client may be waited for, and [`PATIENCE_RATIO`] times as long as it was worked for.
+/// What a client may be waited for in one dispatch, however little work it makes.
 const PATIENCE: Duration = Duration::from_millis(10);
-
-/// A client that leaves its worker more time than this is no faster than 500 MB/s.
+/// And so many times as long as it was worked for: a worker moves some 2 GB/s, so who leaves it more
+/// time than this takes less than 500 MB/s.
 const PATIENCE_RATIO: u32 = 4;
+
+/// How long a client is worth waiting for that has moved so many bytes since the last wait. A
+/// millisecond for each 32 KiB is less than what it costs to put away what is here and to come back to
+/// it. At most 5, and all waits of a dispatch are bounded by its work: a client must not hold a worker.
+fn patience(moved: u64, worked: Duration, waited: Duration) -> Duration {
+    let worth = Duration::from_millis((moved / (32 * 1024)).min(5));
+    worth.min((worked * PATIENCE_RATIO + PATIENCE).saturating_sub(waited))
+}
 
 impl Client {
     fn new(fd: OwnedFd, serve: Serve) -> Self {
@@ -116,16 +124,14 @@ impl Client {
     }
 
     /// Waits a little for a client that has moved so many bytes since the last wait; true if it can go
-    /// on. A millisecond for each 32 KiB is less than what it costs to put away what is here and to
-    /// come back to it. At most 5, and in all no longer than said above: a client must not hold a worker.
+    /// on.
     fn goes_on(&self, events: i16, moved: u64) -> bool {
-        let worth = Duration::from_millis((moved / (32 * 1024)).min(5));
-        if worth.is_zero() {
-            return false;
-        }
         let (begun, waited) = (time::now(), self.waited.get());
         let worked = begun.since(self.received).saturating_sub(waited);
-        let wait = worth.min((worked * PATIENCE_RATIO + PATIENCE).saturating_sub(waited));
+        let wait = patience(moved, worked, waited);
+        if wait.is_zero() {
+            return false;
+        }
         let is_ready = signal::wait_one(self.socket(), events, wait).unwrap_or(false);
         self.waited.set(waited + time::now().since(begun));
         is_ready
@@ -238,4 +244,31 @@ fn serve_one(
     entry.set_claim(0);
     entry.enter(Phase::Idle, time::now());
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_waited_for_as_far_as_it_moves_and_makes_work() {
+        const MIB: u64 = 1024 * 1024;
+        let ms = Duration::from_millis;
+        for (moved, worked, waited, expected) in [
+            (32 * 1024 - 1, ms(0), ms(0), 0),
+            (32 * 1024, ms(0), ms(0), 1),
+            (MIB, ms(0), ms(0), 5),
+            (MIB, ms(0), ms(8), 2),
+            (MIB, ms(0), ms(10), 0),
+            (MIB, ms(10), ms(48), 2),
+            (MIB, ms(10), ms(50), 0),
+            (MIB, Duration::from_secs(86_400), ms(50), 5),
+        ] {
+            assert_eq!(
+                patience(moved, worked, waited),
+                ms(expected),
+                "{moved} {worked:?} {waited:?}"
+            );
+        }
+    }
 }
