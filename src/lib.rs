@@ -20,7 +20,7 @@
 //! http         head parser, target, chunked decoder, response head, date              (pure)
 //! instance     pid file, sockets and folders of one running server
 //! log scoreboard
-//! settings limits calendar program                                                    (pure)
+//! settings limits calendar program text                                               (pure)
 //! sys          every system call
 //! ```
 
@@ -41,6 +41,7 @@ pub mod program;
 pub mod route;
 pub mod scoreboard;
 pub mod settings;
+pub mod text;
 
 #[allow(unsafe_code, reason = "the one layer that makes system calls")]
 pub mod sys;

@@ -114,26 +114,39 @@ impl Log {
         self.write(Level::Error, text);
     }
 
+    /// The receipt of a request: a line of level INFO that is put together from bytes, since every
+    /// request has one.
+    pub fn receipt(&self, put_together: &dyn Fn(&mut Line<'_>)) {
+        self.write_line(Level::Info, put_together);
+    }
+
     fn write(&self, level: Level, text: fmt::Arguments<'_>) {
+        self.write_line(level, &|line| {
+            // The line cuts instead of failing.
+            let _ = line.write_fmt(text);
+        });
+    }
+
+    fn write_line(&self, level: Level, put_together: &dyn Fn(&mut Line<'_>)) {
         if !self.has(level) {
             return;
         }
-        if self.lost.get() > 0 {
-            let lost = self.lost.get();
-            if self.put(
-                Level::Warn,
-                format_args!("{lost} log lines were lost: the log could not be written"),
-            ) {
-                self.lost.set(0);
-            }
+        let lost = self.lost.get();
+        if lost > 0
+            && self.put(Level::Warn, &|line| {
+                line.number(lost);
+                line.text(b" log lines were lost: the log could not be written");
+            })
+        {
+            self.lost.set(0);
         }
-        if !self.put(level, text) {
+        if !self.put(level, put_together) {
             self.lost.set(self.lost.get() + 1);
         }
     }
 
     /// True when the line is in the file.
-    fn put(&self, level: Level, text: fmt::Arguments<'_>) -> bool {
+    fn put(&self, level: Level, put_together: &dyn Fn(&mut Line<'_>)) -> bool {
         let mut line = self.line.borrow_mut();
         line.clear();
         self.clock.borrow_mut().stamp(&mut line, time::unix_ms());
@@ -145,8 +158,7 @@ impl Log {
         });
         line.extend_from_slice(itoa::Buffer::new().format(self.pid().raw()).as_bytes());
         line.extend_from_slice(b"] ");
-        // The sink cuts instead of failing.
-        let _ = Sink(&mut line).write_fmt(text);
+        put_together(&mut Line(&mut line));
         line.push(b'\n');
         if let Some(stderr) = &self.stderr {
             // A closed terminal is no reason to stop, and neither is a pipe that nobody reads: its
@@ -202,14 +214,38 @@ fn is_in_shared_folder(path: &CStr) -> bool {
     stat.is_ok_and(|stat| stat.permissions() & 0o002 != 0)
 }
 
-/// Appends to a line up to its bound; control bytes that a caller let through become spaces, so
-/// that one line stays one line.
-struct Sink<'a>(&'a mut Vec<u8>);
+/// A line that is being put together; what exceeds its bound is cut.
+pub struct Line<'a>(&'a mut Vec<u8>);
 
-impl fmt::Write for Sink<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+impl Line<'_> {
+    /// Appends bytes that are known to be printable.
+    pub fn text(&mut self, text: &[u8]) {
+        self.0.extend_from_slice(self.fitting(text));
+    }
+
+    fn fitting<'t>(&self, text: &'t [u8]) -> &'t [u8] {
         let room = (LINE_BYTES - 1).saturating_sub(self.0.len());
-        let bytes = text.as_bytes().get(..room).unwrap_or(text.as_bytes());
+        text.get(..room).unwrap_or(text)
+    }
+
+    /// Appends a number in decimal.
+    pub fn number(&mut self, number: u64) {
+        self.text(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Appends bytes from outside, as [`Escaped`] shows them.
+    pub fn escaped(&mut self, bytes: &[u8]) {
+        let _ = escape(bytes, |part| {
+            self.text(part.as_bytes());
+            Ok(())
+        });
+    }
+}
+
+/// Control bytes that a caller let through become spaces, so that one line stays one line.
+impl fmt::Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let bytes = self.fitting(text.as_bytes());
         self.0
             .extend(bytes.iter().map(|&b| if b < b' ' { b' ' } else { b }));
         Ok(())
@@ -221,23 +257,36 @@ pub struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        while !rest.is_empty() {
-            let plain = rest.iter().take_while(|&&b| is_plain(b)).count();
-            let (head, tail) = rest.split_at_checked(plain).unwrap_or((rest, &[]));
-            f.write_str(std::str::from_utf8(head).unwrap_or(""))?;
-            rest = tail;
-            if let Some((byte, tail)) = rest.split_first() {
-                match byte {
-                    b'\\' => f.write_str("\\\\")?,
-                    b'"' => f.write_str("\\\"")?,
-                    _ => write!(f, "\\x{byte:02x}")?,
-                }
-                rest = tail;
-            }
-        }
-        Ok(())
+        escape(self.0, |part| f.write_str(part))
     }
+}
+
+fn escape(bytes: &[u8], mut put: impl FnMut(&str) -> fmt::Result) -> fmt::Result {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let plain = rest.iter().take_while(|&&b| is_plain(b)).count();
+        let (head, tail) = rest.split_at_checked(plain).unwrap_or((rest, &[]));
+        put(std::str::from_utf8(head).unwrap_or(""))?;
+        rest = tail;
+        if let Some((&byte, tail)) = rest.split_first() {
+            match byte {
+                b'\\' => put("\\\\")?,
+                b'"' => put("\\\"")?,
+                _ => {
+                    put("\\x")?;
+                    put(hex_digit(byte >> 4))?;
+                    put(hex_digit(byte & 15))?;
+                }
+            }
+            rest = tail;
+        }
+    }
+    Ok(())
+}
+
+fn hex_digit(value: u8) -> &'static str {
+    let at = usize::from(value);
+    "0123456789abcdef".get(at..=at).unwrap_or_default()
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -350,7 +399,7 @@ mod tests {
     fn a_line_is_cut_at_its_bound_and_has_no_control_bytes() {
         let mut line = Vec::new();
         let text = "x\n".repeat(LINE_BYTES);
-        Sink(&mut line).write_str(&text).unwrap();
+        Line(&mut line).write_str(&text).unwrap();
         assert_eq!(line.len(), LINE_BYTES - 1);
         assert!(line.iter().all(|&b| b >= b' '));
     }

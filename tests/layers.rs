@@ -34,13 +34,13 @@ const LAYERS: &[&[&str]] = &[
     &["instance"],
     &["log", "scoreboard"],
     &["settings"],
-    &["limits", "calendar", "program"],
+    &["limits", "calendar", "program", "text"],
     &["sys"],
 ];
 
 /// Values in, values out: these use nothing but each other.
 const PURE: &[&str] = &[
-    "cli", "cgi", "http", "settings", "limits", "calendar", "program",
+    "cli", "cgi", "http", "settings", "limits", "calendar", "program", "text",
 ];
 
 /// Arrows that point downwards and still are not wanted.

@@ -5,8 +5,10 @@
 //! [`Environment::offsets`], once the buffer can no longer move. Runs in the worker, before
 //! the launch.
 
+use crate::text::AddressText;
 use memchr::memchr;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
+use std::net::IpAddr;
 
 /// Why an environment string was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,17 +53,17 @@ impl Environment {
         self.offsets.clear();
     }
 
-    /// Adds `name=value`.
+    /// Adds `name=value`. The name is a caller's own, and not checked.
     ///
     /// # Errors
-    /// [`Refused`]; the arena is then as it was before.
+    /// [`Refused::Nul`]; the arena is then as it was before.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
         let mut entry = self.begin(name);
         entry.append(value);
         entry.end()
     }
 
-    /// Adds `name=value` in place of every earlier string of that name.
+    /// Adds `name=value` in place of every earlier string of that name, which may be any bytes.
     ///
     /// Two strings of one name mean different things to different programs: getenv(3) takes
     /// the first, shells take the last.
@@ -69,6 +71,9 @@ impl Environment {
     /// # Errors
     /// [`Refused`]; the arena is then as it was before.
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if name.is_empty() || name.iter().any(|&byte| byte == b'=' || byte == 0) {
+            return Err(Refused::Name);
+        }
         self.push(name, value)?;
         let Some(newest) = self.offsets.pop() else {
             return Ok(());
@@ -79,12 +84,13 @@ impl Environment {
         Ok(())
     }
 
-    /// Begins the string `name=`; its value follows in pieces.
+    /// Begins the string `name=`, with a name of the caller's own; its value follows in pieces.
     pub fn begin(&mut self, name: &[u8]) -> Entry<'_> {
         self.begin_with(name, &[], |byte| byte)
     }
 
-    /// Begins `HTTP_NAME=` for the field `name`: upper-cased, `-` becomes `_` (RFC 3875 4.1.18).
+    /// Begins `HTTP_NAME=` for the field `name`, a token: upper-cased, `-` becomes `_`
+    /// (RFC 3875 4.1.18).
     pub fn begin_field(&mut self, name: &[u8]) -> Entry<'_> {
         self.begin_with(b"HTTP_", name, |byte| match byte {
             b'-' => b'_',
@@ -94,8 +100,6 @@ impl Environment {
 
     fn begin_with(&mut self, prefix: &[u8], name: &[u8], map: impl Fn(u8) -> u8) -> Entry<'_> {
         let start = self.bytes.len();
-        let is_name = |part: &[u8]| memchr::memchr2(b'=', 0, part).is_none();
-        let named = prefix.len() + name.len() > 0 && is_name(prefix) && is_name(name);
         self.bytes.extend_from_slice(prefix);
         self.bytes.extend(name.iter().map(|&byte| map(byte)));
         self.bytes.push(b'=');
@@ -103,7 +107,6 @@ impl Environment {
             value: self.bytes.len(),
             environment: self,
             start,
-            named,
         }
     }
 
@@ -145,7 +148,6 @@ pub struct Entry<'a> {
     environment: &'a mut Environment,
     start: usize,
     value: usize,
-    named: bool,
 }
 
 impl Entry<'_> {
@@ -159,20 +161,16 @@ impl Entry<'_> {
         self.append(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Appends what `value` displays; meant for addresses, which format without allocating.
-    pub fn append_display(&mut self, value: &dyn Display) {
-        // Appending cannot fail, and the types given here have no failing Display.
-        let _ = write!(Sink(&mut self.environment.bytes), "{value}");
+    /// Appends an address.
+    pub fn append_address(&mut self, address: IpAddr) {
+        self.append(AddressText::new(address).as_bytes());
     }
 
     /// Ends the string and makes it part of the environment.
     ///
     /// # Errors
-    /// [`Refused`]; the string is then gone.
+    /// [`Refused::Nul`]; the string is then gone.
     pub fn end(self) -> Result<(), Refused> {
-        if !self.named {
-            return Err(Refused::Name);
-        }
         let value = self.environment.bytes.get(self.value..).unwrap_or_default();
         if memchr(0, value).is_some() {
             return Err(Refused::Nul);
@@ -188,15 +186,6 @@ impl Drop for Entry<'_> {
         if self.environment.offsets.last() != Some(&self.start) {
             self.environment.bytes.truncate(self.start);
         }
-    }
-}
-
-struct Sink<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Sink<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
     }
 }
 
@@ -237,7 +226,7 @@ mod tests {
         let mut environment = Environment::new();
         environment.push(b"KEPT", b"1").unwrap();
         for (name, value, why) in rows {
-            assert_eq!(environment.push(name, value), Err(why), "{name:?}");
+            assert_eq!(environment.set(name, value), Err(why), "{name:?}");
             assert_eq!(environment.bytes(), b"KEPT=1\0");
             assert_eq!(environment.offsets().len(), 1);
         }
@@ -250,7 +239,7 @@ mod tests {
         entry.append(b"de");
         entry.append(b", ");
         entry.append_number(42);
-        entry.append_display(&std::net::Ipv6Addr::LOCALHOST);
+        entry.append_address(std::net::Ipv6Addr::LOCALHOST.into());
         entry.end().unwrap();
         assert_eq!(listed(&environment), ["HTTP_ACCEPT_LANGUAGE=de, 42::1"]);
     }

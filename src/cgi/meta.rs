@@ -289,9 +289,13 @@ fn write_addresses(environment: &mut Environment, request: &Request<'_>) -> Resu
     let mut entry = environment.begin(b"SERVER_NAME");
     match (host_name(request.host), local) {
         (Some(name), _) => entry.append(name),
-        (None, IpAddr::V4(address)) => entry.append_display(&address),
+        (None, IpAddr::V4(_)) => entry.append_address(local),
         // RFC 3875 4.1.14: an IPv6 address in brackets.
-        (None, IpAddr::V6(address)) => entry.append_display(&format_args!("[{address}]")),
+        (None, IpAddr::V6(_)) => {
+            entry.append(b"[");
+            entry.append_address(local);
+            entry.append(b"]");
+        }
     }
     entry.end()
 }
@@ -340,7 +344,7 @@ fn push_number(environment: &mut Environment, name: &[u8], number: u64) -> Resul
 
 fn push_address(environment: &mut Environment, name: &[u8], ip: IpAddr) -> Result<(), Refused> {
     let mut entry = environment.begin(name);
-    entry.append_display(&ip);
+    entry.append_address(ip);
     entry.end()
 }
 

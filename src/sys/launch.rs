@@ -231,9 +231,6 @@ fn prepare(order: &Order<'_>) -> u64 {
             return PREPARE;
         }
     }
-    // What cannot be refused: a worker's own policy is not for its handlers.
-    #[cfg(target_os = "linux")]
-    super::raw::sched_setscheduler(libc::SCHED_OTHER);
     if !order.bounds.apply() {
         return LIMIT;
     }

@@ -365,7 +365,8 @@ pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
 
 /// Worker: sched_setscheduler(2) with SCHED_BATCH. A worker that wakes up takes the CPU from nobody: on
 /// a machine with work for every CPU a handler finishes first, which saves a change to and fro. It is
-/// advice, and may fail. A launch takes it back for the handler.
+/// advice, and may fail. Handlers inherit it: they are batch work too, and to take it back in each
+/// child costs more than all that a child does before its exec.
 #[cfg(target_os = "linux")]
 pub fn work_in_batches() {
     super::raw::sched_setscheduler(libc::SCHED_BATCH);

@@ -144,9 +144,9 @@ impl Input {
 /// reading (Unix sockets).
 pub(super) fn discard(client: &Client, n: usize) -> sys::Result<()> {
     let mut left = n;
-    let mut scratch = [0; 4096];
     while left > 0 {
         let gone = if client.is_unix() {
+            let mut scratch = [0; 4096];
             let part = scratch.get_mut(..left.min(4096)).unwrap_or_default();
             socket::receive(client.socket(), part)?
         } else {

@@ -1,12 +1,14 @@
 //! The receipt: what one request took and cost, one line in the log.
 
 use super::Client;
-use crate::log::{Escaped, Log};
+use crate::log::{Line, Log};
 use crate::settings::Level;
 use crate::sys::process::{Ended, Pid, Usage};
 use crate::sys::time::{self, Moment};
-use std::fmt::{self, Display};
-use std::net::SocketAddr;
+use crate::text::AddressText;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// What is known of a request in the end.
 #[derive(Default)]
@@ -56,85 +58,80 @@ impl Receipt {
         if !log.has(Level::Info) {
             return;
         }
-        let line = Line {
-            receipt: self,
-            client,
-            request,
-            now: time::now(),
-        };
-        log.info(format_args!("{line}"));
+        let now = time::now();
+        log.receipt(&|line| self.put(line, client, request, now));
     }
-}
 
-struct Line<'a> {
-    receipt: &'a Receipt,
-    client: &'a Client,
-    request: &'a [u8],
-    now: Moment,
-}
-
-impl Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            receipt,
-            client,
-            request,
-            now,
-        } = self;
-        write_peer(f, client.serve.peer)?;
-        write!(f, " \"{}\" ", Escaped(request))?;
-        match receipt.status {
+    fn put(&self, line: &mut Line<'_>, client: &Client, request: &[u8], now: Moment) {
+        put_peer(line, client.serve.peer);
+        line.text(b" \"");
+        line.escaped(request);
+        line.text(b"\" ");
+        match self.status {
             // An nph handler said it to the client itself.
-            0 => f.write_str("-")?,
-            status => write!(f, "{status}")?,
+            0 => line.text(b"-"),
+            status => line.number(status.into()),
         }
-        write!(f, " in={} out={}", receipt.bytes_in, receipt.bytes_out)?;
-        write!(f, " queue={}ms", client.serve.queued_ms)?;
-        if let Some(first) = receipt.first_byte {
-            write!(f, " first={}", Ms(first.since(client.received)))?;
+        put_number(line, b" in=", self.bytes_in);
+        put_number(line, b" out=", self.bytes_out);
+        put_number(line, b" queue=", client.serve.queued_ms.into());
+        line.text(b"ms");
+        if let Some(first) = self.first_byte {
+            put_ms(line, b" first=", first.since(client.received));
         }
-        write!(f, " total={}", Ms(now.since(client.received)))?;
-        if let Some(pid) = receipt.pid {
-            write!(f, " handler={} pid={pid}", Escaped(&receipt.handler))?;
+        put_ms(line, b" total=", now.since(client.received));
+        if let Some(pid) = self.pid {
+            line.text(b" handler=");
+            line.escaped(&self.handler);
+            put_number(line, b" pid=", pid.raw().unsigned_abs().into());
         }
-        match receipt.ended {
-            Some(Ended::Exited(status)) => write!(f, " exit={status}")?,
-            Some(Ended::Killed(signal)) => write!(f, " signal={signal}")?,
+        match self.ended {
+            Some(Ended::Exited(status)) => {
+                put_number(line, b" exit=", status.unsigned_abs().into());
+            }
+            Some(Ended::Killed(signal)) => {
+                put_number(line, b" signal=", signal.unsigned_abs().into());
+            }
             None => {}
         }
-        if receipt.ended.is_some() {
-            let usage = &receipt.usage;
-            write!(
-                f,
-                " user={} sys={} rss={}K",
-                Ms(usage.user),
-                Ms(usage.system),
-                usage.peak_kib
-            )?;
+        if self.ended.is_some() {
+            put_ms(line, b" user=", self.usage.user);
+            put_ms(line, b" sys=", self.usage.system);
+            put_number(line, b" rss=", self.usage.peak_kib);
+            line.text(b"K");
         }
-        if receipt.is_cut {
-            f.write_str(" cut")?;
+        if self.is_cut {
+            line.text(b" cut");
         }
-        if receipt.is_client_gone {
-            f.write_str(" client-gone")?;
+        if self.is_client_gone {
+            line.text(b" client-gone");
         }
-        Ok(())
     }
 }
 
-fn write_peer(f: &mut fmt::Formatter<'_>, peer: Option<SocketAddr>) -> fmt::Result {
+fn put_peer(line: &mut Line<'_>, peer: Option<SocketAddr>) {
     match peer {
-        Some(peer) => write!(f, "{peer}"),
-        None => f.write_str("unix"),
+        Some(SocketAddr::V4(peer)) => {
+            line.text(AddressText::new(IpAddr::V4(*peer.ip())).as_bytes());
+            put_number(line, b":", peer.port().into());
+        }
+        Some(SocketAddr::V6(peer)) => {
+            // The line cuts instead of failing.
+            let _ = write!(line, "{peer}");
+        }
+        None => line.text(b"unix"),
     }
+}
+
+fn put_number(line: &mut Line<'_>, name: &[u8], number: u64) {
+    line.text(name);
+    line.number(number);
 }
 
 /// A duration in milliseconds with one decimal.
-struct Ms(std::time::Duration);
-
-impl Display for Ms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = self.0.as_micros() / 100;
-        write!(f, "{}.{}ms", tenths / 10, tenths % 10)
-    }
+fn put_ms(line: &mut Line<'_>, name: &[u8], duration: Duration) {
+    let tenths = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) / 100;
+    put_number(line, name, tenths / 10);
+    put_number(line, b".", tenths % 10);
+    line.text(b"ms");
 }

@@ -7,10 +7,11 @@ use super::relay::Scene;
 use crate::log::{Escaped, Log};
 use crate::sys::process::Pid;
 use crate::sys::{self, fd, fd::AsFd};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// Reads in a row: as much as a pipe holds.
+/// One read, and reads in a row: together as much as a pipe holds.
+const READ_BYTES: usize = 4096;
 const MAX_READS: usize = 16;
 /// The longest line that is kept together.
 const MAX_LINE: usize = 1024;
@@ -20,6 +21,8 @@ pub(super) struct Pipe {
     read_end: OwnedFd,
     write_end: OwnedFd,
     size: usize,
+    /// What a read puts its bytes into.
+    buffer: RefCell<Box<[u8]>>,
     /// All that the last handler wrote was read.
     is_empty: Cell<bool>,
 }
@@ -33,6 +36,7 @@ impl Pipe {
             read_end,
             write_end,
             size,
+            buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             is_empty: Cell::new(true),
         })
     }
@@ -84,8 +88,8 @@ impl<'r> Stderr<'r> {
     /// Takes what is there, and says whether that was all. Never waits.
     pub(super) fn read(&mut self) -> bool {
         // Bounded: who floods it must not keep the worker from everything else.
+        let mut text = self.pipe.buffer.borrow_mut();
         for _ in 0..MAX_READS {
-            let mut text = [0; 4096];
             let n = fd::read(self.fd(), &mut text).unwrap_or(0);
             for &byte in text.get(..n).unwrap_or_default() {
                 self.take(byte);

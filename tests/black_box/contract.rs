@@ -352,13 +352,13 @@ fn one_slow_handler_does_not_take_every_worker() {
 }
 
 #[test]
-fn a_handler_is_scheduled_like_any_process() {
+fn a_handler_is_scheduled_as_batch_work_at_the_niceness_of_the_server() {
     let server = Server::new();
-    // proc(5): field 41 is the policy, 18 and 19 are priority and niceness.
+    // proc(5): field 41 is the policy (SCHED_BATCH is 3), 18 and 19 are priority and niceness.
     server.handler("policy", &shows("cut -d ' ' -f 18,19,41 /proc/self/stat"));
     let niceness = std::fs::read_to_string("/proc/self/stat").unwrap();
     let own: Vec<&str> = niceness.rsplit(')').next().unwrap().split(' ').collect();
-    let expected = format!("{} {} 0\n", own[16], own[17]);
+    let expected = format!("{} {} 3\n", own[16], own[17]);
     assert_eq!(server.get("/policy").ok(), expected);
 }
 

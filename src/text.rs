@@ -1,0 +1,77 @@
+//! Numbers and addresses as text, without `core::fmt`, whose machinery costs a request more than
+//! parsing its head does. Pure.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+/// The longest IPv6 address, with an embedded IPv4 one (inet_ntop(3), INET6_ADDRSTRLEN).
+const ADDRESS_BYTES: usize = 45;
+
+/// The text of one address, as its `Display` has it.
+#[derive(Debug)]
+pub struct AddressText {
+    bytes: [u8; ADDRESS_BYTES],
+    len: usize,
+}
+
+impl AddressText {
+    /// Writes it.
+    pub fn new(address: IpAddr) -> Self {
+        let mut text = Self {
+            bytes: [0; ADDRESS_BYTES],
+            len: 0,
+        };
+        match address {
+            IpAddr::V4(address) => {
+                for (place, octet) in address.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        text.push(b".");
+                    }
+                    text.push(itoa::Buffer::new().format(octet).as_bytes());
+                }
+            }
+            IpAddr::V6(address) => {
+                let mut room = text.bytes.as_mut_slice();
+                // Every address fits.
+                let _ = write!(room, "{address}");
+                text.len = ADDRESS_BYTES - room.len();
+            }
+        }
+        text
+    }
+
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + part.len()) {
+            room.copy_from_slice(part);
+            self.len += part.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_as_its_display_does() {
+        for text in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "255.255.255.255",
+            "192.0.2.10",
+            "::",
+            "::1",
+            "2001:db8::a:0",
+            "::ffff:192.0.2.128",
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(AddressText::new(address).as_bytes(), text.as_bytes());
+        }
+    }
+}
