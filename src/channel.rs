@@ -168,7 +168,7 @@ pub fn receive_order(channel: BorrowedFd<'_>) -> Result<Option<Received>> {
     let Record {
         len,
         passed: [client, spool],
-    } = passing::receive_record(channel, &mut bytes, true)?;
+    } = passing::await_record(channel, &mut bytes)?;
     if len == 0 {
         return Ok(None);
     }
@@ -212,7 +212,7 @@ pub enum Said {
 /// byte, or a verdict without its spool is an error: that worker can no longer be trusted.
 pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Said> {
     let mut bytes = [0; 2];
-    let record = match passing::receive_record(channel, &mut bytes, false) {
+    let record = match passing::receive_record(channel, &mut bytes) {
         Ok(record) => record,
         Err(e) if e.is_would_block() => return Ok(Said::Nothing),
         Err(e) if e.errno == Errno::CONNRESET => return Ok(Said::Gone),

@@ -65,7 +65,7 @@ impl Elder {
             return Err(Error::Upgrade("the server before says nothing"));
         }
         let mut bytes = [0; RECORD_BYTES];
-        let received = receive_record(self.socket.as_fd(), &mut bytes, false).map_err(call)?;
+        let received = receive_record(self.socket.as_fd(), &mut bytes).map_err(call)?;
         let record = decode(bytes.get(..received.len).unwrap_or_default());
         Ok((record.ok_or(NO_RECORD)?, received.passed))
     }
@@ -146,7 +146,7 @@ impl Parent {
                 return;
             };
             let mut bytes = [0; RECORD_BYTES];
-            let received = match receive_record(elder.socket.as_fd(), &mut bytes, false) {
+            let received = match receive_record(elder.socket.as_fd(), &mut bytes) {
                 Ok(received) if received.len > 0 => received,
                 Err(e) if e.is_would_block() => return,
                 Err(e) if e.errno == Errno::MFILE => {

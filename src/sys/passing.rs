@@ -1,8 +1,9 @@
 //! Passing descriptors: one record with its SCM_RIGHTS over a Unix domain socket (unix(7)).
 
 use super::socket::empty_message;
-use super::{Errno, Error, Result, count, retry};
+use super::{Errno, Error, Result, count, retry, signal};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Descriptors that one message may carry.
 pub const MAX_PASSED: usize = 2;
@@ -77,8 +78,8 @@ pub struct Record {
 
 /// recvmsg(2) of one record. Every descriptor that comes is owned at once, so none can leak.
 /// MSG_CTRUNC (the descriptor table is full) is EMFILE: a message without its descriptor must
-/// never be taken for one that had none.
-pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8], wait: bool) -> Result<Record> {
+/// never be taken for one that had none. Never waits.
+pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Record> {
     let mut control = Control([0; 64]);
     let mut piece = libc::iovec {
         iov_base: record.as_mut_ptr().cast(),
@@ -91,7 +92,7 @@ pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8], wait: bool) -> 
     {
         message.msg_controllen = size_of::<Control>().try_into().unwrap_or(0);
     }
-    let flags = CMSG_CLOEXEC | if wait { 0 } else { libc::MSG_DONTWAIT };
+    let flags = CMSG_CLOEXEC | libc::MSG_DONTWAIT;
     let len = retry("recvmsg", || {
         // SAFETY: every pointer in the message is to a live local or to the caller's buffer.
         unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) }
@@ -105,6 +106,19 @@ pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8], wait: bool) -> 
         });
     }
     Ok(Record { len, passed })
+}
+
+/// The same, once there is one. It is waited for by poll(2): who waits in recvmsg(2) on a Unix stream is
+/// also awakened when the peer takes what he has said before, finds nothing, and sleeps again.
+pub fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Record> {
+    loop {
+        match receive_record(socket, record) {
+            Err(e) if e.is_would_block() => {
+                signal::wait_one(socket, signal::READABLE, Duration::MAX)?;
+            }
+            other => return other,
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -157,7 +171,7 @@ mod tests {
         let (read_end, write_end) = fd::pipe().unwrap();
         send_record(a.as_fd(), b"record", &[write_end.as_fd(), read_end.as_fd()]).unwrap();
         let mut buffer = [0; 16];
-        let record = receive_record(b.as_fd(), &mut buffer, true).unwrap();
+        let record = await_record(b.as_fd(), &mut buffer).unwrap();
         assert_eq!(&buffer[..record.len], b"record");
         let [Some(got_write), Some(got_read)] = record.passed else {
             panic!("descriptors lost")
@@ -170,7 +184,7 @@ mod tests {
     fn the_end_of_the_peer_is_an_empty_record() {
         let (a, b) = socket::pair().unwrap();
         drop(a);
-        let record = receive_record(b.as_fd(), &mut [0; 4], true).unwrap();
+        let record = await_record(b.as_fd(), &mut [0; 4]).unwrap();
         assert_eq!(record.len, 0);
     }
 }
