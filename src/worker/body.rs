@@ -354,3 +354,82 @@ fn store<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{Serve, Stage};
+    use crate::scoreboard::{Scoreboard, Slot};
+    use crate::sys::{fd::AsFd, time::Moment};
+    use std::num::NonZero;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    /// A client that was parked so long before this worker got it, and whose next bytes are here.
+    fn client(parked: Duration) -> (Client, UnixStream) {
+        let (own, other) = UnixStream::pair().unwrap();
+        socket::send(other.as_fd(), b"more", false).unwrap();
+        let mut client = Client::new(
+            own.into(),
+            Serve {
+                connection: 1,
+                stage: Stage::Body,
+                is_head_resumed: false,
+                is_last: false,
+                listener: 0,
+                requests: 0,
+                accepted: Moment::default(),
+                head_begun: Moment::default(),
+                progress: Moment::default(),
+                queued_ms: 0,
+                peer: None,
+            },
+        );
+        client.serve.progress = client.received;
+        client.received = client.received.after(parked);
+        (client, other)
+    }
+
+    #[test]
+    fn a_parked_upload_is_lively_if_it_came_at_4_kib_a_millisecond() {
+        const KIB: u64 = 1024;
+        let board = Scoreboard::new(1).unwrap();
+        // Bytes of earlier workers, of this one, and how long the client was parked before it.
+        for (taken_up, delivered, parked_us, is_lively) in [
+            (None, 0, 3_600_000_000, true),
+            (None, 80 * KIB, 3_600_000_000, true),
+            (Some(0), 0, 999, true),
+            (Some(0), 0, 1_000, false),
+            (Some(0), 4 * KIB - 1, 1_000, false),
+            (Some(0), 4 * KIB, 1_999, true),
+            (Some(0), 4 * KIB, 2_000, false),
+            (Some(0), 80 * KIB, 20_000, true),
+            (Some(0), 80 * KIB, 21_000, false),
+            (Some(9_000 * KIB), 80 * KIB, 21_000, false),
+            (Some(9_000 * KIB), 84 * KIB, 21_000, true),
+        ] {
+            let (client, _other) = client(Duration::from_micros(parked_us));
+            let job = Reading {
+                client: &client,
+                keeper: SpoolKeeper {
+                    scoreboard: &board,
+                    entry: board.entry(Slot(0)),
+                    folder: c"/tmp",
+                    max_total: 0,
+                    max_memory: 0,
+                    max_writers: NonZero::<usize>::MIN,
+                },
+                head: b"",
+                max_body: u64::MAX,
+                taken_up,
+            };
+            let case = format!("{taken_up:?} {delivered} {parked_us}");
+            let total = taken_up.unwrap_or(0) + delivered;
+            assert_eq!(job.is_lively(delivered), is_lively, "{case}");
+            // Only a lively one is waited for, and has its spool where much is written at once.
+            assert_eq!(job.goes_on(total, 64 * KIB), is_lively, "{case}");
+            let is_bulk = is_lively && delivered > PIECE as u64;
+            assert_eq!(job.use_of_spool(total) == Use::Bulk, is_bulk, "{case}");
+        }
+    }
+}
