@@ -195,11 +195,15 @@ impl<'r, 'b> Relay<'r, 'b> {
             self.give_back(self.now.since(since));
             self.quiet_since = self.now;
         }
-        if !woke {
+        let came = set.map(|entry| entry.revents);
+        if came == [0; 5] && self.outlet.turn().is_taken() {
+            // The handler pauses: others may put away meanwhile.
             self.outlet.turn().end();
+        }
+        if !woke {
             return Ok(self.reap());
         }
-        let [stdout, stderr, client, channel, feed] = set.map(|entry| entry.revents);
+        let [stdout, stderr, client, channel, feed] = came;
         if channel != 0 {
             return Ok(Some(End::ParentGone));
         }
@@ -351,11 +355,12 @@ impl<'r, 'b> Relay<'r, 'b> {
         if !was_backed_up {
             self.client_progress = self.now;
         }
-        if n < self.buffer.len() {
-            self.outlet.turn().end();
-        }
-        if self.outlet.is_full() {
+        let is_full = self.outlet.is_full();
+        if is_full {
             self.scene.birth.entry().count_client_wait();
+        }
+        if is_full || n < self.buffer.len() {
+            self.outlet.turn().end();
         }
         Ok(result.err().map(end_of))
     }

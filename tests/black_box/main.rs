@@ -27,4 +27,5 @@ mod processes;
 mod serving;
 mod slow_clients;
 mod supervision;
+mod turns;
 mod upgrade;
