@@ -98,8 +98,6 @@ fn measure_dispatch(
         "dispatch: server with {WORKERS} workers, in turn, the server at rest before each"
     ));
     let missing = Exchange::learn(server.address, MISSING)?;
-    let mut client = Kept::new(server.address, &missing)?;
-    let mut looks = Looks::default();
     let Bare {
         partner,
         pacer,
@@ -108,6 +106,9 @@ fn measure_dispatch(
     let [one_way] = take_apart(options.rounds, [&mut || partner.one_way()], &mut || {
         make_gap(pacer)
     })?;
+    // Not before: the server does not wait for ever for a client that says nothing.
+    let mut client = Kept::new(server.address, &missing)?;
+    let mut looks = Looks::default();
     let [raw, tcp, answered] = take_apart(
         options.rounds,
         [
