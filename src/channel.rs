@@ -123,7 +123,7 @@ impl Verdict {
 }
 
 const BAD_MESSAGE: Error = Error {
-    call: "recvmsg",
+    call: &"recvmsg",
     errno: Errno::PROTO,
 };
 
@@ -145,7 +145,7 @@ pub fn send_order(
         Ok(())
     } else {
         Err(Error {
-            call: "sendmsg",
+            call: &"sendmsg",
             errno: Errno::MSGSIZE,
         })
     }

@@ -130,7 +130,7 @@ fn read_error_page(path: &Path) -> Result<Vec<u8>, String> {
     match file.and_then(|file| file.take(most + 1).read_to_end(&mut body)) {
         Ok(_) if body.len() > ErrorPage::MAX_BYTES => Err("it is larger than 64K".into()),
         Ok(_) => Ok(body),
-        Err(e) => Err(sys::Error::from_io("open", &e).to_string()),
+        Err(e) => Err(sys::Error::from_io(&"open", &e).to_string()),
     }
 }
 
@@ -142,7 +142,7 @@ fn read_config(path: PathBuf, is_named: bool) -> Result<Option<(PathBuf, Vec<u8>
         Ok(_) => Ok(Some((path, bytes))),
         Err(e) if e.kind() == ErrorKind::NotFound && !is_named => Ok(None),
         Err(e) => {
-            let why = sys::Error::from_io("open", &e);
+            let why = sys::Error::from_io(&"open", &e);
             Err(Error::File(path, why, "--config"))
         }
     }
@@ -162,7 +162,7 @@ pub fn print(text: &str) -> Result<(), Error> {
 /// It is missing, or as `print`.
 pub fn print_log(path: &Path) -> Result<(), Error> {
     let file = File::open(path).map_err(|e| {
-        let why = sys::Error::from_io("open", &e);
+        let why = sys::Error::from_io(&"open", &e);
         Error::File(path.to_path_buf(), why, "--log-file")
     })?;
     print_from(file)
@@ -173,7 +173,7 @@ fn print_from(mut from: impl Read) -> Result<(), Error> {
     match std::io::copy(&mut from, &mut out).and_then(|_| out.flush()) {
         // `caffeine --log | head`
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::Print(sys::Error::from_io("write", &e)))
+            Err(Error::Print(sys::Error::from_io(&"write", &e)))
         }
         _ => Ok(()),
     }

@@ -207,7 +207,7 @@ fn open_pid_file(path: &Path, name: &CString) -> Result<(OwnedFd, bool)> {
         Err(why) => return Err(failed("create", path, why, PID_FILE)),
     }
     let there = fs::symlink_metadata(path)
-        .map_err(|e| failed("read", path, sys::Error::from_io("lstat", &e), PID_FILE))?;
+        .map_err(|e| failed("read", path, sys::Error::from_io(&"lstat", &e), PID_FILE))?;
     if let Some(is) = not_a_pid_file(&there) {
         return Err(foreign(path, is, PID_FILE));
     }
@@ -342,7 +342,7 @@ pub const BACKLOG: i32 = 4096;
 /// Removes a socket nobody listens on.
 fn make_way(path: &Path, option: &'static str) -> Result<()> {
     let there = fs::symlink_metadata(path)
-        .map_err(|e| failed("bind", path, sys::Error::from_io("lstat", &e), option))?;
+        .map_err(|e| failed("bind", path, sys::Error::from_io(&"lstat", &e), option))?;
     if !there.file_type().is_socket() {
         return Err(foreign(path, "is there and is no socket", option));
     }
@@ -360,7 +360,7 @@ fn make_way(path: &Path, option: &'static str) -> Result<()> {
             ))
         }
         Err(e) if e.errno == Errno::CONNREFUSED => fs::remove_file(path)
-            .map_err(|e| failed("remove", path, sys::Error::from_io("unlink", &e), option)),
+            .map_err(|e| failed("remove", path, sys::Error::from_io(&"unlink", &e), option)),
         Err(why) => Err(failed("bind", path, why, option)),
     }
 }

@@ -200,7 +200,7 @@ pub fn open_own(path: &CStr) -> sys::Result<OwnedFd> {
         return Ok(file);
     }
     Err(sys::Error {
-        call: "open",
+        call: &"open",
         errno: sys::Errno::PERM,
     })
 }

@@ -95,7 +95,7 @@ impl Walk<'_> {
         let path = match fs::canonicalize(path) {
             Ok(path) => path,
             Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw()) => return,
-            Err(e) => return self.cannot(path, sys::Error::from_io("stat", &e)),
+            Err(e) => return self.cannot(path, sys::Error::from_io(&"stat", &e)),
         };
         let mut above = path.as_path();
         while let Some(next) = above.parent() {
@@ -174,7 +174,7 @@ impl Walk<'_> {
         let name = CString::new(below.as_os_str().as_bytes()).unwrap_or_default();
         let Some(root) = &self.root else {
             return Err(sys::Error {
-                call: "openat2",
+                call: &"openat2",
                 errno: Errno::NOENT,
             });
         };

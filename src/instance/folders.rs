@@ -15,7 +15,7 @@ pub fn open_root(path: &Path) -> Result<OwnedFd> {
     const OPTION: &str = "--path";
     fs::create_dir_all(path).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => foreign(path, "is not a folder", OPTION),
-        _ => failed("create", path, sys::Error::from_io("mkdir", &e), OPTION),
+        _ => failed("create", path, sys::Error::from_io(&"mkdir", &e), OPTION),
     })?;
     let root = file::open_at(None, &c_path(path, OPTION)?, Open::Folder)
         .map_err(|why| failed("open", path, why, OPTION))?;
@@ -23,7 +23,7 @@ pub fn open_root(path: &Path) -> Result<OwnedFd> {
         return Ok(root);
     }
     let why = sys::Error {
-        call: "faccessat",
+        call: &"faccessat",
         errno: Errno::ACCES,
     };
     Err(failed("search", path, why, OPTION))
@@ -35,7 +35,7 @@ pub fn prepare_log(path: &Path) -> Result<CString> {
     const OPTION: &str = "--log-file";
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|e| {
-            let why = sys::Error::from_io("mkdir", &e);
+            let why = sys::Error::from_io(&"mkdir", &e);
             failed("create", folder, why, OPTION)
         })?;
     }

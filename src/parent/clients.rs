@@ -360,7 +360,7 @@ mod tests {
             (Errno::NFILE, Refusal::Shortage),
             (Errno::NOMEM, Refusal::Shortage),
         ] {
-            let call = "accept4";
+            let call = &"accept4";
             assert_eq!(refusal(sys::Error { call, errno }), expected);
         }
     }

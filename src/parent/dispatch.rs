@@ -57,7 +57,7 @@ impl Parent {
 
     fn hand_over(&mut self, id: Id, slot: Slot) -> sys::Result<()> {
         let gone = sys::Error {
-            call: "sendmsg",
+            call: &"sendmsg",
             errno: Errno::NOTCONN,
         };
         let is_last = self.is_stopping();

@@ -169,7 +169,7 @@ impl Parent {
         }
         let sent = forked.and_then(|pid| {
             let pid = pid.ok_or(Error {
-                call: "fork",
+                call: &"fork",
                 errno: Errno::SRCH,
             })?;
             // If it hears nothing it ends.

@@ -127,7 +127,7 @@ impl Parent {
         let is_daemon = self.estate.settings.daemon;
         if is_daemon {
             std::env::set_current_dir(&self.folder).map_err(|e| {
-                let why = sys::Error::from_io("chdir", &e);
+                let why = sys::Error::from_io(&"chdir", &e);
                 format!("unable to enter {}: {why}", self.folder.display())
             })?;
         }

@@ -92,7 +92,7 @@ pub(super) fn unix_address(path: &Path) -> Result<RawAddress> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() >= raw.sun_path.len() {
         return Err(Error {
-            call: "bind",
+            call: &"bind",
             errno: Errno::NAMETOOLONG,
         });
     }

@@ -105,7 +105,7 @@ fn get(resource: Resource) -> Result<libc::rlimit> {
         rlim_max: 0,
     };
     // SAFETY: getrlimit writes one rlimit.
-    once("getrlimit", || unsafe {
+    once(&"getrlimit", || unsafe {
         libc::getrlimit(resource.number(), &raw mut raw)
     })?;
     Ok(raw)
@@ -117,7 +117,7 @@ pub fn set_soft_limit(resource: Resource, most: u64) -> Result<()> {
     raw.rlim_cur = raw.rlim_max.min(most as libc::rlim_t);
     // SAFETY: the limit is live.
     let set = || unsafe { libc::setrlimit(resource.number(), &raw const raw) };
-    once("setrlimit", set).map(drop)
+    once(&"setrlimit", set).map(drop)
 }
 
 /// What of a file hierarchy is allowed.
@@ -248,6 +248,7 @@ pub(super) use landlock::restrict_self;
 #[cfg(target_os = "linux")]
 mod landlock {
     use super::{Denied, Result, once};
+    use crate::sys::CallName;
     use libc::{c_int, c_long};
 
     // The same on every CPU, but counted from elsewhere on MIPS; libc names them on few only.
@@ -278,13 +279,13 @@ mod landlock {
         port: u64,
     }
 
-    fn result(call: &'static str, f: impl FnOnce() -> c_long) -> Result<i32> {
+    fn result(call: CallName, f: impl FnOnce() -> c_long) -> Result<i32> {
         once(call, || f() as isize).map(|n| n as i32)
     }
 
     pub(super) fn version() -> Result<i32> {
         // SAFETY: a null pointer of size 0 asks for the version.
-        result("landlock_create_ruleset", || unsafe {
+        result(&"landlock_create_ruleset", || unsafe {
             libc::syscall(CREATE_RULESET, 0_usize, 0_usize, ASK_VERSION)
         })
     }
@@ -293,7 +294,7 @@ mod landlock {
         // An older kernel accepts fields that it does not know as long as they are 0.
         let bytes = size_of::<Denied>();
         // SAFETY: the attribute is live for its size. The descriptor is close-on-exec.
-        result("landlock_create_ruleset", || unsafe {
+        result(&"landlock_create_ruleset", || unsafe {
             libc::syscall(CREATE_RULESET, std::ptr::from_ref(denied), bytes, 0)
         })
     }
@@ -303,7 +304,7 @@ mod landlock {
         let rule = &raw const rule;
         // SAFETY: the rule is live and has the layout of its type.
         let add = || unsafe { libc::syscall(ADD_RULE, ruleset, PATH_BENEATH, rule, 0) };
-        result("landlock_add_rule", add).map(drop)
+        result(&"landlock_add_rule", add).map(drop)
     }
 
     pub(super) fn allow_port(ruleset: i32, rights: u64, port: u64) -> Result<()> {
@@ -311,7 +312,7 @@ mod landlock {
         let rule = &raw const rule;
         // SAFETY: the rule is live and has the layout of its type.
         let add = || unsafe { libc::syscall(ADD_RULE, ruleset, NET_PORT, rule, 0) };
-        result("landlock_add_rule", add).map(drop)
+        result(&"landlock_add_rule", add).map(drop)
     }
 
     /// Between clone and exec: no new privileges, then the rules; negative on failure, with errno.
@@ -332,7 +333,7 @@ mod landlock {
     use crate::sys::{Errno, Error, Result};
 
     const NONE: Error = Error {
-        call: "landlock_create_ruleset",
+        call: &"landlock_create_ruleset",
         errno: Errno::NOSYS,
     };
 

@@ -14,7 +14,7 @@ pub fn replace(program: &CStr, argv: &[CString]) -> Option<Error> {
     let mut words: Vec<_> = argv.iter().map(|text| text.as_ptr()).collect();
     words.push(std::ptr::null());
     // SAFETY: all strings are NUL-terminated and live, the list ends in a null pointer.
-    once("execve", || unsafe {
+    once(&"execve", || unsafe {
         libc::execv(program.as_ptr(), words.as_ptr())
     })
     .err()

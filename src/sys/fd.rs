@@ -7,7 +7,7 @@ pub use std::os::fd::AsFd;
 
 /// read(2). 0 is the end of the file or the other end's close.
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
-    retry("read", || {
+    retry(&"read", || {
         // SAFETY: the buffer is writable for its own length.
         unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) }
     })
@@ -17,7 +17,7 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
 /// pread(2).
 pub fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize> {
     let offset = offset.cast_signed();
-    retry("pread", || {
+    retry(&"pread", || {
         // SAFETY: the buffer is writable for its own length.
         unsafe {
             wide::pread(
@@ -33,7 +33,7 @@ pub fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize
 
 /// write(2); may write less than it was given.
 pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
-    retry("write", || {
+    retry(&"write", || {
         // SAFETY: the bytes are readable for their own length.
         unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) }
     })
@@ -43,7 +43,7 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
 /// pwrite(2).
 pub fn pwrite(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
     let offset = offset.cast_signed();
-    retry("pwrite", || {
+    retry(&"pwrite", || {
         // SAFETY: the bytes are readable for their own length.
         unsafe { wide::pwrite(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset) }
     })
@@ -54,7 +54,7 @@ pub fn pwrite(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
     // SAFETY: pipe2 writes two descriptors into an array of two.
-    once("pipe2", || unsafe {
+    once(&"pipe2", || unsafe {
         born::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC)
     })?;
     let [read_end, write_end] = ends;
@@ -70,7 +70,7 @@ pub(super) fn own(fd: RawFd) -> OwnedFd {
 /// fcntl(F_DUPFD_CLOEXEC): a copy whose number is at least `lowest`.
 pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes an integer.
-    let copy = once("fcntl", || unsafe {
+    let copy = once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest)
     })?;
     Ok(own(copy))
@@ -79,14 +79,14 @@ pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd> {
 /// dup2(2) onto one of the three standard descriptors, which then survives exec.
 pub fn duplicate_onto(fd: BorrowedFd<'_>, standard: RawFd) -> Result<()> {
     // SAFETY: dup2 takes two integers; what `standard` named before is closed by the kernel.
-    retry("dup2", || unsafe { libc::dup2(fd.as_raw_fd(), standard) }).map(drop)
+    retry(&"dup2", || unsafe { libc::dup2(fd.as_raw_fd(), standard) }).map(drop)
 }
 
 /// fcntl(F_SETFL): sets or clears O_NONBLOCK of the open file description, which is shared by all
 /// its descriptors in all processes.
 pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
     // SAFETY: F_GETFL takes no argument.
-    let flags = once("fcntl", || unsafe {
+    let flags = once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)
     })?;
     let flags = if on {
@@ -95,7 +95,7 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
         flags & !libc::O_NONBLOCK
     };
     // SAFETY: F_SETFL takes an integer.
-    once("fcntl", || unsafe {
+    once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags)
     })
     .map(drop)
@@ -104,7 +104,7 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
 /// fcntl(F_GETFL): whether calls on the open file description wait.
 pub fn is_blocking(fd: BorrowedFd<'_>) -> Result<bool> {
     // SAFETY: F_GETFL takes no argument.
-    let flags = once("fcntl", || unsafe {
+    let flags = once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)
     })?;
     Ok(flags & libc::O_NONBLOCK == 0)
@@ -115,7 +115,7 @@ pub fn is_blocking(fd: BorrowedFd<'_>) -> Result<bool> {
 #[cfg(target_os = "linux")]
 pub fn pipe_size(fd: BorrowedFd<'_>) -> Result<usize> {
     // SAFETY: F_GETPIPE_SZ takes no argument.
-    once("fcntl", || unsafe {
+    once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_GETPIPE_SZ)
     })
     .map(count)
@@ -131,7 +131,7 @@ pub fn pipe_size(_: BorrowedFd<'_>) -> Result<usize> {
 #[cfg(target_os = "linux")]
 pub fn set_pipe_size(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
     // SAFETY: F_SETPIPE_SZ takes an integer.
-    once("fcntl", || unsafe {
+    once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_SETPIPE_SZ, bytes)
     })
     .map(drop)
@@ -141,7 +141,7 @@ pub fn set_pipe_size(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
 #[cfg(not(target_os = "linux"))]
 pub fn set_pipe_size(_: BorrowedFd<'_>, _: i32) -> Result<()> {
     Err(super::Error {
-        call: "fcntl",
+        call: &"fcntl",
         errno: super::Errno::NOSYS,
     })
 }
@@ -154,7 +154,7 @@ pub fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
-    retry("vmsplice", || {
+    retry(&"vmsplice", || {
         // SAFETY: the piece is live and readable for its length; the kernel only reads it.
         unsafe {
             libc::vmsplice(
@@ -178,7 +178,7 @@ pub fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
 pub fn bytes_readable(fd: BorrowedFd<'_>) -> Result<usize> {
     let mut n: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int.
-    once("ioctl", || unsafe {
+    once(&"ioctl", || unsafe {
         libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut n)
     })?;
     Ok(count(n))

@@ -92,7 +92,7 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     // SAFETY: a zeroed stat is valid.
     let mut raw: wide::stat = unsafe { std::mem::zeroed() };
     // SAFETY: fstat writes one stat.
-    once("fstat", || unsafe {
+    once(&"fstat", || unsafe {
         wide::fstat(fd.as_raw_fd(), &raw mut raw)
     })?;
     Ok(stat_of(&raw))
@@ -104,7 +104,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
     // SAFETY: a zeroed stat is valid.
     let mut raw: wide::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the path is NUL-terminated; fstatat writes one stat.
-    once("fstatat", || unsafe {
+    once(&"fstatat", || unsafe {
         wide::fstatat(dir.as_raw_fd(), path.as_ptr(), &raw mut raw, flags)
     })?;
     Ok(stat_of(&raw))
@@ -112,7 +112,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
 
 /// faccessat(2): may this process execute (or search) it?
 pub fn is_executable_at(dir: BorrowedFd<'_>, path: &CStr) -> bool {
-    once("faccessat", || {
+    once(&"faccessat", || {
         // SAFETY: the path is NUL-terminated.
         unsafe { libc::faccessat(dir.as_raw_fd(), path.as_ptr(), libc::X_OK, libc::AT_EACCESS) }
     })
@@ -165,7 +165,7 @@ pub fn open_at(dir: Option<BorrowedFd<'_>>, path: &CStr, how: Open) -> Result<Ow
         ),
     };
     let dir = dir.map_or(libc::AT_FDCWD, |d| d.as_raw_fd());
-    let opened = retry("open", || {
+    let opened = retry(&"open", || {
         // SAFETY: the path is NUL-terminated; the mode is used with O_CREAT only.
         unsafe { libc::openat(dir, path.as_ptr(), flags | libc::O_CLOEXEC, mode) }
     })?;
@@ -211,11 +211,11 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<O
         match i32::try_from(result) {
             Ok(opened) if opened >= 0 => Ok(fd::own(opened)),
             Ok(errno) => Err(Error {
-                call: "openat2",
+                call: &"openat2",
                 errno: Errno::from_raw(-errno),
             }),
             Err(_) => Err(Error {
-                call: "openat2",
+                call: &"openat2",
                 errno: Errno::INVAL,
             }),
         }
@@ -224,7 +224,7 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<O
     {
         let _ = (dir, path, what);
         Err(Error {
-            call: "openat2",
+            call: &"openat2",
             errno: Errno::NOSYS,
         })
     }
@@ -234,7 +234,7 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<O
 #[cfg(target_os = "linux")]
 pub fn memory_file() -> Result<OwnedFd> {
     // SAFETY: the name is NUL-terminated.
-    let opened = once("memfd_create", || unsafe {
+    let opened = once(&"memfd_create", || unsafe {
         libc::memfd_create(c"spool".as_ptr(), libc::MFD_CLOEXEC)
     })?;
     Ok(fd::own(opened))
@@ -244,7 +244,7 @@ pub fn memory_file() -> Result<OwnedFd> {
 #[cfg(not(target_os = "linux"))]
 pub fn memory_file() -> Result<OwnedFd> {
     Err(Error {
-        call: "memfd_create",
+        call: &"memfd_create",
         errno: Errno::NOSYS,
     })
 }
@@ -255,7 +255,7 @@ pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     {
         let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
-        let opened = retry("open", || {
+        let opened = retry(&"open", || {
             // SAFETY: the path is NUL-terminated.
             unsafe { libc::open(folder.as_ptr(), flags, 0o600) }
         });
@@ -266,12 +266,12 @@ pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
     let mut template = folder.to_bytes().to_vec();
     template.extend_from_slice(b"/caffeine-spool-XXXXXX\0");
     // SAFETY: the template is writable, NUL-terminated and ends in six X.
-    let opened = once("mkostemp", || unsafe {
+    let opened = once(&"mkostemp", || unsafe {
         born::mkostemp(template.as_mut_ptr().cast(), libc::O_CLOEXEC)
     })?;
     let file = fd::own(opened);
     // SAFETY: mkostemp left a NUL-terminated path in the template.
-    once("unlink", || unsafe {
+    once(&"unlink", || unsafe {
         libc::unlink(template.as_ptr().cast())
     })?;
     Ok(file)
@@ -287,7 +287,7 @@ pub fn reopen_for_reading(file: BorrowedFd<'_>) -> Result<OwnedFd> {
         *place = *digit;
     }
     let path = CStr::from_bytes_until_nul(&path).map_err(|_| Error {
-        call: "open",
+        call: &"open",
         errno: Errno::NAMETOOLONG,
     })?;
     open_at(None, path, Open::Read)
@@ -296,7 +296,7 @@ pub fn reopen_for_reading(file: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// ftruncate(2).
 pub fn truncate(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
     let bytes = bytes.cast_signed();
-    retry("ftruncate", || {
+    retry(&"ftruncate", || {
         // SAFETY: takes two integers.
         unsafe { wide::ftruncate(file.as_raw_fd(), bytes) }
     })
@@ -307,7 +307,7 @@ pub fn truncate(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
 pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
     let offset = offset.cast_signed();
     // SAFETY: takes integers.
-    once("lseek", || unsafe {
+    once(&"lseek", || unsafe {
         wide::lseek(file.as_raw_fd(), offset, libc::SEEK_SET)
     })
     .map(drop)
@@ -316,7 +316,7 @@ pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
 /// lseek(2): where the file's own offset stands.
 pub fn offset(file: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: takes integers.
-    let at = once("lseek", || unsafe {
+    let at = once(&"lseek", || unsafe {
         wide::lseek(file.as_raw_fd(), 0, libc::SEEK_CUR)
     })?;
     Ok(at.unsigned_abs())
@@ -326,7 +326,7 @@ pub fn offset(file: BorrowedFd<'_>) -> Result<u64> {
 /// The socket must not block; `Ok(0)` is the end of the file.
 #[cfg(target_os = "linux")]
 pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
-    retry("sendfile", || {
+    retry(&"sendfile", || {
         // SAFETY: a null offset means the file's own.
         unsafe {
             libc::sendfile64(
@@ -361,7 +361,7 @@ pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> 
 pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
     let flags = libc::LOCK_EX | libc::LOCK_NB;
     // SAFETY: takes two integers.
-    match retry("flock", || unsafe { libc::flock(file.as_raw_fd(), flags) }) {
+    match retry(&"flock", || unsafe { libc::flock(file.as_raw_fd(), flags) }) {
         Ok(_) => Ok(true),
         Err(e) if e.is_would_block() => Ok(false),
         Err(e) => Err(e),
@@ -371,19 +371,19 @@ pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
 /// unlink(2).
 pub fn unlink(path: &CStr) -> Result<()> {
     // SAFETY: the path is NUL-terminated.
-    once("unlink", || unsafe { libc::unlink(path.as_ptr()) }).map(drop)
+    once(&"unlink", || unsafe { libc::unlink(path.as_ptr()) }).map(drop)
 }
 
 /// mkdir(2) with mode 0755 less the umask. Present already is an error like any other (EEXIST).
 pub fn make_folder(path: &CStr) -> Result<()> {
     // SAFETY: the path is NUL-terminated.
-    once("mkdir", || unsafe { libc::mkdir(path.as_ptr(), 0o755) }).map(drop)
+    once(&"mkdir", || unsafe { libc::mkdir(path.as_ptr(), 0o755) }).map(drop)
 }
 
 /// fchdir(2).
 pub fn change_folder(dir: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: takes one integer.
-    retry("fchdir", || unsafe { libc::fchdir(dir.as_raw_fd()) }).map(drop)
+    retry(&"fchdir", || unsafe { libc::fchdir(dir.as_raw_fd()) }).map(drop)
 }
 
 /// fstatvfs(3): bytes that an ordinary user may still write to the file system of a folder.
@@ -391,7 +391,7 @@ pub fn free_space(folder: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: a zeroed statvfs is valid.
     let mut raw: wide::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: fstatvfs writes one statvfs.
-    retry("fstatvfs", || unsafe {
+    retry(&"fstatvfs", || unsafe {
         wide::fstatvfs(folder.as_raw_fd(), &raw mut raw)
     })?;
     Ok(u64::from(raw.f_bavail).saturating_mul(u64::from(raw.f_frsize)))

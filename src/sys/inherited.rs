@@ -20,7 +20,7 @@ pub fn take_variable(name: &str) -> Option<OsString> {
 /// Nothing else may own it: ask once for each number, before anything is opened.
 pub fn descriptor(number: RawFd) -> Result<OwnedFd> {
     // SAFETY: F_SETFD takes an integer.
-    once("fcntl", || unsafe {
+    once(&"fcntl", || unsafe {
         libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC)
     })?;
     Ok(fd::own(number))
@@ -40,14 +40,16 @@ pub fn is_unix(socket: BorrowedFd<'_>) -> bool {
 /// A datagram socket that is connected to this name: a path, or an abstract name behind `@`.
 pub fn connect_notify(name: &[u8]) -> Result<OwnedFd> {
     let address = notify_address(name).ok_or(Error {
-        call: "connect",
+        call: &"connect",
         errno: Errno::NAMETOOLONG,
     })?;
     let kind = libc::SOCK_DGRAM | born::SOCK_CLOEXEC;
     // SAFETY: takes integers.
-    let made = once("socket", || unsafe { born::socket(libc::AF_UNIX, kind, 0) });
+    let made = once(&"socket", || unsafe {
+        born::socket(libc::AF_UNIX, kind, 0)
+    });
     let socket = made.map(fd::own)?;
-    retry("connect", || {
+    retry(&"connect", || {
         // SAFETY: the address is live for its length.
         unsafe { libc::connect(socket.as_fd().as_raw_fd(), address.as_ptr(), address.len) }
     })?;

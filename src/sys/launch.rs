@@ -6,7 +6,7 @@
 use super::confine::{self, Bounds, Ruleset};
 use super::memory;
 use super::process::Pid;
-use super::{Errno, Error, Result, fault, once, signal};
+use super::{CallName, Errno, Error, Result, fault, once, signal};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -116,7 +116,7 @@ impl Launcher {
     pub fn new() -> Result<Self> {
         let stack = vec![0; STACK_BYTES / size_of::<u128>()];
         let report = memory::shared_words(2)?.first_chunk().ok_or(Error {
-            call: "mmap",
+            call: &"mmap",
             errno: Errno::NOMEM,
         })?;
         Ok(Self { stack, report })
@@ -149,13 +149,13 @@ impl Launcher {
     /// reaped; with a true vfork final as soon as `launch` returns.
     pub fn failure(&self) -> Option<Failure> {
         let [step, errno] = self.report;
-        let (step, call) = match step.load(Ordering::Acquire) {
+        let (step, call): (_, CallName) = match step.load(Ordering::Acquire) {
             0 => return None,
-            PREPARE => (Step::Prepare, "dup2"),
-            FOLDER => (Step::Folder, "fchdir"),
-            LIMIT => (Step::Limit, "setrlimit"),
-            SANDBOX => (Step::Sandbox, "landlock_restrict_self"),
-            _ => (Step::Exec, "execve"),
+            PREPARE => (Step::Prepare, &"dup2"),
+            FOLDER => (Step::Folder, &"fchdir"),
+            LIMIT => (Step::Limit, &"setrlimit"),
+            SANDBOX => (Step::Sandbox, &"landlock_restrict_self"),
+            _ => (Step::Exec, &"execve"),
         };
         let errno = Errno::from_raw(i32::try_from(errno.load(Ordering::Relaxed)).unwrap_or(0));
         Some(Failure {
@@ -178,9 +178,11 @@ fn clone(stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
     let order = std::ptr::from_ref(order).cast_mut().cast::<c_void>();
     // SAFETY: the stack is this launcher's own and 16-byte aligned; CLONE_VFORK suspends this
     // thread until the child has left the shared memory, so the order outlives its use.
-    let pid = once("clone", || unsafe { libc::clone(child, top, flags, order) })?;
+    let pid = once(&"clone", || unsafe {
+        libc::clone(child, top, flags, order)
+    })?;
     Pid::new(pid).ok_or(Error {
-        call: "clone",
+        call: &"clone",
         errno: Errno::INVAL,
     })
 }
@@ -189,7 +191,7 @@ fn clone(stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
 #[cfg(not(target_os = "linux"))]
 fn clone(_stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
     // SAFETY: one thread; the child only runs `child`, which never returns.
-    let pid = once("fork", || unsafe { libc::fork() })?;
+    let pid = once(&"fork", || unsafe { libc::fork() })?;
     match Pid::new(pid) {
         Some(pid) => Ok(pid),
         None => {

@@ -14,7 +14,7 @@ use std::path::Path;
 pub fn access_to_write(path: &CStr, is_folder: bool) -> Result<()> {
     let wanted = libc::W_OK | if is_folder { libc::X_OK } else { 0 };
     // SAFETY: the path is NUL-terminated.
-    once("faccessat", || unsafe {
+    once(&"faccessat", || unsafe {
         libc::faccessat(libc::AT_FDCWD, path.as_ptr(), wanted, libc::AT_EACCESS)
     })
     .map(drop)
@@ -23,10 +23,10 @@ pub fn access_to_write(path: &CStr, is_folder: bool) -> Result<()> {
 /// The names in a folder that are wanted, in order. Each is put into its place: a sort of its own
 /// would be larger than all the rest, and folders of handlers are small.
 pub fn names_in(path: &Path, is_wanted: fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
-    let folder = std::fs::read_dir(path).map_err(|e| Error::from_io("opendir", &e))?;
+    let folder = std::fs::read_dir(path).map_err(|e| Error::from_io(&"opendir", &e))?;
     let mut names: Vec<Vec<u8>> = Vec::new();
     for entry in folder {
-        let entry = entry.map_err(|e| Error::from_io("readdir", &e))?;
+        let entry = entry.map_err(|e| Error::from_io(&"readdir", &e))?;
         let name = entry.file_name().into_vec();
         if is_wanted(&name) {
             let place = names.partition_point(|other| *other < name);
@@ -44,7 +44,7 @@ pub fn is_on_noexec(file: BorrowedFd<'_>) -> bool {
         // SAFETY: a zeroed statvfs is valid.
         let mut raw: wide::statvfs = unsafe { std::mem::zeroed() };
         // SAFETY: fstatvfs writes one statvfs.
-        let asked = retry("fstatvfs", || unsafe {
+        let asked = retry(&"fstatvfs", || unsafe {
             wide::fstatvfs(file.as_raw_fd(), &raw mut raw)
         });
         asked.is_ok() && raw.f_flag as u64 & libc::ST_NOEXEC as u64 != 0

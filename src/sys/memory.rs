@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 fn map(bytes: usize, sharing: libc::c_int) -> Result<*mut c_void> {
     if let Some(errno) = fault::due("mmap") {
-        let call = "mmap";
+        let call = &"mmap";
         return Err(Error { call, errno });
     }
     // SAFETY: an anonymous mapping at an address of the kernel's choice.
@@ -22,7 +22,7 @@ fn map(bytes: usize, sharing: libc::c_int) -> Result<*mut c_void> {
         )
     };
     if start == libc::MAP_FAILED {
-        return Err(Error::last("mmap"));
+        return Err(Error::last(&"mmap"));
     }
     Ok(start)
 }

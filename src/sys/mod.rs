@@ -61,11 +61,14 @@ use apple as born;
 use libc as born;
 use std::fmt;
 
+/// A call's name as in its man page. By a thin pointer, so that an error is returned in two registers.
+pub type CallName = &'static &'static str;
+
 /// A system call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The call's name as in its man page.
-    pub call: &'static str,
+    /// Which one.
+    pub call: CallName,
     /// Why.
     pub errno: Errno,
 }
@@ -81,7 +84,7 @@ impl fmt::Display for Error {
 
 impl Error {
     /// The error that the last failed libc call left in `errno`.
-    fn last(call: &'static str) -> Self {
+    fn last(call: CallName) -> Self {
         Self {
             call,
             errno: Errno::last(),
@@ -89,7 +92,7 @@ impl Error {
     }
 
     /// From a call that the standard library made (start-up only: folders and small files).
-    pub fn from_io(call: &'static str, error: &std::io::Error) -> Self {
+    pub fn from_io(call: CallName, error: &std::io::Error) -> Self {
         Self {
             call,
             errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
@@ -131,7 +134,7 @@ returned!(i32, i64, isize);
 
 /// Makes a call once; any signal that interrupts it is the caller's business. A call that is to
 /// fail for a test is not made at all: what it would have opened or sent would be the test's leak.
-fn once<T: Returned>(call: &'static str, f: impl FnOnce() -> T) -> Result<T> {
+fn once<T: Returned>(call: CallName, f: impl FnOnce() -> T) -> Result<T> {
     if let Some(errno) = fault::due(call) {
         return Err(Error { call, errno });
     }
@@ -144,7 +147,7 @@ fn once<T: Returned>(call: &'static str, f: impl FnOnce() -> T) -> Result<T> {
 }
 
 /// Makes a call until no signal interrupts it: the one place that retries EINTR.
-fn retry<T: Returned>(call: &'static str, mut f: impl FnMut() -> T) -> Result<T> {
+fn retry<T: Returned>(call: CallName, mut f: impl FnMut() -> T) -> Result<T> {
     loop {
         match once(call, &mut f) {
             Err(Error {

@@ -39,7 +39,7 @@ pub fn send_record(
         );
     }
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    retry("sendmsg", || {
+    retry(&"sendmsg", || {
         // SAFETY: every pointer in the message is to a live local of this frame.
         unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) }
     })
@@ -93,7 +93,7 @@ pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Recor
         message.msg_controllen = size_of::<Control>().try_into().unwrap_or(0);
     }
     let flags = CMSG_CLOEXEC | libc::MSG_DONTWAIT;
-    let len = retry("recvmsg", || {
+    let len = retry(&"recvmsg", || {
         // SAFETY: every pointer in the message is to a live local or to the caller's buffer.
         unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) }
     })
@@ -101,7 +101,7 @@ pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Recor
     let passed = take_passed(&message);
     if message.msg_flags & libc::MSG_CTRUNC != 0 {
         return Err(Error {
-            call: "recvmsg",
+            call: &"recvmsg",
             errno: Errno::MFILE,
         });
     }

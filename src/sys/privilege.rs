@@ -4,7 +4,7 @@
 use super::fd::{self, AsFd};
 use super::file::{self, Open};
 use super::process::{self, Pid};
-use super::{Errno, Error, Result, once};
+use super::{CallName, Errno, Error, Result, once};
 use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -32,14 +32,14 @@ pub fn find_account(user: &[u8], group: Option<&[u8]>) -> Result<Account> {
     let own_group = entry.as_ref().map(|entry| entry.pw_gid);
     let gid = match group {
         Some(group) => find_group(group)?,
-        None => own_group.ok_or(missing("getpwnam"))?,
+        None => own_group.ok_or(missing(&"getpwnam"))?,
     };
     let uid = entry.as_ref().map(|entry| entry.pw_uid).or(number);
     let name = entry.map(|entry| {
         // SAFETY: the entry's strings stand NUL-terminated in `text`.
         unsafe { CStr::from_ptr(entry.pw_name) }.to_owned()
     });
-    let uid = uid.ok_or(missing("getpwnam"))?;
+    let uid = uid.ok_or(missing(&"getpwnam"))?;
     Ok(Account { uid, gid, name })
 }
 
@@ -49,7 +49,7 @@ pub fn find_group(group: &[u8]) -> Result<u32> {
         return Ok(number);
     }
     let mut text: Text = [0; 4096];
-    let name = CString::new(group).map_err(|_| missing("getgrnam"))?;
+    let name = CString::new(group).map_err(|_| missing(&"getgrnam"))?;
     // SAFETY: a zeroed group is valid (null pointers).
     let mut entry: libc::group = unsafe { std::mem::zeroed() };
     let mut found = std::ptr::null_mut();
@@ -63,9 +63,9 @@ pub fn find_group(group: &[u8]) -> Result<u32> {
             &raw mut found,
         )
     };
-    outcome("getgrnam", code)?;
+    outcome(&"getgrnam", code)?;
     match found.is_null() {
-        true => Err(missing("getgrnam")),
+        true => Err(missing(&"getgrnam")),
         false => Ok(entry.gr_gid),
     }
 }
@@ -74,13 +74,13 @@ fn number(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn missing(call: &'static str) -> Error {
+fn missing(call: CallName) -> Error {
     let errno = Errno::NOENT;
     Error { call, errno }
 }
 
 /// What the calls that return an errno said. Some C libraries call a missing entry an error.
-fn outcome(call: &'static str, code: i32) -> Result<()> {
+fn outcome(call: CallName, code: i32) -> Result<()> {
     match Errno::from_raw(code) {
         errno if code != 0 && errno != Errno::NOENT && errno != Errno::SRCH => {
             Err(Error { call, errno })
@@ -90,7 +90,7 @@ fn outcome(call: &'static str, code: i32) -> Result<()> {
 }
 
 fn passwd_entry(user: &[u8], number: Option<u32>, text: &mut Text) -> Result<Option<libc::passwd>> {
-    let name = CString::new(user).map_err(|_| missing("getpwnam"))?;
+    let name = CString::new(user).map_err(|_| missing(&"getpwnam"))?;
     // SAFETY: a zeroed passwd is valid (null pointers).
     let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
     let mut found = std::ptr::null_mut();
@@ -103,7 +103,7 @@ fn passwd_entry(user: &[u8], number: Option<u32>, text: &mut Text) -> Result<Opt
             libc::getpwnam_r(name.as_ptr(), &raw mut entry, place, room, &raw mut found)
         },
     };
-    outcome("getpwnam", code)?;
+    outcome(&"getpwnam", code)?;
     Ok((!found.is_null()).then_some(entry))
 }
 
@@ -117,29 +117,29 @@ pub fn home_folder() -> Result<OsString> {
             let home = unsafe { CStr::from_ptr(entry.pw_dir) };
             Ok(OsString::from_vec(home.to_bytes().to_vec()))
         }
-        _ => Err(missing("getpwuid")),
+        _ => Err(missing(&"getpwuid")),
     }
 }
 
 /// Takes the user's groups and, for now only in effect, its ids: root can be taken back.
 pub fn assume(account: &Account) -> Result<()> {
     let gid = account.gid;
-    once("setgroups", || match &account.name {
+    once(&"setgroups", || match &account.name {
         // SAFETY: the name is NUL-terminated.
         Some(name) => unsafe { libc::initgroups(name.as_ptr(), gid as _) },
         // SAFETY: one live group.
         None => unsafe { libc::setgroups(1, &raw const gid) },
     })?;
     // SAFETY: takes an integer.
-    once("setegid", || unsafe { libc::setegid(gid) })?;
+    once(&"setegid", || unsafe { libc::setegid(gid) })?;
     // SAFETY: takes an integer.
-    once("seteuid", || unsafe { libc::seteuid(account.uid) }).map(drop)
+    once(&"seteuid", || unsafe { libc::seteuid(account.uid) }).map(drop)
 }
 
 /// Takes root's user id back after `assume`.
 pub fn resume_root() -> Result<()> {
     // SAFETY: takes an integer.
-    once("seteuid", || unsafe { libc::seteuid(0) }).map(drop)
+    once(&"seteuid", || unsafe { libc::seteuid(0) }).map(drop)
 }
 
 /// After `assume` and `resume_root`: becomes the user for good, and sees that no way leads back.
@@ -148,16 +148,16 @@ pub fn become_account(account: &Account) -> Result<()> {
     #[cfg(not(target_os = "macos"))]
     {
         // SAFETY: takes integers.
-        once("setresgid", || unsafe { libc::setresgid(gid, gid, gid) })?;
+        once(&"setresgid", || unsafe { libc::setresgid(gid, gid, gid) })?;
         // SAFETY: takes integers.
-        once("setresuid", || unsafe { libc::setresuid(uid, uid, uid) })?;
+        once(&"setresuid", || unsafe { libc::setresuid(uid, uid, uid) })?;
     }
     #[cfg(target_os = "macos")]
     {
         // SAFETY: takes an integer. Of root they set all three.
-        once("setgid", || unsafe { libc::setgid(gid) })?;
+        once(&"setgid", || unsafe { libc::setgid(gid) })?;
         // SAFETY: takes an integer.
-        once("setuid", || unsafe { libc::setuid(uid) })?;
+        once(&"setuid", || unsafe { libc::setuid(uid) })?;
     }
     // SAFETY: takes an integer.
     let can_be_root = uid != 0 && unsafe { libc::setuid(0) } == 0;
@@ -166,7 +166,7 @@ pub fn become_account(account: &Account) -> Result<()> {
     // SAFETY: takes nothing.
     let is_group = unsafe { libc::getgid() } == gid && effective_gid() == gid;
     if can_be_root || !is_user || !is_group {
-        let (call, errno) = ("setresuid", Errno::PERM);
+        let (call, errno) = (&"setresuid", Errno::PERM);
         return Err(Error { call, errno });
     }
     Ok(())
@@ -181,9 +181,9 @@ pub fn effective_gid() -> u32 {
 /// chroot(2), and its root as the working directory.
 pub fn change_root(folder: &CStr) -> Result<()> {
     // SAFETY: the path is NUL-terminated.
-    once("chroot", || unsafe { libc::chroot(folder.as_ptr()) })?;
+    once(&"chroot", || unsafe { libc::chroot(folder.as_ptr()) })?;
     // SAFETY: the path is NUL-terminated.
-    once("chdir", || unsafe { libc::chdir(c"/".as_ptr()) }).map(drop)
+    once(&"chdir", || unsafe { libc::chdir(c"/".as_ptr()) }).map(drop)
 }
 
 /// /proc from before a chroot, or -1. Lives as long as the process.
@@ -206,7 +206,7 @@ pub fn kept_proc() -> Option<i32> {
 fn open_proc(name: &str, how: Open) -> Result<OwnedFd> {
     let proc = PROC.load(Ordering::Relaxed);
     let above = if proc < 0 { "/proc/" } else { "" };
-    let path = CString::new([above, name].concat()).map_err(|_| missing("open"))?;
+    let path = CString::new([above, name].concat()).map_err(|_| missing(&"open"))?;
     // SAFETY: opened by `keep_proc` and never closed.
     let proc = (proc >= 0).then(|| unsafe { BorrowedFd::borrow_raw(proc) });
     file::open_at(proc, &path, how)
@@ -240,7 +240,7 @@ pub fn write_oom_score(file: BorrowedFd<'_>, score: u64) -> Result<()> {
 /// Processes and threads of a user, as RLIMIT_NPROC counts them. ENOENT without /proc.
 pub fn count_tasks(uid: u32) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;
-    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io("opendir", &e))?;
+    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io(&"opendir", &e))?;
     let tasks = |entry: std::fs::DirEntry| {
         let is_own = entry.metadata().ok()?.uid() == uid;
         let tasks = std::fs::read_dir(entry.path().join("task")).ok()?;
@@ -253,7 +253,7 @@ pub fn count_tasks(uid: u32) -> Result<u64> {
 #[cfg(target_os = "linux")]
 pub fn renounce_new_privileges() -> Result<()> {
     // SAFETY: takes integers.
-    once("prctl", || unsafe {
+    once(&"prctl", || unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     })
     .map(drop)

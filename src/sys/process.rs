@@ -62,7 +62,7 @@ pub fn groups() -> Vec<u32> {
 /// fork(2): `None` in the child.
 pub fn fork() -> Result<Option<Pid>> {
     // SAFETY: the server has one thread, so the child is a whole copy of it.
-    let pid = once("fork", || unsafe { libc::fork() })?;
+    let pid = once(&"fork", || unsafe { libc::fork() })?;
     #[cfg(feature = "fault-injection")]
     if pid == 0 {
         super::fault::forked();
@@ -121,7 +121,7 @@ fn wait4(whom: Option<Pid>, flags: i32) -> Result<Option<Reaped>> {
     let mut status = 0;
     // SAFETY: a zeroed rusage is valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    let pid = retry("wait4", || {
+    let pid = retry(&"wait4", || {
         // SAFETY: both pointers are to live locals.
         unsafe {
             libc::wait4(
@@ -164,21 +164,21 @@ fn usage_of(raw: &libc::rusage) -> Usage {
 /// kill(2) of one process.
 pub fn kill(pid: Pid, signal: i32) -> Result<()> {
     // SAFETY: takes two integers.
-    once("kill", || unsafe { libc::kill(pid.raw(), signal) }).map(drop)
+    once(&"kill", || unsafe { libc::kill(pid.raw(), signal) }).map(drop)
 }
 
 /// kill(2) of a process group, named by its leader.
 pub fn kill_group(leader: Pid, signal: i32) -> Result<()> {
     // SAFETY: takes two integers.
-    once("kill", || unsafe { libc::kill(-leader.raw(), signal) }).map(drop)
+    once(&"kill", || unsafe { libc::kill(-leader.raw(), signal) }).map(drop)
 }
 
 /// getpgid(2): the group that a process belongs to.
 pub fn group_of(pid: Pid) -> Result<Pid> {
     // SAFETY: takes one integer.
-    let group = once("getpgid", || unsafe { libc::getpgid(pid.raw()) })?;
+    let group = once(&"getpgid", || unsafe { libc::getpgid(pid.raw()) })?;
     Pid::new(group).ok_or(Error {
-        call: "getpgid",
+        call: &"getpgid",
         errno: Errno::SRCH,
     })
 }
@@ -208,7 +208,7 @@ pub fn children() -> Result<Vec<Pid>> {
 
 #[cfg(target_os = "linux")]
 fn children_by_walk(own: Pid) -> Result<Vec<Pid>> {
-    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io("opendir", &e))?;
+    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io(&"opendir", &e))?;
     Ok(folder
         .filter_map(|entry| pid_of(entry.ok()?.file_name().as_encoded_bytes()))
         .filter(|pid| parent_of(*pid) == Some(own))
@@ -253,7 +253,7 @@ pub fn is_alive(pid: Pid) -> bool {
 /// setsid(2).
 pub fn new_session() -> Result<()> {
     // SAFETY: no arguments.
-    once("setsid", || unsafe { libc::setsid() }).map(drop)
+    once(&"setsid", || unsafe { libc::setsid() }).map(drop)
 }
 
 /// umask(2).
@@ -279,7 +279,7 @@ pub fn become_subreaper() -> Result<()> {
 pub fn set_subreaper(on: bool) -> Result<()> {
     let on = libc::c_ulong::from(on);
     // SAFETY: takes integers.
-    once("prctl", || unsafe {
+    once(&"prctl", || unsafe {
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, on, 0, 0, 0)
     })
     .map(drop)
@@ -295,7 +295,7 @@ pub fn set_subreaper(_: bool) -> Result<()> {
 #[cfg(target_os = "linux")]
 pub fn signal_with_parent(signal: i32) -> Result<()> {
     // SAFETY: takes integers.
-    once("prctl", || unsafe {
+    once(&"prctl", || unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0)
     })
     .map(drop)
@@ -341,7 +341,7 @@ pub fn descriptor_limit() -> Result<DescriptorLimit> {
         rlim_max: 0,
     };
     // SAFETY: getrlimit writes one rlimit.
-    once("getrlimit", || unsafe {
+    once(&"getrlimit", || unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut raw)
     })?;
     Ok(DescriptorLimit {
@@ -357,7 +357,7 @@ pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
         rlim_max: limit.hard as libc::rlim_t,
     };
     // SAFETY: setrlimit reads one rlimit.
-    once("setrlimit", || unsafe {
+    once(&"setrlimit", || unsafe {
         libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raw)
     })
     .map(drop)
@@ -378,11 +378,7 @@ pub fn work_in_batches() {}
 
 /// sysconf(3): CPUs that are online; with musl's, those that this process may run on.
 pub fn cpus() -> NonZero<usize> {
-    // SAFETY: takes an integer.
-    let found = once("sysconf", || unsafe {
-        libc::sysconf(libc::_SC_NPROCESSORS_ONLN)
-    });
-    let found = found.ok().and_then(|n| usize::try_from(n).ok());
+    let found = configured(libc::_SC_NPROCESSORS_ONLN).ok();
     found
         .and_then(NonZero::new)
         .unwrap_or(NonZero::<usize>::MIN)
@@ -390,11 +386,14 @@ pub fn cpus() -> NonZero<usize> {
 
 /// sysconf(3): bytes of the machine's memory.
 pub fn machine_memory() -> Result<u64> {
+    let pages = configured(libc::_SC_PHYS_PAGES)? as u64;
+    let size = configured(libc::_SC_PAGESIZE)? as u64;
+    Ok(pages.saturating_mul(size))
+}
+
+fn configured(what: i32) -> Result<usize> {
     // SAFETY: takes an integer.
-    let pages = once("sysconf", || unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) })?;
-    // SAFETY: takes an integer.
-    let size = once("sysconf", || unsafe { libc::sysconf(libc::_SC_PAGESIZE) })?;
-    Ok((count(pages) as u64).saturating_mul(count(size) as u64))
+    once(&"sysconf", || unsafe { libc::sysconf(what) }).map(count)
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Readiness {
         #[cfg(target_os = "linux")]
         if !portable {
             // SAFETY: takes an integer.
-            let set = once("epoll_create1", || unsafe {
+            let set = once(&"epoll_create1", || unsafe {
                 libc::epoll_create1(libc::EPOLL_CLOEXEC)
             })?;
             return Ok(Self::Epoll(fd::own(set)));
@@ -150,7 +150,7 @@ fn control(
 ) -> Result<()> {
     let mut event = libc::epoll_event { events, u64: token };
     // SAFETY: the event is live; EPOLL_CTL_DEL ignores it.
-    once("epoll_ctl", || unsafe {
+    once(&"epoll_ctl", || unsafe {
         libc::epoll_ctl(set.as_raw_fd(), operation, fd.as_raw_fd(), &raw mut event)
     })
     .map(drop)
@@ -161,7 +161,7 @@ fn wait_epoll(set: &OwnedFd, events: &mut Vec<Event>, ms: i32) -> Result<()> {
     let mut raw = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
     let room = i32::try_from(BATCH).unwrap_or(1);
     // SAFETY: the array is writable for its length.
-    let ready = once("epoll_wait", || unsafe {
+    let ready = once(&"epoll_wait", || unsafe {
         libc::epoll_wait(set.as_raw_fd(), raw.as_mut_ptr(), room, ms)
     });
     let ready = match ready {
@@ -248,7 +248,7 @@ impl PollSet {
     fn wait(&mut self, events: &mut Vec<Event>, ms: i32) -> Result<()> {
         let len = self.fds.len() as libc::nfds_t;
         // SAFETY: the array is writable for its length. poll(2) ignores negative descriptors.
-        match super::once("poll", || unsafe {
+        match super::once(&"poll", || unsafe {
             libc::poll(self.fds.as_mut_ptr(), len, ms)
         }) {
             Ok(_) => {}

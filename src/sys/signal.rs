@@ -54,7 +54,7 @@ fn install(signal: i32, action: usize) -> Result<()> {
     let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
     new.sa_sigaction = action;
     // SAFETY: the action is SIG_DFL or one of the two handlers above.
-    once("sigaction", || unsafe {
+    once(&"sigaction", || unsafe {
         libc::sigaction(signal, &raw const new, std::ptr::null_mut())
     })
     .map(drop)
@@ -114,7 +114,7 @@ fn empty_set() -> libc::sigset_t {
 
 fn set_mask(how: i32, set: &libc::sigset_t) -> Result<()> {
     // SAFETY: the set is live; the old mask is not wanted.
-    once("sigprocmask", || unsafe {
+    once(&"sigprocmask", || unsafe {
         libc::sigprocmask(how, set, std::ptr::null_mut())
     })
     .map(drop)
@@ -134,7 +134,7 @@ pub fn block_all() -> Result<Mask> {
     unsafe { libc::sigfillset(&raw mut all) };
     let mut before = empty_set();
     // SAFETY: both sets are live locals.
-    once("sigprocmask", || unsafe {
+    once(&"sigprocmask", || unsafe {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before)
     })?;
     Ok(Mask(before))
@@ -213,7 +213,7 @@ fn wait_with(
     }
     let len = fds.len() as libc::nfds_t;
     // SAFETY: the array is writable for its length; time and mask are live or null.
-    let result = once("ppoll", || unsafe {
+    let result = once(&"ppoll", || unsafe {
         born::ppoll(fds.as_mut_ptr(), len, pointer, mask)
     });
     match result {
@@ -228,7 +228,7 @@ pub fn wait_one(fd: BorrowedFd<'_>, events: i16, timeout: Duration) -> Result<bo
     let mut set = [poll_fd(fd, events)];
     let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: one live entry.
-    super::retry("poll", || unsafe { libc::poll(set.as_mut_ptr(), 1, ms) }).map(|n| n > 0)
+    super::retry(&"poll", || unsafe { libc::poll(set.as_mut_ptr(), 1, ms) }).map(|n| n > 0)
 }
 
 /// Between clone and exec: unblocks every signal; negative on failure, with errno.

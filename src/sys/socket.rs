@@ -9,13 +9,13 @@ use std::path::Path;
 fn socket(family: i32, extra: i32) -> Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | born::SOCK_CLOEXEC | extra;
     // SAFETY: takes integers.
-    once("socket", || unsafe { born::socket(family, kind, 0) }).map(fd::own)
+    once(&"socket", || unsafe { born::socket(family, kind, 0) }).map(fd::own)
 }
 
 fn set_option<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: T) -> Result<()> {
     let len = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
     // SAFETY: the value is live and the length is its own.
-    once("setsockopt", || unsafe {
+    once(&"setsockopt", || unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
@@ -32,7 +32,7 @@ pub(super) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
     let mut value: i32 = 0;
     let mut len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
     // SAFETY: value and length are live and agree.
-    once("getsockopt", || unsafe {
+    once(&"getsockopt", || unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
@@ -86,7 +86,7 @@ pub fn share_port(listener: BorrowedFd<'_>, on: bool) -> Result<()> {
 
 fn bind(socket: &OwnedFd, address: &RawAddress) -> Result<()> {
     // SAFETY: the address is live for its length.
-    once("bind", || unsafe {
+    once(&"bind", || unsafe {
         libc::bind(socket.as_raw_fd(), address.as_ptr(), address.len)
     })
     .map(drop)
@@ -96,7 +96,7 @@ fn bind(socket: &OwnedFd, address: &RawAddress) -> Result<()> {
 /// peer from then on (SO_PEERCRED is who listened last).
 pub fn listen_on(socket: &OwnedFd, backlog: i32) -> Result<()> {
     // SAFETY: takes two integers.
-    once("listen", || unsafe {
+    once(&"listen", || unsafe {
         libc::listen(socket.as_raw_fd(), backlog)
     })
     .map(drop)
@@ -139,11 +139,11 @@ pub fn connect_unix_at_once(path: &Path) -> Result<OwnedFd> {
 
 fn connect_unix_with(path: &Path, flags: i32) -> Result<OwnedFd> {
     let address = unix_address(path).map_err(|e| Error {
-        call: "connect",
+        call: &"connect",
         ..e
     })?;
     let socket = socket(libc::AF_UNIX, flags)?;
-    retry("connect", || {
+    retry(&"connect", || {
         // SAFETY: the address is live for its length.
         unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr(), address.len) }
     })?;
@@ -154,7 +154,7 @@ fn connect_unix_with(path: &Path, flags: i32) -> Result<OwnedFd> {
 pub(super) fn name(socket: BorrowedFd<'_>) -> Result<RawAddress> {
     let mut address = RawAddress::empty();
     // SAFETY: storage and length are live and agree.
-    once("getsockname", || unsafe {
+    once(&"getsockname", || unsafe {
         libc::getsockname(
             socket.as_raw_fd(),
             (&raw mut address.storage).cast(),
@@ -173,7 +173,7 @@ pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
 /// socket). Only sendfile(2) relies on O_NONBLOCK; every other call says MSG_DONTWAIT.
 pub fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>)> {
     let mut address = RawAddress::empty();
-    let accepted = retry("accept4", || {
+    let accepted = retry(&"accept4", || {
         // SAFETY: storage and length are live and agree.
         unsafe {
             born::accept4(
@@ -199,7 +199,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
 
 fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> Result<usize> {
     let flags = flags | libc::MSG_DONTWAIT;
-    retry("recv", || {
+    retry(&"recv", || {
         // SAFETY: the buffer is writable for its own length.
         unsafe {
             libc::recv(
@@ -217,7 +217,7 @@ fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> Result
 /// user space (tcp(7)). 0 is the FIN. Unix sockets answer EFAULT: there read.
 pub fn discard(socket: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
     let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
-    retry("recv", || {
+    retry(&"recv", || {
         // SAFETY: TCP writes nothing when MSG_TRUNC is set; others fail with EFAULT on null.
         unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), bytes, flags) }
     })
@@ -227,7 +227,7 @@ pub fn discard(socket: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
 /// send(2), never blocking, no SIGPIPE. With `more` the kernel may wait for what follows.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], more: bool) -> Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { MSG_MORE } else { 0 };
-    retry("send", || {
+    retry(&"send", || {
         // SAFETY: the bytes are readable for their own length.
         unsafe {
             libc::send(
@@ -254,7 +254,7 @@ pub fn send_gathered(socket: BorrowedFd<'_>, pieces: &[std::io::IoSlice<'_>]) ->
         message.msg_iovlen = pieces.len().try_into().unwrap_or(0);
     }
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    retry("sendmsg", || {
+    retry(&"sendmsg", || {
         // SAFETY: IoSlice has the layout of iovec, and the kernel only reads the pieces.
         unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) }
     })
@@ -283,7 +283,7 @@ pub fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
         libc::SHUT_RDWR
     };
     // SAFETY: takes two integers.
-    once("shutdown", || unsafe {
+    once(&"shutdown", || unsafe {
         libc::shutdown(socket.as_raw_fd(), how)
     })
     .map(drop)
@@ -317,7 +317,7 @@ pub fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
 pub fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
     let mut n: libc::c_int = 0;
     // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
-    once("ioctl", || unsafe {
+    once(&"ioctl", || unsafe {
         libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut n)
     })?;
     Ok(count(n))
@@ -327,7 +327,7 @@ pub fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
 #[cfg(not(target_os = "linux"))]
 pub fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
     Err(Error {
-        call: "ioctl",
+        call: &"ioctl",
         errno: super::Errno::NOSYS,
     })
 }
@@ -357,7 +357,7 @@ pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
         };
         let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
         // SAFETY: value and length are live and agree.
-        once("getsockopt", || unsafe {
+        once(&"getsockopt", || unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),
                 libc::SOL_SOCKET,
@@ -375,7 +375,7 @@ pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
     {
         let (mut uid, mut gid) = (0, 0);
         // SAFETY: both pointers are to live locals.
-        once("getpeereid", || unsafe {
+        once(&"getpeereid", || unsafe {
             libc::getpeereid(socket.as_raw_fd(), &raw mut uid, &raw mut gid)
         })?;
         Ok(Peer { pid: 0, uid })
@@ -387,7 +387,7 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
     let kind = libc::SOCK_STREAM | born::SOCK_CLOEXEC;
     // SAFETY: socketpair writes two descriptors into an array of two.
-    once("socketpair", || unsafe {
+    once(&"socketpair", || unsafe {
         born::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr())
     })?;
     let [a, b] = ends;

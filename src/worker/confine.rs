@@ -130,7 +130,7 @@ fn usable(found: sys::Result<i32>, least: i32, is_best_effort: bool) -> sys::Res
         Ok(version) if version >= least => Ok(version),
         _ if is_best_effort => Ok(found.unwrap_or(0)),
         Ok(_) => Err(Error {
-            call: "landlock_create_ruleset",
+            call: &"landlock_create_ruleset",
             errno: Errno::OPNOTSUPP,
         }),
         Err(e) => Err(e),
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_kernel_that_lacks_something_is_fatal_unless_best_effort_will_do() {
         let lacks = |errno| {
-            let call = "landlock_create_ruleset";
+            let call = &"landlock_create_ruleset";
             Err(Error { call, errno })
         };
         for (found, least, expected, best_effort) in [

@@ -147,7 +147,7 @@ impl<'a> Exchange<'a> {
     ) -> sys::Result<Outcome> {
         self.entry().enter(Phase::Reading, client.received);
         let broken = sys::Error {
-            call: "pread",
+            call: &"pread",
             errno: Errno::PROTO,
         };
         let resumed = progress::resume(self.desk.keeper, spool)?;

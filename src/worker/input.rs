@@ -154,7 +154,7 @@ pub(super) fn discard(client: &Client, n: usize) -> sys::Result<()> {
         };
         if gone == 0 {
             return Err(Error {
-                call: "recv",
+                call: &"recv",
                 errno: Errno::PIPE,
             });
         }

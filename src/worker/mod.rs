@@ -222,7 +222,7 @@ fn find_parent(birth: &Birth<'_>) -> sys::Result<OwnedFd> {
         return Ok(channel);
     }
     Err(sys::Error {
-        call: "connect",
+        call: &"connect",
         errno: Errno::PERM,
     })
 }

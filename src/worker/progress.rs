@@ -116,7 +116,7 @@ pub(super) struct Resumed<'a> {
 /// next goes over them.
 pub(super) fn resume<'a>(keeper: SpoolKeeper<'a>, fd: OwnedFd) -> sys::Result<Resumed<'a>> {
     let broken = Error {
-        call: "pread",
+        call: &"pread",
         errno: Errno::PROTO,
     };
     let size = file::stat(fd.as_fd())?.size;
@@ -144,7 +144,7 @@ pub(super) fn read_exactly(fd: &OwnedFd, buffer: &mut [u8], at: u64) -> sys::Res
         Ok(())
     } else {
         Err(Error {
-            call: "pread",
+            call: &"pread",
             errno: Errno::PROTO,
         })
     }

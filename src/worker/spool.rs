@@ -36,7 +36,7 @@ impl SpoolKeeper<'_> {
         let total = self.scoreboard.spooled_total().bytes;
         if total.saturating_add(more) > self.max_total {
             return Err(Error {
-                call: "spool",
+                call: &"spool",
                 errno: Errno::NOSPC,
             });
         }
@@ -189,7 +189,7 @@ impl<'a> Spool<'a> {
             let n = fd::pread(self.fd.as_fd(), &mut buffer, at)?;
             let part = buffer.get(..n).filter(|p| !p.is_empty());
             let part = part.ok_or(Error {
-                call: "pread",
+                call: &"pread",
                 errno: Errno::IO,
             })?;
             at += fd::pwrite(disk.as_fd(), part, at)? as u64;
