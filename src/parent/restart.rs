@@ -41,6 +41,7 @@ impl Command {
             program,
         }
     }
+
     /// Forked child: becomes the new program, or says why not.
     #[cold]
     pub(super) fn run(&self, folder: &Path, limit: Option<DescriptorLimit>, elder: &OwnedFd) -> ! {
@@ -60,7 +61,8 @@ impl Command {
             Err(e) => Some(e),
         };
         if let Some(why) = why {
-            let text = format!("-unable to run {:?}: {why}", self.program);
+            let program = self.program.to_string_lossy();
+            let text = format!("-unable to run {program}: {why}");
             let _ = fd::write(elder.as_fd(), text.as_bytes());
         }
         process::exit_now(1)
