@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options, binary: &Path, scratch: &Scratch) -> Result
     };
     measure_channel(options, &mut bare.partner)?;
     let mut server = Server::start(binary, scratch)?;
-    let measured = measure_dispatch(options, &mut server, &mut bare)
+    let measured = measure_dispatch(options, &mut server, &mut bare, scratch)
         .and_then(|()| measure_handlers(options, &mut server, &mut bare.pacer))
         .and_then(|()| measure_throughput(options, &mut server));
     match measured {
@@ -93,6 +93,7 @@ fn measure_dispatch(
     options: &Options,
     server: &mut Server,
     bare: &mut Bare,
+    scratch: &Scratch,
 ) -> Result<(), Failure> {
     table::print_section(&format!(
         "dispatch: server with {WORKERS} workers, in turn, the server at rest before each"
@@ -109,11 +110,13 @@ fn measure_dispatch(
     // Not before: the server does not wait for ever for a client that says nothing.
     let mut client = Kept::new(server.address, &missing)?;
     let mut looks = Looks::default();
-    let [raw, tcp, answered] = take_apart(
+    let mut lone = Echo::lone_worker(MISSING.request, missing.answer(), &scratch.path("root"))?;
+    let [raw, tcp, alone, answered] = take_apart(
         options.rounds,
         [
             &mut || partner.round_trip(),
             &mut || echo.round_trip(),
+            &mut || lone.round_trip(),
             &mut || looks.after(server, client.ask()?),
         ],
         &mut || make_gap(pacer),
@@ -121,9 +124,10 @@ fn measure_dispatch(
     table::print_row("descriptor, bare: one way", &one_way, "");
     table::print_row("descriptor, bare: round trip", &raw, "");
     table::print_row("TCP echo, bare", &tcp, "");
+    table::print_row("404 of a worker's code without a parent", &alone, "");
     table::print_row("404, kept connection: request → first byte", &answered, "");
-    let name = "404 less TCP echo: dispatch, at most";
-    table::print_difference(name, &answered, &tcp, &one_way);
+    let name = "404 less the same without a parent: dispatch";
+    table::print_difference(name, &answered, &alone, &one_way);
     let contenders: [Round<'_>; 1] = [&mut || looks.after(server, client.ask()?)];
     let [back_to_back] = take_in_turn(options.rounds, contenders)?;
     table::print_row("404, kept connection, back to back", &back_to_back, "");

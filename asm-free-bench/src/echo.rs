@@ -1,28 +1,60 @@
-//! The raw TCP echo over loopback: what a request and its answer cost with no server in between.
+//! One process with one client over loopback TCP: what a request and its answer cost without a
+//! parent. The echo does nothing else; the lone worker does to a request for a missing handler what a
+//! worker does to it, from the look at its head to the answer.
 
 use crate::child::Child;
 use crate::failure::Failure;
+use crate::parsers::LIMITS;
+use caffeine::http::{self, DecodedPath, FieldStore, Progress};
+use caffeine::route::{Route, Router, Writers};
 use caffeine::sys::fd::AsFd;
+use caffeine::sys::{signal, socket};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// A forked process that sends back what it gets.
+/// A forked process that answers.
 pub(crate) struct Echo {
     stream: TcpStream,
-    bytes: &'static [u8],
+    request: &'static [u8],
+    answer: Vec<u8>,
     _child: Child,
 }
 
 impl Echo {
-    /// Forks it and connects; every round sends `bytes`.
+    /// One that sends `bytes` back.
     pub(crate) fn start(bytes: &'static [u8]) -> Result<Self, Failure> {
-        let unable = |e| Failure::unable("set up the TCP echo", e);
+        Self::fork(bytes, bytes.to_vec(), send_back)
+    }
+
+    /// One that looks for the handler of `request` below `root`, and sends `answer` if there is none.
+    pub(crate) fn lone_worker(
+        request: &'static [u8],
+        answer: Vec<u8>,
+        root: &Path,
+    ) -> Result<Self, Failure> {
+        let sent = answer.clone();
+        Self::fork(request, answer, |stream| work(stream, root, &sent))
+    }
+
+    fn fork(
+        request: &'static [u8],
+        answer: Vec<u8>,
+        serve: impl FnOnce(TcpStream) -> Option<()>,
+    ) -> Result<Self, Failure> {
+        let unable = |e| Failure::unable("set up a TCP answerer", e);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(unable)?;
         let address = listener.local_addr().map_err(unable)?;
         let child = Child::fork(listener.as_fd(), || {
-            // An error here is the end of the connection there.
-            let _ = send_back(&listener);
+            // A failure here is the end of the connection there.
+            if let Ok((stream, _)) = listener.accept()
+                && stream.set_nodelay(true).is_ok()
+            {
+                serve(stream);
+            }
         })?;
         let stream = TcpStream::connect(address).map_err(unable)?;
         stream.set_nodelay(true).map_err(unable)?;
@@ -31,34 +63,54 @@ impl Echo {
             .map_err(unable)?;
         Ok(Self {
             stream,
-            bytes,
+            request,
+            answer,
             _child: child,
         })
     }
 
     /// There and back.
     pub(crate) fn round_trip(&mut self) -> Result<Instant, Failure> {
-        let unable = |e| Failure::unable("exchange bytes with the TCP echo", e);
-        self.stream.write_all(self.bytes).map_err(unable)?;
+        let unable = |e| Failure::unable("exchange bytes with a TCP answerer", e);
+        self.stream.write_all(self.request).map_err(unable)?;
         let mut answer = [0; 512];
         let n = self.stream.read(&mut answer).map_err(unable)?;
         let end = Instant::now();
-        if answer.get(..n) != Some(self.bytes) {
-            return Err(Failure::wrong("the TCP echo is not what was sent"));
+        if answer.get(..n) != Some(&*self.answer) {
+            return Err(Failure::wrong("a TCP answerer's answer"));
         }
         Ok(end)
     }
 }
 
-fn send_back(listener: &TcpListener) -> std::io::Result<()> {
-    let (mut stream, _) = listener.accept()?;
-    stream.set_nodelay(true)?;
+fn send_back(mut stream: TcpStream) -> Option<()> {
     let mut bytes = [0; 512];
     loop {
-        let n = stream.read(&mut bytes)?;
-        if n == 0 {
-            return Ok(());
+        let n = stream.read(&mut bytes).ok().filter(|n| *n > 0)?;
+        stream.write_all(bytes.get(..n)?).ok()?;
+    }
+}
+
+/// Ends with the connection, or with what is not the request that it was.
+fn work(mut stream: TcpStream, root: &Path, answer: &[u8]) -> Option<()> {
+    let root = File::open(root).ok()?;
+    let writers = Some(Writers::of_this_process());
+    let mut router = Router::new(root.as_fd(), OsStr::new("index"), false, None, writers);
+    let (mut path, mut store) = (DecodedPath::new(), FieldStore::new());
+    let mut bytes = vec![0; 16 * 1024];
+    loop {
+        signal::wait_one(stream.as_fd(), signal::READABLE, Duration::MAX).ok()?;
+        let n = socket::peek(stream.as_fd(), &mut bytes).ok()?;
+        let parsed = http::parse(bytes.get(..n)?, &mut store, &LIMITS);
+        let Ok(Progress::Complete(head)) = parsed else {
+            return None;
+        };
+        let target = http::split(head.method, head.target).ok()?;
+        path.decode(target.path).ok()?;
+        if !matches!(router.resolve(&path), Route::NotFound) {
+            return None;
         }
-        stream.write_all(bytes.get(..n).unwrap_or_default())?;
+        socket::discard(stream.as_fd(), n).ok()?;
+        stream.write_all(answer).ok()?;
     }
 }

@@ -53,6 +53,12 @@ impl Exchange {
         })
     }
 
+    /// An answer as it comes, but for the date.
+    pub(crate) fn answer(&self) -> Vec<u8> {
+        let date = [b'-'; DATE_BYTES];
+        [&*self.before_date, &date, &self.behind_date].concat()
+    }
+
     fn length(&self) -> usize {
         self.before_date.len() + DATE_BYTES + self.behind_date.len()
     }
