@@ -6,14 +6,14 @@ use crate::cli::error::{Place, Reason};
 use crate::cli::{self, Command, Environment, UsageError};
 use crate::doctor;
 use crate::settings::{ErrorPage, SEARCH_PATH, Settings};
-use crate::sys::{self, privilege};
+use crate::sys::fd::{self, AsFd};
+use crate::sys::{self, Errno, privilege};
 use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// More than any configuration file may hold; what reads on for ever is not one.
-const CONFIG_BYTES: u64 = 1 << 20;
+const CONFIG_BYTES: usize = 1 << 20;
 
 /// Why a command is not known, or cannot print. `Display` is one line.
 #[derive(Debug)]
@@ -124,28 +124,29 @@ pub fn check(settings: &Settings, mistakes: &[UsageError]) -> Result<u8, Error> 
 }
 
 fn read_error_page(path: &Path) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    let most = ErrorPage::MAX_BYTES as u64;
-    let file = File::open(path);
-    match file.and_then(|file| file.take(most + 1).read_to_end(&mut body)) {
-        Ok(_) if body.len() > ErrorPage::MAX_BYTES => Err("it is larger than 64K".into()),
-        Ok(_) => Ok(body),
-        Err(e) => Err(sys::Error::from_io(&"open", &e).to_string()),
+    match read_file(path, ErrorPage::MAX_BYTES) {
+        Ok(body) if body.len() > ErrorPage::MAX_BYTES => Err("it is larger than 64K".into()),
+        Ok(body) => Ok(body),
+        Err(e) => Err(e.to_string()),
     }
 }
 
 /// The configuration file with its path; `None` if it is missing and was not asked for by name.
 fn read_config(path: PathBuf, is_named: bool) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
-    let mut bytes = Vec::new();
-    let file = File::open(&path);
-    match file.and_then(|file| file.take(CONFIG_BYTES).read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some((path, bytes))),
-        Err(e) if e.kind() == ErrorKind::NotFound && !is_named => Ok(None),
-        Err(e) => {
-            let why = sys::Error::from_io(&"open", &e);
-            Err(Error::File(path, why, "--config"))
-        }
+    match read_file(&path, CONFIG_BYTES) {
+        Ok(bytes) => Ok(Some((path, bytes))),
+        Err(e) if e.errno == Errno::NOENT && !is_named => Ok(None),
+        Err(why) => Err(Error::File(path, why, "--config")),
     }
+}
+
+fn open(path: &Path) -> sys::Result<File> {
+    File::open(path).map_err(|e| sys::Error::from_io(&"open", &e))
+}
+
+/// All of a file, or more than so many bytes of it.
+fn read_file(path: &Path, most: usize) -> sys::Result<Vec<u8>> {
+    fd::read_all(open(path)?.as_fd(), most)
 }
 
 /// Prints a text.
@@ -153,7 +154,7 @@ fn read_config(path: PathBuf, is_named: bool) -> Result<Option<(PathBuf, Vec<u8>
 /// # Errors
 /// stdout cannot be written; that its reader has seen enough is none.
 pub fn print(text: &str) -> Result<(), Error> {
-    print_from(text.as_bytes())
+    printed(fd::print(text.as_bytes()))
 }
 
 /// Prints the log file (`--log`).
@@ -161,20 +162,25 @@ pub fn print(text: &str) -> Result<(), Error> {
 /// # Errors
 /// It is missing, or as `print`.
 pub fn print_log(path: &Path) -> Result<(), Error> {
-    let file = File::open(path).map_err(|e| {
-        let why = sys::Error::from_io(&"open", &e);
-        Error::File(path.to_path_buf(), why, "--log-file")
-    })?;
-    print_from(file)
+    let file = open(path).map_err(|why| Error::File(path.to_path_buf(), why, "--log-file"))?;
+    printed(copy(&file))
 }
 
-fn print_from(mut from: impl Read) -> Result<(), Error> {
-    let mut out = std::io::stdout();
-    match std::io::copy(&mut from, &mut out).and_then(|_| out.flush()) {
-        // `caffeine --log | head`
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::Print(sys::Error::from_io(&"write", &e)))
+fn copy(file: &File) -> sys::Result<()> {
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let n = fd::read(file.as_fd(), &mut piece)?;
+        if n == 0 {
+            return Ok(());
         }
+        fd::print(piece.get(..n).unwrap_or_default())?;
+    }
+}
+
+fn printed(outcome: sys::Result<()>) -> Result<(), Error> {
+    match outcome {
+        // `caffeine --log | head`
+        Err(e) if e.errno != Errno::PIPE => Err(Error::Print(e)),
         _ => Ok(()),
     }
 }

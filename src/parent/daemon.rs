@@ -2,10 +2,10 @@
 //! command learns how the start went. Refuses to know how a server is started.
 
 use super::heir::{FAILED, READY};
+use crate::sys;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
 use crate::sys::process;
-use crate::sys::{self, Errno};
 use std::fmt::Display;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -113,36 +113,16 @@ fn close_standard() -> sys::Result<()> {
 
 /// Starting command: waits for the daemon's word and prints it.
 fn hear_from(pipe: &OwnedFd) -> u8 {
-    let mut said = Vec::new();
-    let mut buffer = [0; 512];
-    loop {
-        match fd::read(pipe.as_fd(), &mut buffer) {
-            Ok(0) => break,
-            Ok(n) => said.extend_from_slice(buffer.get(..n).unwrap_or_default()),
-            Err(e) if e.errno == Errno::INTR => {}
-            Err(_) => break,
-        }
-    }
-    match said.split_first() {
+    let said = fd::read_all(pipe.as_fd(), usize::MAX).unwrap_or_default();
+    let why = match said.split_first() {
         Some((&READY, line)) => {
-            print_line(std::io::stdout(), line);
-            0
+            // A closed stdout does not make the start a failure.
+            let _ = fd::print(&[line, b"\n"].concat());
+            return 0;
         }
-        Some((_, why)) => {
-            print_line(std::io::stderr(), &[b"caffeine: ", why].concat());
-            1
-        }
-        None => {
-            print_line(
-                std::io::stderr(),
-                b"caffeine: the daemon ended before it was ready",
-            );
-            1
-        }
-    }
-}
-
-fn print_line(mut out: impl Write, line: &[u8]) {
-    // A closed stdout does not make the start a failure.
-    let _ = out.write_all(&[line, b"\n"].concat());
+        Some((_, why)) => why,
+        None => b"the daemon ended before it was ready",
+    };
+    let _ = std::io::stderr().write_all(&[b"caffeine: ", why, b"\n"].concat());
+    1
 }

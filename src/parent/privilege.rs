@@ -117,8 +117,7 @@ impl OomScore {
     /// While the parent can still be traced. Without /proc it changes nothing.
     pub(super) fn open(settings: &Settings) -> Self {
         let name = c"/proc/self/oom_score_adj";
-        let read = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
-        let own: Option<u64> = read.trim().parse().ok();
+        let own = privilege::own_oom_score();
         let workers = settings.allowance.oom_score.unwrap_or(0);
         // Whoever protects or condemns the server has decided for all of it.
         let is_raised = own.is_some_and(|own| own < workers);

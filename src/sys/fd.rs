@@ -14,6 +14,19 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
     .map(count)
 }
 
+/// read(2) until the end, or until there are more than so many bytes.
+pub fn read_all(fd: BorrowedFd<'_>, most: usize) -> Result<Vec<u8>> {
+    let (mut all, mut piece) = (Vec::new(), [0; 1024]);
+    loop {
+        match read(fd, &mut piece)? {
+            n if n > 0 && all.len() <= most => {
+                all.extend_from_slice(piece.get(..n).unwrap_or_default());
+            }
+            _ => return Ok(all),
+        }
+    }
+}
+
 /// pread(2).
 pub fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize> {
     let offset = offset.cast_signed();
@@ -38,6 +51,17 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
         unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) }
     })
     .map(count)
+}
+
+/// write(2) of everything to stdout.
+pub fn print(mut bytes: &[u8]) -> Result<()> {
+    // SAFETY: the standard library has seen to it that stdout is open, and nobody closes it.
+    let stdout = unsafe { BorrowedFd::borrow_raw(libc::STDOUT_FILENO) };
+    while !bytes.is_empty() {
+        let n = write(stdout, bytes)?;
+        bytes = bytes.get(n..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// pwrite(2).

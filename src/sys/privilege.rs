@@ -215,13 +215,13 @@ fn open_proc(name: &str, how: Open) -> Result<OwnedFd> {
 /// All of a file below /proc, `name` relative to it.
 pub(super) fn read_proc(name: &str) -> Result<Vec<u8>> {
     let file = open_proc(name, Open::Read)?;
-    let (mut all, mut piece) = (Vec::new(), [0; 1024]);
-    loop {
-        match fd::read(file.as_fd(), &mut piece)? {
-            0 => return Ok(all),
-            n => all.extend_from_slice(piece.get(..n).unwrap_or_default()),
-        }
-    }
+    fd::read_all(file.as_fd(), usize::MAX)
+}
+
+/// `oom_score_adj` of this process; `None` if it is below 0, or without /proc.
+pub fn own_oom_score() -> Option<u64> {
+    let text = read_proc("self/oom_score_adj").ok()?;
+    number(text.trim_ascii()).map(u64::from)
 }
 
 /// `oom_score_adj` of a process of this user: the more, the sooner the kernel ends it when memory
