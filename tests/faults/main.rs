@@ -11,6 +11,7 @@
     reason = "a test may stop at what it does not expect"
 )]
 
+mod died;
 #[path = "../black_box/harness/mod.rs"]
 #[allow(
     dead_code,

@@ -36,7 +36,7 @@ struct Walk {
 }
 
 /// In an errno's place: the process is killed just before the call (src/sys/fault.rs).
-const KILL: i32 = 1000 + libc::SIGKILL;
+pub(crate) const KILL: i32 = 1000 + libc::SIGKILL;
 
 /// One fault in one scene.
 struct Case<'c> {
