@@ -59,16 +59,30 @@ impl Starter {
 
 /// Goes into the background if that is wanted, and not done: who follows an elder is where that was.
 pub(super) fn detach(wanted: bool, elder: Option<&OwnedFd>) -> Detached {
-    if elder.is_some() || !wanted {
-        return Detached::Server(Starter {
-            is_daemon: wanted,
-            waits: elder.and_then(|elder| fd::duplicate_above(elder.as_fd(), 3).ok()),
-        });
+    if let Some(elder) = elder {
+        return answer_to(elder, wanted);
+    }
+    if !wanted {
+        return Detached::Server(Starter::default());
     }
     match fork_twice() {
         Ok(detached) => detached,
         Err(e) => {
             eprintln!("caffeine: unable to go into the background: {e}");
+            Detached::Starter(1)
+        }
+    }
+}
+
+/// A server that cannot say when it is ready would be waited for in vain.
+fn answer_to(elder: &OwnedFd, is_daemon: bool) -> Detached {
+    match fd::duplicate_above(elder.as_fd(), 3) {
+        Ok(copy) => Detached::Server(Starter {
+            is_daemon,
+            waits: Some(copy),
+        }),
+        Err(e) => {
+            eprintln!("caffeine: unable to answer the server before: {e}");
             Detached::Starter(1)
         }
     }

@@ -213,8 +213,8 @@ impl Parent {
         let mut bytes = [0; 512];
         let said = match socket::receive(heir.socket.as_fd(), &mut bytes) {
             Ok(n) => bytes.get(..n).unwrap_or_default(),
-            Err(e) if e.is_would_block() => return self.arm_heir(Interest::Read),
-            Err(_) => &[],
+            // An error is told once: what it has said, or its end, comes next.
+            Err(_) => return self.arm_heir(Interest::Read),
         };
         match said.split_first() {
             // Its end comes by SIGCHLD.
