@@ -327,7 +327,7 @@ fn the_service_manager_is_told_who_serves_after_an_upgrade() {
         let n = ear.recv(&mut heard).unwrap();
         String::from_utf8(heard[..n].to_vec()).unwrap()
     };
-    let mut server = setup.start();
+    let server = setup.start();
     assert!(hear().starts_with("READY=1\n"));
     let new = server.upgrade();
     let main = format!("MAINPID={new}");

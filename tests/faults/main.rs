@@ -23,4 +23,5 @@ mod matrix;
 mod scenes;
 mod stopped;
 mod table;
+mod tours;
 mod visitor;

@@ -1,8 +1,9 @@
 //! The walk itself.
 
 use super::harness::{Server, Setup, eventually, os};
-use super::scenes::{self, SCENES, Scene, ask_status, expect_service};
+use super::scenes::{self, Scene, ask_status, expect_service};
 use super::table::{Call, Table, errnos};
+use super::tours::{self, Tour};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -68,20 +69,26 @@ fn rss_kib(pid: u32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-fn start() -> (Server, Table) {
+/// A server to be started, with its table.
+pub(crate) fn setup(tour: &Tour) -> (Setup, Table) {
     let mut setup = Setup::new();
     let table = Table::new(&setup.folder);
-    setup.config(scenes::CONFIG);
-    let http = setup.folder.at("http").display().to_string();
+    setup.without("--bind").without("--port");
+    setup.config(&scenes::config(&setup.folder, ""));
     setup.args([
         "--workers=2",
         "--max-workers=2",
         "--max-body=1M",
         "--kill-grace=100ms",
         "--linger=200ms",
-        &format!("--bind=unix:{http}"),
     ]);
     setup.env("CAFFEINE_FAULT_TABLE", &table.path.display().to_string());
+    (tour.prepare)(&mut setup);
+    (setup, table)
+}
+
+fn start(tour: &Tour) -> (Server, Table) {
+    let (setup, table) = setup(tour);
     let server = setup.start();
     for (name, script) in scenes::HANDLERS {
         server.handler(name, script);
@@ -93,8 +100,8 @@ fn start() -> (Server, Table) {
 }
 
 impl Walk {
-    fn new() -> Self {
-        let (server, table) = start();
+    fn new(tour: &Tour) -> Self {
+        let (server, table) = start(tour);
         let mut walk = Self {
             quiet: Holdings {
                 parent_descriptors: 0,
@@ -111,7 +118,7 @@ impl Walk {
             wrong: Vec::new(),
             slowest: (Duration::ZERO, String::new()),
         };
-        for (name, scene) in SCENES {
+        for (name, scene) in tour.scenes {
             for asked in scene(&walk.server) {
                 assert!(
                     asked.is_right(),
@@ -211,6 +218,7 @@ impl Walk {
     fn expect_nothing_left(&mut self, case: &Case<'_>) {
         let start = Instant::now();
         loop {
+            scenes::follow(&self.server);
             let is_empty = self.is_empty();
             let now = self.holdings();
             let is_same = now.parent_descriptors <= self.quiet.parent_descriptors
@@ -243,13 +251,13 @@ fn short(seen: &super::visitor::Seen) -> String {
 }
 
 /// Walks through the scenes with the faults that are chosen for each call.
-fn walk(faults: impl Fn(&Call) -> Vec<i32>) {
-    let mut walk = Walk::new();
+fn walk(tour: &Tour, faults: impl Fn(&Call) -> Vec<i32>) {
+    let mut walk = Walk::new(tour);
     let only = std::env::var("FAULTS_SCENE").ok();
     let before = rss_kib(walk.server.pid());
     let mut calls_seen = BTreeSet::new();
     let begun = Instant::now();
-    for (name, scene) in SCENES {
+    for (name, scene) in tour.scenes {
         if only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
@@ -288,15 +296,42 @@ fn walk(faults: impl Fn(&Call) -> Vec<i32>) {
     walk.server.stop();
 }
 
+/// Every errno that a call can have.
+fn with_errnos(call: &Call) -> Vec<i32> {
+    errnos(&call.name).to_vec()
+}
+
+/// Death. Nothing outlives the parent's, but a new server may die before it is one.
+fn with_death(call: &Call) -> Vec<i32> {
+    match call.kind {
+        "start" | "worker" | "handler" => vec![KILL],
+        _ => Vec::new(),
+    }
+}
+
 #[test]
 fn every_call_may_fail_and_the_server_serves_on() {
-    walk(|call| errnos(&call.name).to_vec());
+    walk(&tours::PLAIN, with_errnos);
 }
 
 #[test]
 fn workers_and_handlers_may_die_at_any_call() {
-    walk(|call| match call.kind {
-        "worker" | "handler" => vec![KILL],
-        _ => Vec::new(),
-    });
+    walk(&tours::PLAIN, with_death);
+}
+
+#[test]
+fn every_call_of_a_reload_or_an_upgrade_may_fail() {
+    walk(&tours::CHANGES, with_errnos);
+}
+
+#[test]
+fn all_but_the_parent_may_die_at_any_call_of_a_reload_or_an_upgrade() {
+    walk(&tours::CHANGES, with_death);
+}
+
+#[test]
+fn every_call_may_fail_in_a_server_that_was_root() {
+    if os::is_root() {
+        walk(&tours::USER, with_errnos);
+    }
 }

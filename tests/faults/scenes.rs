@@ -1,6 +1,7 @@
 //! What clients do while a call fails: together these take every way that a request can go.
 
-use super::harness::{Server, eventually, os, watch_for};
+use super::harness::{Folder, Server, eventually, os, watch_for};
+use super::tours;
 use super::visitor::{Seen, Visitor};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Long enough for the server to see the first half alone.
-const PAUSE: Duration = Duration::from_millis(8);
+pub(crate) const PAUSE: Duration = Duration::from_millis(8);
 
 /// A request that was made, and how it ought to end.
 pub(crate) struct Asked {
@@ -17,22 +18,33 @@ pub(crate) struct Asked {
     pub(crate) seen: Seen,
     /// What is in the body is the server's own.
     is_free: bool,
+    /// A body that is right too.
+    other: Option<&'static str>,
 }
 
 impl Asked {
-    fn new(status: u16, body: impl Into<Vec<u8>>, seen: Seen) -> Self {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>, seen: Seen) -> Self {
         Self {
             status,
             body: body.into(),
             seen,
             is_free: status >= 400,
+            other: None,
         }
+    }
+
+    /// This body is right too.
+    pub(crate) fn may_be(&mut self, other: &'static str) {
+        self.other = Some(other);
     }
 
     /// As it should be on a healthy machine.
     pub(crate) fn is_right(&self) -> bool {
         matches!(&self.seen, Seen::Whole(status, body)
-            if *status == self.status && (self.is_free || *body == self.body))
+            if *status == self.status
+                && (self.is_free
+                    || *body == self.body
+                    || self.other.is_some_and(|other| other.as_bytes() == body)))
     }
 
     /// As it may be when a call has failed: right, an error that says so, or a visible end.
@@ -49,7 +61,7 @@ impl Asked {
 /// One thing that clients do.
 pub(crate) type Scene = fn(&Server) -> Vec<Asked>;
 
-/// All of them.
+/// Those of requests.
 pub(crate) const SCENES: &[(&str, Scene)] = &[
     ("get", get),
     ("slow head", slow_head),
@@ -71,6 +83,8 @@ pub(crate) const SCENES: &[(&str, Scene)] = &[
     ("respawn", respawn),
     ("reopened log", reopened_log),
     ("status", status),
+    ("sandboxed", tours::sandboxed),
+    ("best effort", tours::best_effort),
 ];
 
 /// Handlers, as scripts.
@@ -106,43 +120,59 @@ pub(crate) const HANDLERS: &[(&str, &str)] = &[
         "echo x >> runs; sleep 0.03; printf 'Content-Type: text/plain\\n\\none'",
     ),
     ("gone", "echo x >> runs; echo x >> begun; exec sleep 50"),
+    ("boxed", BOXED),
+    ("relaxed", BOXED),
 ];
 
-/// Sections of the configuration file for them.
-pub(crate) const CONFIG: &str = "\
+/// What a sandbox forbids. It cannot count its runs there.
+pub(crate) const BOXED: &str = "printf 'Content-Type: text/plain\\n\\n'
+if read -r line < /etc/passwd; then printf open; else printf shut; fi 2> /dev/null";
+
+/// The configuration file, with more lines at its beginning.
+pub(crate) fn config(folder: &Folder, more: &str) -> String {
+    let http = folder.at("http").display().to_string();
+    format!("bind = 127.0.0.1:0\nbind = unix:{http}\n{more}{SECTIONS}")
+}
+
+const SECTIONS: &str = "\
 [handler /late]
 handler-timeout = 100ms
 [handler /one]
 max-concurrent = 1
 [handler /piped]
 stdin = pipe
+[handler /boxed]
+read = /usr, /lib, /bin
+[handler /relaxed]
+read = /usr, /lib, /bin
+sandbox = best-effort
 ";
 
 /// What /big reads.
 pub(crate) const BLOCK: usize = 2 << 20;
 
-fn tcp(server: &Server) -> Visitor {
+pub(crate) fn tcp(server: &Server) -> Visitor {
     Visitor::tcp(server.port)
 }
 
-fn get_of(path: &str) -> String {
+pub(crate) fn get_of(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
 
-fn post_of(path: &str, length: usize) -> String {
+pub(crate) fn post_of(path: &str, length: usize) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n")
 }
 
-fn hello(seen: Seen) -> Asked {
+pub(crate) fn hello(seen: Seen) -> Asked {
     Asked::new(200, "hello", seen)
 }
 
-fn text(len: usize) -> Vec<u8> {
+pub(crate) fn text(len: usize) -> Vec<u8> {
     super::harness::noise(len)
 }
 
 /// Two requests on one connection.
-fn get(server: &Server) -> Vec<Asked> {
+pub(crate) fn get(server: &Server) -> Vec<Asked> {
     let mut client = tcp(server);
     let first = hello(client.ask(get_of("/hello")));
     if !first.is_right() {
@@ -188,7 +218,7 @@ fn small_post(server: &Server) -> Vec<Asked> {
 }
 
 /// More than a memory file holds.
-fn large_post(server: &Server) -> Vec<Asked> {
+pub(crate) fn large_post(server: &Server) -> Vec<Asked> {
     let mut client = tcp(server);
     let body = text(400 << 10);
     let seen = client.ask([post_of("/echo", body.len()).as_bytes(), &body].concat());
@@ -209,7 +239,7 @@ fn chunked_post(server: &Server) -> Vec<Asked> {
     vec![Asked::new(200, body, client.ask(request))]
 }
 
-fn slow_post(server: &Server) -> Vec<Asked> {
+pub(crate) fn slow_post(server: &Server) -> Vec<Asked> {
     let mut client = tcp(server);
     let body = text(300 << 10);
     let head = post_of("/echo", body.len());
@@ -232,7 +262,7 @@ fn big_body(server: &Server) -> Vec<u8> {
 }
 
 /// Reads only when the handler has ended: the rest of the response is in a spool by then.
-fn slow_reader(server: &Server) -> Vec<Asked> {
+pub(crate) fn slow_reader(server: &Server) -> Vec<Asked> {
     let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     let mut client = Visitor::new(stream);
     let before = server.read("done").len();
@@ -270,7 +300,7 @@ fn redirect(server: &Server) -> Vec<Asked> {
     vec![hello(tcp(server).ask(get_of("/redirect")))]
 }
 
-fn leaver(server: &Server) -> Vec<Asked> {
+pub(crate) fn leaver(server: &Server) -> Vec<Asked> {
     vec![Asked::new(200, "left", tcp(server).ask(get_of("/leaver")))]
 }
 
@@ -303,7 +333,7 @@ fn gone(server: &Server) -> Vec<Asked> {
 }
 
 /// A worker is killed, and its successor answers.
-fn respawn(server: &Server) -> Vec<Asked> {
+pub(crate) fn respawn(server: &Server) -> Vec<Asked> {
     let workers = server.worker_pids();
     for worker in &workers {
         os::kill(*worker, os::KILL);
@@ -311,7 +341,7 @@ fn respawn(server: &Server) -> Vec<Asked> {
     vec![hello(tcp(server).ask(get_of("/hello")))]
 }
 
-fn reopened_log(server: &Server) -> Vec<Asked> {
+pub(crate) fn reopened_log(server: &Server) -> Vec<Asked> {
     server.signal(os::USR1);
     vec![hello(tcp(server).ask(get_of("/hello")))]
 }
@@ -330,6 +360,15 @@ pub(crate) fn ask_status(server: &Server) -> Option<String> {
     let mut line = String::new();
     socket.read_to_string(&mut line).ok()?;
     line.contains("state=").then_some(line)
+}
+
+/// After an upgrade the server is another process.
+pub(crate) fn follow(server: &Server) {
+    let status = ask_status(server).unwrap_or_default();
+    let mut words = status.split_whitespace();
+    if let Some(pid) = words.find_map(|word| word.strip_prefix("pid=")) {
+        server.follow(pid.parse().unwrap());
+    }
 }
 
 /// Two requests that have to be right, at once and after whatever has happened.

@@ -3,9 +3,10 @@
 
 use super::harness::Folder;
 use libc::{
-    E2BIG, EACCES, EAGAIN, ECHILD, ECONNABORTED, ECONNREFUSED, ECONNRESET, EDQUOT, EFBIG, EINTR,
-    EINVAL, EIO, ELOOP, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOEXEC, ENOMEM, ENOSPC, ENOSYS, ENOTCONN,
-    ENOTDIR, EPERM, EPIPE, EPROTO, ESRCH, ETIMEDOUT, ETOOMANYREFS, ETXTBSY,
+    E2BIG, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECHILD, ECONNABORTED, ECONNREFUSED,
+    ECONNRESET, EDQUOT, EFBIG, EINTR, EINVAL, EIO, ELOOP, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOEXEC,
+    ENOMEM, ENOSPC, ENOSYS, ENOTCONN, ENOTDIR, EOPNOTSUPP, EPERM, EPIPE, EPROTO, EROFS, ESRCH,
+    ETIMEDOUT, ETOOMANYREFS, ETXTBSY,
 };
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -214,6 +215,21 @@ const PLAUSIBLE: &[(&[&str], &[i32])] = &[
             E2BIG, EACCES, EIO, ELOOP, EMFILE, ENOENT, ENOEXEC, ENOMEM, EPERM, ETXTBSY, EAGAIN,
         ],
     ),
+    (
+        &["landlock_create_ruleset"],
+        &[ENOSYS, EOPNOTSUPP, EMFILE, ENFILE, ENOMEM],
+    ),
+    (&["landlock_add_rule"], &[ENOMEM]),
+    (&["landlock_restrict_self"], &[E2BIG, ENOMEM]),
+    (
+        &["bind"],
+        &[EACCES, EADDRINUSE, EADDRNOTAVAIL, ENOMEM, EROFS, ENOSPC],
+    ),
+    (&["listen"], &[EADDRINUSE, ENOBUFS]),
+    (&["getsockname"], &[ENOBUFS]),
+    (&["socketpair"], &[EMFILE, ENFILE, ENOMEM]),
+    (&["epoll_create1"], &[EMFILE, ENFILE, ENOMEM]),
+    (&["fstatvfs"], &[EINTR, EIO, ENOSYS]),
     (&["sigaction", "sigprocmask"], &[]),
 ];
 

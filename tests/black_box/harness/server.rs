@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -154,7 +155,7 @@ impl Setup {
         let stderr = Stderr::of(child.stderr.take().unwrap());
         let mut server = Server {
             folder: self.folder,
-            pid: child.id(),
+            pid: child.id().into(),
             child: Some(child),
             port: 0,
             stderr,
@@ -238,7 +239,7 @@ impl Stderr {
 /// A running server.
 pub(crate) struct Server {
     pub(crate) folder: Folder,
-    pid: u32,
+    pid: AtomicU32,
     child: Option<Child>,
     pub(crate) port: u16,
     stderr: Stderr,
@@ -280,12 +281,17 @@ impl Server {
 
     /// The parent's process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.pid
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Another process is the server now.
+    pub(crate) fn follow(&self, pid: u32) {
+        self.pid.store(pid, Ordering::Relaxed);
     }
 
     /// The workers' process ids.
     pub(crate) fn worker_pids(&self) -> Vec<u32> {
-        os::children(self.pid)
+        os::children(self.pid())
     }
 
     /// Adds a handler: a shell script without its first line.
@@ -353,13 +359,13 @@ impl Server {
 
     /// Sends the parent a signal.
     pub(crate) fn signal(&self, signal: i32) {
-        assert!(os::kill(self.pid, signal), "the server is gone");
+        assert!(os::kill(self.pid(), signal), "the server is gone");
     }
 
     /// Has the server replaced by a new one, and waits until that serves: its process id.
     #[track_caller]
-    pub(crate) fn upgrade(&mut self) -> u32 {
-        let old = self.pid;
+    pub(crate) fn upgrade(&self) -> u32 {
+        let old = self.pid();
         self.signal(os::USR2);
         let mut new = old;
         eventually(PATIENCE, "the new server has the pid file", || {
@@ -367,7 +373,7 @@ impl Server {
             assert!(!self.log().contains("unable to upgrade"), "{}", self.log());
             new != old
         });
-        self.pid = new;
+        self.follow(new);
         new
     }
 
@@ -404,7 +410,7 @@ impl Server {
             let status = self.wait();
             assert_eq!(status.code(), Some(0), "{status}: {:#?}", self.stderr());
         }
-        eventually(PATIENCE, "the server ends", || !os::is_alive(self.pid));
+        eventually(PATIENCE, "the server ends", || !os::is_alive(self.pid()));
         self.expect_nothing_left();
     }
 
