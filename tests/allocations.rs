@@ -154,7 +154,7 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
             root: root.as_fd(),
             listeners: &[None],
             handler_descriptor_limit: None,
-            cpus: caffeine::sys::process::cpus(),
+            cpus: caffeine::sys::machine::cpus(),
         };
         IS_COUNTED.set(true);
         caffeine::worker::run(&birth)

@@ -9,7 +9,7 @@ use crate::log::Log;
 use crate::settings::Settings;
 use crate::sys::file::{self, Open};
 use crate::sys::process::{self, DescriptorLimit};
-use crate::sys::{self, fd::AsFd};
+use crate::sys::{self, fd::AsFd, machine};
 use std::ffi::CString;
 
 /// Descriptors that the parent needs for itself: standard ones, log, root, sets, pid file, Unix
@@ -100,7 +100,7 @@ pub(super) fn limits(
     settings
         .limits
         .max_spool_memory
-        .get_or_insert_with(|| process::machine_memory().unwrap_or(0) / 16);
+        .get_or_insert_with(|| machine::memory().unwrap_or(0) / 16);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::Readiness;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, process, signal};
+use crate::sys::{self, machine, process, signal};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -196,7 +196,7 @@ pub(super) fn prepare(
             root: ground.root,
             settings,
             worker_main,
-            cpus: process::cpus(),
+            cpus: machine::cpus(),
         },
         listeners: claims.listeners,
     })

@@ -25,6 +25,7 @@ pub mod file;
 pub mod inherited;
 pub mod launch;
 pub mod look;
+pub mod machine;
 pub mod memory;
 pub mod passing;
 pub mod privilege;

@@ -2,8 +2,7 @@
 
 #[cfg(target_os = "linux")]
 use super::privilege;
-use super::{Errno, Error, Result, count, once, retry};
-use std::num::NonZero;
+use super::{Errno, Error, Result, once, retry};
 use std::time::Duration;
 
 /// A process id.
@@ -375,26 +374,6 @@ pub fn work_in_batches() {
 /// Elsewhere there is no such policy.
 #[cfg(not(target_os = "linux"))]
 pub fn work_in_batches() {}
-
-/// sysconf(3): CPUs that are online; with musl's, those that this process may run on.
-pub fn cpus() -> NonZero<usize> {
-    let found = configured(libc::_SC_NPROCESSORS_ONLN).ok();
-    found
-        .and_then(NonZero::new)
-        .unwrap_or(NonZero::<usize>::MIN)
-}
-
-/// sysconf(3): bytes of the machine's memory.
-pub fn machine_memory() -> Result<u64> {
-    let pages = configured(libc::_SC_PHYS_PAGES)? as u64;
-    let size = configured(libc::_SC_PAGESIZE)? as u64;
-    Ok(pages.saturating_mul(size))
-}
-
-fn configured(what: i32) -> Result<usize> {
-    // SAFETY: takes an integer.
-    once(&"sysconf", || unsafe { libc::sysconf(what) }).map(count)
-}
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]

@@ -204,6 +204,7 @@ const PLAUSIBLE: &[(&[&str], &[i32])] = &[
     (&["mmap"], &[ENOMEM]),
     (&["vmsplice"], &[EINTR, EAGAIN, ENOMEM]),
     (&["sched_setscheduler"], &[EPERM, ENOSYS]),
+    (&["sched_getaffinity"], &[EINVAL, EPERM, ENOSYS]),
     (&["sysconf"], &[EINVAL]),
     (&["prctl"], &[EINVAL]),
     (&["setrlimit", "getrlimit"], &[EPERM]),
