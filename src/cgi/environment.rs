@@ -63,7 +63,8 @@ impl Environment {
         entry.end()
     }
 
-    /// Adds `name=value` in place of every earlier string of that name, which may be any bytes.
+    /// Adds `name=value` in place of every earlier string of that name. The name may come from anywhere,
+    /// and is checked.
     ///
     /// Two strings of one name mean different things to different programs: getenv(3) takes
     /// the first, shells take the last.

@@ -58,7 +58,7 @@ mod tests {
         let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
         // SAFETY: takes nothing.
         let here = usize::try_from(unsafe { libc::sched_getcpu() }).unwrap();
-        // SAFETY: writes into the set; CPUs beyond it are refused by the call below.
+        // SAFETY: writes into the set, and panics for a CPU that it has no room for.
         unsafe { libc::CPU_SET(here, &mut one) };
         // SAFETY: reads the set. It is this thread that is bound, and it ends with the test.
         let bound = unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
