@@ -23,6 +23,8 @@ pub enum Order {
     Retire,
     /// Open the log file again.
     ReopenLog,
+    /// The client that it rested with is the parent's again: its descriptor is to be closed.
+    Release,
 }
 
 /// How far a connection has come when it is handed over.
@@ -292,6 +294,7 @@ pub fn encode(order: &Order) -> [u8; ORDER_BYTES] {
     match order {
         Order::Retire => writer.put(b"r"),
         Order::ReopenLog => writer.put(b"l"),
+        Order::Release => writer.put(b"f"),
         Order::Serve(serve) => {
             writer.put(b"s");
             let stage = STAGES
@@ -341,6 +344,7 @@ pub fn decode(bytes: &[u8]) -> Option<Order> {
     let order = match reader.byte()? {
         b'r' => Order::Retire,
         b'l' => Order::ReopenLog,
+        b'f' => Order::Release,
         b's' => Order::Serve(decode_serve(&mut reader)?),
         _ => return None,
     };
@@ -405,6 +409,7 @@ mod tests {
         for order in [
             Order::Retire,
             Order::ReopenLog,
+            Order::Release,
             serve(None),
             serve(Some("127.0.0.1:80")),
             serve(Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535")),

@@ -6,6 +6,10 @@ use crate::limits::MAX_WORKERS;
 use crate::sys::time::Moment;
 use crate::sys::{Result, memory};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long a worker rests with a client that says nothing, see [`Entry::rest`].
+pub const REST: Duration = Duration::from_secs(1);
 
 /// A worker's place in the scoreboard, below `max-workers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +68,11 @@ const CLAIM: usize = 10;
 const SIZE: usize = 10;
 const IN_MEMORY: usize = 11;
 const SPOOLING: usize = 12;
+const RESTING: usize = 13;
+/// The same word of the parent's slot: no worker may rest.
+const IS_NEEDED: usize = 13;
+const BEGAN: usize = 14;
+const ANSWERED: usize = 15;
 /// The first words of the handler's name, for the status.
 const NAME: usize = 16;
 
@@ -137,9 +146,40 @@ impl Entry<'_> {
         Moment::from_micros(self.words[DEADLINE].load(Ordering::Relaxed))
     }
 
-    /// Worker: whom it serves.
-    pub fn set_connection(&self, connection: u64) {
+    /// Worker: whom it serves from now on, and how many requests were answered on that connection.
+    pub fn begin(&self, connection: u64, answered: u32, now: Moment) {
         self.words[CONNECTION].store(connection, Ordering::Relaxed);
+        self.words[ANSWERED].store(u64::from(answered), Ordering::Relaxed);
+        self.words[BEGAN].store(now.as_micros(), Ordering::Relaxed);
+        self.enter(Phase::Looking, now);
+    }
+
+    /// When it began with what it does, or did last.
+    pub fn began(&self) -> Moment {
+        Moment::from_micros(self.words[BEGAN].load(Ordering::Relaxed))
+    }
+
+    /// How many requests were answered on its connection before the one that it serves, or served last.
+    pub fn answered(&self) -> u32 {
+        u32::try_from(self.words[ANSWERED].load(Ordering::Relaxed)).unwrap_or(u32::MAX)
+    }
+
+    /// Worker: is done, and keeps its client until that speaks or somebody needs one of them. Of a
+    /// parent that says so ([`Scoreboard::need_workers`]) and a worker that begins to rest at least
+    /// one sees the other, since all see these stores and loads in one order.
+    pub fn rest(&self) {
+        self.words[RESTING].store(1, Ordering::SeqCst);
+    }
+
+    /// Whether it rests.
+    pub fn is_resting(&self) -> bool {
+        self.words[RESTING].load(Ordering::SeqCst) != 0
+    }
+
+    /// Ends the rest; true for the one who has the client now. Of worker and parent one is.
+    pub fn end_rest(&self) -> bool {
+        let ended = self.words[RESTING].swap(0, Ordering::SeqCst);
+        ended != 0
     }
 
     /// Whom it serves.
@@ -264,6 +304,9 @@ impl Entry<'_> {
             SPOOLED,
             IN_MEMORY,
             SPOOLING,
+            RESTING,
+            BEGAN,
+            ANSWERED,
         ];
         for word in of_worker {
             if let Some(word) = self.words.get(word) {
@@ -318,6 +361,16 @@ impl Scoreboard {
         slots
             .take(usize::try_from(size).unwrap_or(0))
             .map(|words| Entry { words })
+    }
+
+    /// Parent: says whether somebody waits for a worker, so that none may rest.
+    pub fn need_workers(&self, is_needed: bool) {
+        self.parent().words[IS_NEEDED].store(u64::from(is_needed), Ordering::SeqCst);
+    }
+
+    /// Whether somebody waits for a worker.
+    pub fn needs_workers(&self) -> bool {
+        self.parent().words[IS_NEEDED].load(Ordering::SeqCst) != 0
     }
 
     /// What is in all spools, parked or held by workers.
@@ -380,6 +433,35 @@ mod tests {
         );
         board.entry(Slot(MAX_WORKERS + 1)).set_spooled(seven);
         assert_eq!(board.parent().spooled(), seven, "out of range");
+    }
+
+    #[test]
+    fn a_rest_is_ended_by_one_of_two() {
+        let board = Scoreboard::new(1).unwrap();
+        let entry = board.entry(Slot(0));
+        assert!(!entry.end_rest() && !board.needs_workers());
+        for _ in 0..1_000 {
+            entry.rest();
+            let ended = std::thread::scope(|scope| {
+                let threads = [(); 2].map(|()| scope.spawn(|| board.entry(Slot(0)).end_rest()));
+                threads.map(|thread| usize::from(thread.join().unwrap()))
+            });
+            assert_eq!(
+                (ended.iter().sum::<usize>(), entry.is_resting()),
+                (1, false)
+            );
+        }
+        entry.begin(7, 3, Moment::from_micros(5));
+        assert_eq!((entry.connection(), entry.answered()), (7, 3));
+        assert_eq!(
+            (entry.began(), entry.heartbeat()),
+            (entry.began(), Moment::from_micros(5))
+        );
+        entry.rest();
+        entry.clear();
+        assert!(!entry.is_resting() && entry.answered() == 0);
+        board.need_workers(true);
+        assert!(board.needs_workers());
     }
 
     #[test]

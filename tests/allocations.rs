@@ -26,6 +26,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -93,6 +94,12 @@ fn verdict(channel: &OwnedFd) -> Verdict {
 /// Hands over the server's end of a connection on which `request` has arrived.
 fn serve(channel: &OwnedFd, server: &OwnedFd, client: &OwnedFd, request: &[u8]) {
     socket::send(client.as_fd(), request, false).unwrap();
+    order(channel, server);
+    assert_eq!(verdict(channel), Verdict::Keep);
+    hear(client);
+}
+
+fn order(channel: &OwnedFd, server: &OwnedFd) {
     let now = time::now();
     let order = Order::Serve(Serve {
         connection: 1,
@@ -108,7 +115,15 @@ fn serve(channel: &OwnedFd, server: &OwnedFd, client: &OwnedFd, request: &[u8]) 
         peer: Some("127.0.0.1:9".parse().unwrap()),
     });
     channel::send_order(channel.as_fd(), &order, Some(server.as_fd()), None).unwrap();
-    assert_eq!(verdict(channel), Verdict::Keep);
+}
+
+/// The next request of a client that the worker rests with.
+fn go_on(client: &OwnedFd, request: &[u8]) {
+    socket::send(client.as_fd(), request, false).unwrap();
+    hear(client);
+}
+
+fn hear(client: &OwnedFd) {
     // A worker that is not scheduled for a millisecond sends it in two pieces.
     let mut response = [0; 4096];
     let mut len = 0;
@@ -129,6 +144,20 @@ fn tcp_pair() -> (OwnedFd, OwnedFd) {
     (server.into(), client.into())
 }
 
+/// Nothing is allocated while the worker answers a request again and again.
+fn count(what: &str, request: impl Fn()) {
+    (0..WARM_UP).for_each(|_| request());
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    assert!(before > 0, "the allocator is not counting");
+    (0..COUNTED).for_each(|_| request());
+    let after = ALLOCATIONS.load(Ordering::SeqCst);
+    assert_eq!(
+        after - before,
+        0,
+        "{what}: allocations in {COUNTED} requests"
+    );
+}
+
 #[test]
 fn a_warm_worker_allocates_nothing_between_two_requests() {
     let folder = std::env::temp_dir().join(format!("caffeine-allocations-{}", std::process::id()));
@@ -142,8 +171,9 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
     std::fs::set_permissions(&handler, std::fs::Permissions::from_mode(0o755)).unwrap();
     let settings = settings(&folder);
     let meeting = socket::listen_unix(&settings.socket, true, 1).unwrap();
+    let board = Arc::new(Scoreboard::new(1).unwrap());
+    let scoreboard = Arc::clone(&board);
     let worker = std::thread::spawn(move || {
-        let scoreboard = Scoreboard::new(1).unwrap();
         let log = Log::open(path_of(&settings.log_file), Level::Info, None).unwrap();
         let root = file::open_at(None, &path_of(&settings.path), file::Open::Folder).unwrap();
         let birth = Birth {
@@ -166,13 +196,16 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
     let (server, client) = tcp_pair();
     let get = b"GET /hello/info?x=y HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nCookie: c=d\r\n\r\n";
     let post = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    board.need_workers(true);
     for request in [&get[..], post] {
-        (0..WARM_UP).for_each(|_| serve(&channel, &server, &client, request));
-        let before = ALLOCATIONS.load(Ordering::SeqCst);
-        assert!(before > 0, "the allocator is not counting");
-        (0..COUNTED).for_each(|_| serve(&channel, &server, &client, request));
-        let after = ALLOCATIONS.load(Ordering::SeqCst);
-        assert_eq!(after - before, 0, "allocations in {COUNTED} requests");
+        count("ordered", || serve(&channel, &server, &client, request));
+    }
+    board.need_workers(false);
+    socket::send(client.as_fd(), get, false).unwrap();
+    order(&channel, &server);
+    hear(&client);
+    for request in [&get[..], post] {
+        count("resting", || go_on(&client, request));
     }
     drop(channel);
     assert_eq!(worker.join().unwrap(), 0);

@@ -52,7 +52,7 @@ impl Parent {
             if self.house.paused_until().is_some() {
                 return;
             }
-            if self.lot.len() >= self.house.most && self.longest_waiting().is_none() {
+            if self.lot.len() >= self.house.most && self.find_waiting().is_none() {
                 return self.pause_listeners("every connection is being served");
             }
             if !self.has_memory() && !self.finds_room(index, &"out of memory") {
@@ -224,9 +224,18 @@ impl Parent {
             .map(|(_, id, state)| (id, state))
     }
 
+    /// The same; one with a resting worker has been idle too, but not for long.
+    fn find_waiting(&mut self) -> Option<(Id, State)> {
+        let found = self.longest_waiting();
+        if found.is_none() && self.rouse_longest() {
+            return self.longest_waiting();
+        }
+        found
+    }
+
     /// Closes one client to make room; false if none can go.
     pub(super) fn make_room(&mut self) -> bool {
-        let Some((id, state)) = self.longest_waiting() else {
+        let Some((id, state)) = self.find_waiting() else {
             return false;
         };
         if self.house.full.is_new(self.now) {

@@ -15,9 +15,13 @@ impl Parent {
         if self.is_bequeathed() {
             return;
         }
-        while let Some(id) = self.lot.at(State::Queued, End::Front)
-            && let Some(slot) = self.pool.newest_ready()
-        {
+        while let Some(id) = self.lot.at(State::Queued, End::Front) {
+            let Some(slot) = self.pool.newest_ready() else {
+                if self.rouse_one() {
+                    continue;
+                }
+                break;
+            };
             if let Err(e) = self.hand_over(id, slot) {
                 // It went whole or not at all, so the client keeps its place.
                 let log = &self.estate.log;

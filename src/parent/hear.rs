@@ -58,7 +58,10 @@ impl Parent {
                 self.pool.assign(slot, Duty::Ready, self.now);
             }
             Duty::Busy(id) => {
-                self.pool.note_service(self.now.since(worker.since));
+                let since = self.busy_since(slot, worker.since);
+                let until = self.estate.scoreboard.entry(slot).heartbeat();
+                self.pool.note_service(until.since(since));
+                self.catch_up(slot, id);
                 self.settle(slot, id, verdict, spool);
             }
             // It was told to leave while it was idle, so it had nothing to say.
@@ -105,7 +108,7 @@ impl Parent {
         limit.is_none_or(|limit| self.estate.scoreboard.concurrent(handler) < limit)
     }
 
-    fn is_free(&mut self, slot: Slot) {
+    pub(super) fn is_free(&mut self, slot: Slot) {
         self.pool.pace.note_success();
         if let Some(worker) = self.pool.get_mut(slot) {
             worker.has_served = true;

@@ -89,7 +89,8 @@ pub(super) struct Connection {
     pub(super) number: u64,
     /// When it was accepted.
     pub(super) accepted: Moment,
-    /// When its client began to owe the present head, moved on by what the server itself took.
+    /// When its client began to owe the present head, moved on by what the server itself took; while
+    /// it is idle, since when it is.
     pub(super) head_begun: Moment,
     /// When body or response last made progress.
     pub(super) progress: Moment,

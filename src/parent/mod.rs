@@ -7,7 +7,7 @@
 //! start, resolve, listeners, daemon   from settings to a parent that serves
 //! privilege                           what it gives up before that
 //! turn, token                         one turn of the loop
-//! clients, park, dispatch, hear       a connection's way: in, parked, to a worker, back
+//! clients, park, dispatch, hear, rest a connection's way: in, parked, to a worker, back
 //! lot, wheel, house, canned           where they are, their deadlines, how many, last words
 //! workers, pool, orphans, watch       the processes
 //! verdict                             the decisions, as a table
@@ -38,6 +38,7 @@ mod pool;
 mod privilege;
 mod reload;
 mod resolve;
+mod rest;
 mod restart;
 mod start;
 mod status;
@@ -105,6 +106,7 @@ struct Parent {
     wheel: wheel::Wheel,
     house: house::House,
     pool: pool::Pool,
+    rest: rest::Rest,
     orphans: orphans::Orphans,
     oom_score: privilege::OomScore,
     control: control::Control,

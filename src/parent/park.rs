@@ -76,6 +76,8 @@ impl Parent {
     /// Parks a connection that a worker has given back.
     pub(super) fn park(&mut self, id: Id, state: State, stage: Stage, spool: Option<OwnedFd>) {
         let now = self.now;
+        let worker = self.lot.get(id).and_then(|connection| connection.worker);
+        let finished = worker.map_or(now, |slot| self.estate.scoreboard.entry(slot).heartbeat());
         let Some(connection) = self.lot.get_mut(id) else {
             return;
         };
@@ -86,6 +88,7 @@ impl Parent {
         match state {
             State::Idle => {
                 connection.requests = connection.requests.saturating_add(1);
+                connection.head_begun = finished.min(now);
                 connection.visits = 0;
                 connection.has_lost_worker = false;
                 connection.was_held = false;
@@ -134,7 +137,7 @@ impl Parent {
                 let ticks = ticks_aside(connection.visits).unwrap_or(1);
                 self.now.after(TICK * ticks)
             }
-            State::Idle => self.now.after(limits.keep_alive_timeout),
+            State::Idle => connection.head_begun.after(limits.keep_alive_timeout),
             State::Head => connection.head_begun.after(limits.head_timeout),
             State::Body | State::Drain => connection.progress.after(limits.progress_timeout),
             State::Linger => self.now.after(limits.linger),

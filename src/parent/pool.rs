@@ -301,6 +301,18 @@ impl Pool {
         }
     }
 
+    /// A worker has begun something else meanwhile.
+    pub(super) fn note_began(&mut self, slot: Slot, began: Moment) {
+        if let Some(worker) = self.get_mut(slot) {
+            worker.since = worker.since.max(began);
+        }
+    }
+
+    /// Workers are being replaced, or have to leave once they are free.
+    pub(super) fn is_changing(&self) -> bool {
+        self.is_mixed() || self.dismissed > 0
+    }
+
     /// The newest ready worker.
     pub(super) fn newest_ready(&self) -> Option<Slot> {
         self.ready.last().copied()

@@ -34,15 +34,17 @@ impl Parent {
     }
 
     fn describe(&self, text: &mut String, slot: Slot, worker: &Worker) {
+        let entry = self.estate.scoreboard.entry(slot);
         let duty = match worker.duty {
             Duty::Starting => "starting",
             Duty::Ready => "ready",
+            Duty::Busy(_) if entry.is_resting() => "ready",
             Duty::Busy(_) => "busy",
             Duty::Retiring => "leaving",
         };
-        let since = self.now.since(worker.since).as_secs();
+        let since = self.now.since(self.busy_since(slot, worker.since));
+        let since = since.as_secs();
         let _ = write!(text, "\nworker {}: {duty} for {since} s", worker.pid);
-        let entry = self.estate.scoreboard.entry(slot);
         let handler = entry.handler_pid();
         if handler != 0 {
             let name = entry.handler_name();
@@ -63,12 +65,19 @@ impl Parent {
         put("pid", u64::from(process::pid().raw().unsigned_abs()));
         put("uptime", self.now.since(self.started).as_secs());
         put("workers", count(self.pool.living()));
-        put("ready", count(self.pool.ready()));
-        put("busy", count(self.pool.busy()));
+        let resting = self.resting();
+        put("ready", count(self.pool.ready() + resting));
+        put("busy", count(self.pool.busy().saturating_sub(resting)));
         put("connections", count(self.lot.len()));
         put("accepted", self.accepted);
         for state in State::ALL {
-            put(state.name(), count(self.lot.count(state)));
+            // Who is with a resting worker is idle.
+            let n = match state {
+                State::Idle => self.lot.count(state) + resting,
+                State::Serving => self.lot.count(state).saturating_sub(resting),
+                _ => self.lot.count(state),
+            };
+            put(state.name(), count(n));
         }
         let (mut requests, mut client_waits, mut longest_hold_us) = (0, 0, 0);
         for entry in self.estate.scoreboard.workers() {

@@ -27,6 +27,7 @@ impl Parent {
         self.reconcile();
         self.watch();
         self.live();
+        self.let_rest();
         waited
     }
 

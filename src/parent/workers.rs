@@ -9,7 +9,7 @@ use super::token::Token;
 use super::verdict::{Salvage, salvage};
 use super::{Estate, Parent, life, start};
 use crate::birth::Birth;
-use crate::channel::{self, Order, Said};
+use crate::channel::{self, Order, Said, Stage};
 use crate::scoreboard::{Phase, Slot};
 use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Ended, Pid, Reaped};
@@ -186,8 +186,12 @@ impl Parent {
         self.drop_channel(slot);
         let entry = self.estate.scoreboard.entry(slot);
         let (phase, heartbeat) = (entry.phase(), entry.heartbeat());
+        let was_resting = entry.end_rest();
         let (handler, handler_pid) = (entry.handler(), Pid::new(entry.handler_pid()));
-        entry.clear();
+        if let Some(Duty::Busy(id)) = self.pool.get(slot).map(|w| w.duty) {
+            self.catch_up(slot, id);
+        }
+        self.estate.scoreboard.entry(slot).clear();
         let Some(worker) = self.pool.remove(slot) else {
             return;
         };
@@ -200,8 +204,12 @@ impl Parent {
             self.end_orphans(handler_pid.filter(|_| phase != Phase::Idle));
         }
         if let Duty::Busy(id) = worker.duty {
-            let is_unread = heartbeat < worker.since;
-            self.save_client(id, phase, is_unread);
+            if was_resting {
+                self.park(id, State::Idle, Stage::Head, None);
+            } else {
+                let is_unread = heartbeat < worker.since;
+                self.save_client(id, phase, is_unread);
+            }
         }
         if handler != 0 {
             self.release(handler);

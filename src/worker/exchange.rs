@@ -7,9 +7,10 @@ use super::{Client, Outcome, outlet, progress};
 use crate::birth::Birth;
 use crate::channel::{Stage, Verdict};
 use crate::http::{self, BodyLength, FieldStore, Head, HeadLimits};
-use crate::scoreboard::{Entry, Phase};
+use crate::scoreboard::{Entry, Phase, Scoreboard};
 use crate::sys::{self, Errno, socket, time};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Serves clients one after the other; its memory is reused.
 pub(super) struct Exchange<'a> {
@@ -47,6 +48,16 @@ impl<'a> Exchange<'a> {
     /// The worker's slot.
     pub(super) fn entry(&self) -> Entry<'a> {
         self.desk.birth.entry()
+    }
+
+    /// All slots.
+    pub(super) fn scoreboard(&self) -> &'a Scoreboard {
+        self.desk.birth.scoreboard
+    }
+
+    /// How long a client may be silent between two requests.
+    pub(super) fn keep_alive_timeout(&self) -> Duration {
+        self.desk.birth.settings.limits.keep_alive_timeout
     }
 
     /// A detached process is left: it passes to the parent with this worker's end.

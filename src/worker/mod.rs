@@ -4,6 +4,7 @@
 //! | file | does |
 //! |---|---|
 //! | `input` | what has arrived of a head |
+//! | `rest` | keeps the client while nobody needs this worker |
 //! | `exchange` | what has arrived of a request, up to the verdict on its connection |
 //! | `desk` | what every request needs, and answers without a handler |
 //! | `call` | one call of a handler: body, launch, relay |
@@ -40,19 +41,21 @@ mod progress;
 mod receipt;
 mod relay;
 mod response;
+mod rest;
 mod spool;
 mod stderr;
 mod tree;
 mod turn;
 
 use crate::birth::Birth;
-use crate::channel::{self, Order, Received, Serve, Verdict};
+use crate::channel::{self, Order, Received, Serve, Stage, Verdict};
 use crate::http::imf_fixdate;
 use crate::scoreboard::{Phase, Spooled};
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, privilege, process, signal, socket};
 use exchange::Exchange;
+use rest::Ended;
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -112,6 +115,16 @@ impl Client {
             received: time::now(),
             waited: Cell::default(),
         }
+    }
+
+    /// The next request of the same client, which came while this worker rested.
+    fn begin_next(&mut self) {
+        let now = time::now();
+        self.serve.requests = self.serve.requests.saturating_add(1);
+        self.serve.head_begun = now;
+        self.serve.queued_ms = 0;
+        self.received = now;
+        self.waited = Cell::default();
     }
 
     fn socket(&self) -> BorrowedFd<'_> {
@@ -198,13 +211,20 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
                 ..
             } => birth.log.reopen(),
             Received {
+                order: Order::Release,
+                ..
+            } => {}
+            Received {
                 order: Order::Serve(serve),
                 client,
                 spool,
             } => {
                 let Some(fd) = client else { return Ok(()) };
-                let outcome = serve_one(&mut exchange, channel.as_fd(), fd, serve, spool);
-                channel::send_verdict(channel.as_fd(), outcome.verdict, outcome.spool.as_ref())?;
+                let client = Client::new(fd, serve);
+                if let Some(outcome) = attend(&mut exchange, channel.as_fd(), client, spool) {
+                    let spool = outcome.spool.as_ref();
+                    channel::send_verdict(channel.as_fd(), outcome.verdict, spool)?;
+                }
                 if exchange.must_retire() {
                     return Ok(());
                 }
@@ -227,18 +247,42 @@ fn find_parent(birth: &Birth<'_>) -> sys::Result<OwnedFd> {
     })
 }
 
+/// Serves a client, and goes on with it for as long as nobody else needs this worker. `None`: the
+/// parent has taken it back, so there is no verdict. The client's descriptor is closed either way.
+fn attend(
+    exchange: &mut Exchange<'_>,
+    channel: BorrowedFd<'_>,
+    mut client: Client,
+    mut spool: Option<OwnedFd>,
+) -> Option<Outcome> {
+    loop {
+        let is_whole = client.serve.stage == Stage::Head && !client.serve.is_head_resumed;
+        let outcome = serve_one(exchange, channel, &client, spool.take());
+        if outcome.verdict != Verdict::Keep || !is_whole || exchange.must_retire() {
+            return Some(outcome);
+        }
+        match rest::rest(exchange, channel, client.socket()) {
+            Ended::Spoken => client.begin_next(),
+            Ended::Taken => return None,
+            Ended::Over(verdict) => return Some(Outcome::of(verdict)),
+        }
+    }
+}
+
 fn serve_one(
     exchange: &mut Exchange<'_>,
     channel: BorrowedFd<'_>,
-    fd: OwnedFd,
-    serve: Serve,
+    client: &Client,
     spool: Option<OwnedFd>,
 ) -> Outcome {
-    let client = Client::new(fd, serve);
     let entry = exchange.entry();
-    entry.set_connection(serve.connection);
-    entry.enter(Phase::Looking, client.received);
-    let outcome = exchange.serve(&client, channel, spool);
+    let Serve {
+        connection,
+        requests,
+        ..
+    } = client.serve;
+    entry.begin(connection, requests, client.received);
+    let outcome = exchange.serve(client, channel, spool);
     entry.set_spooled(Spooled::default());
     entry.set_deadline(Moment::default());
     entry.set_claim(0);
