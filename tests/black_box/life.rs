@@ -331,17 +331,6 @@ fn a_busy_worker_and_its_successor_write_to_the_log_that_was_opened_again() {
     server.stop();
 }
 
-/// One word of the status.
-fn status(server: &Server, word: &str) -> String {
-    let mut socket = UnixStream::connect(server.folder.at("socket")).unwrap();
-    socket.write_all(b"status\n").unwrap();
-    let mut line = String::new();
-    BufReader::new(socket).read_line(&mut line).unwrap();
-    let mut words = line.split_whitespace().filter_map(|w| w.split_once('='));
-    let found = words.find(|(name, _)| *name == word);
-    found.map(|(_, value)| value.to_owned()).unwrap()
-}
-
 /// The next thing that the service manager hears, signs of life left out.
 #[track_caller]
 fn hear(ear: &UnixDatagram) -> String {
@@ -368,7 +357,7 @@ fn the_service_manager_hears_of_ready_workers_reloads_life_and_the_end() {
     let pid = format!("MAINPID={}", server.pid());
     let ready = hear(&ear);
     assert_eq!(
-        status(&server, "ready"),
+        server.status_of("ready"),
         "4",
         "READY comes after the workers"
     );

@@ -24,6 +24,7 @@ mod harness;
 mod hostile;
 mod life;
 mod processes;
+mod rest;
 mod serving;
 mod slow_clients;
 mod supervision;

@@ -2,8 +2,6 @@
 //! and nobody keeps a turn that is of no use to him.
 
 use super::harness::{Client, PATIENCE, Server, eventually, noise, os};
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
@@ -61,13 +59,7 @@ fn expect_body(client: &mut Client, body: &[u8]) {
 
 /// A number in the server's status.
 fn status_of(server: &Server, key: &str) -> u64 {
-    let mut socket = UnixStream::connect(server.folder.at("socket")).unwrap();
-    socket.write_all(b"status\n").unwrap();
-    let mut line = String::new();
-    socket.read_to_string(&mut line).unwrap();
-    let mut pairs = line.split_whitespace().filter_map(|w| w.split_once('='));
-    let (_, value) = pairs.find(|(found, _)| *found == key).unwrap();
-    value.parse().unwrap()
+    server.status_of(key).parse().unwrap()
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os};
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixDatagram;
 
 const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
 
@@ -31,7 +30,7 @@ struct Visitors {
 const STATES: [(&str, u32); 4] = [("head", 2), ("body", 1), ("drain", 1), ("idle", 1)];
 
 fn are_parked(server: &Server) -> bool {
-    let line = status(server);
+    let line = server.status();
     STATES
         .iter()
         .all(|(state, n)| line.contains(&format!(" {state}={n} ")))
@@ -125,18 +124,23 @@ fn clients_in_every_state_notice_nothing() {
     server.stop();
 }
 
+#[test]
+fn who_is_never_silent_is_handed_over_too() {
+    let mut server = Server::new();
+    server.handler("server", SERVER);
+    let mut client = server.connect();
+    assert_eq!(server_of(&mut client), server.pid());
+    let new = server.upgrade();
+    eventually(PATIENCE, "its worker has let it go", || {
+        server_of(&mut client) == new
+    });
+    server.expect_end_of_old();
+    server.stop();
+}
+
 /// Notes that it runs, and answers when there is a file `go`.
 fn slow() -> String {
     format!("echo x > slow.runs; while [ ! -e go ]; do sleep 0.02; done; {HELLO}")
-}
-
-/// The line that the control socket gives.
-fn status(server: &Server) -> String {
-    let mut socket = UnixStream::connect(server.folder.at("socket")).unwrap();
-    socket.write_all(b"status\n").unwrap();
-    let mut line = String::new();
-    socket.read_to_string(&mut line).unwrap();
-    line
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use super::folder::{Folder, no_forks};
 use super::{Client, PATIENCE, Response, eventually, eventually_none, os};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -331,6 +332,26 @@ impl Server {
             assert!(start.elapsed() < PATIENCE, "no {part:?} in the log:\n{log}");
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What the server says of itself on its Unix socket.
+    #[track_caller]
+    pub(crate) fn status(&self) -> String {
+        let mut socket = UnixStream::connect(self.folder.at("socket")).unwrap();
+        socket.write_all(b"status\n").unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// One word of its first line.
+    #[track_caller]
+    pub(crate) fn status_of(&self, key: &str) -> String {
+        let status = self.status();
+        let words = status.lines().next().unwrap_or_default().split(' ');
+        let mut pairs = words.filter_map(|word| word.split_once('='));
+        let found = pairs.find(|(name, _)| *name == key);
+        found.map(|(_, value)| value.to_owned()).unwrap()
     }
 
     /// Lines on stderr so far.
