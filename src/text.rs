@@ -23,11 +23,11 @@ impl AddressText {
         };
         match address {
             IpAddr::V4(address) => {
-                for (place, octet) in address.octets().into_iter().enumerate() {
-                    if place > 0 {
-                        text.push(b".");
-                    }
-                    text.push(itoa::Buffer::new().format(octet).as_bytes());
+                let [first, rest @ ..] = address.octets();
+                text.push_octet(first);
+                for octet in rest {
+                    text.push(b'.');
+                    text.push_octet(octet);
                 }
             }
             IpAddr::V6(address) => {
@@ -45,10 +45,20 @@ impl AddressText {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    fn push(&mut self, part: &[u8]) {
-        if let Some(room) = self.bytes.get_mut(self.len..self.len + part.len()) {
-            room.copy_from_slice(part);
-            self.len += part.len();
+    fn push_octet(&mut self, octet: u8) {
+        if octet > 99 {
+            self.push(b'0' + octet / 100);
+        }
+        if octet > 9 {
+            self.push(b'0' + octet / 10 % 10);
+        }
+        self.push(b'0' + octet % 10);
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
         }
     }
 }

@@ -4,7 +4,8 @@
 //! It judges one line at a time and refuses to guess: a line that two programs could read
 //! differently is bad. Runs in the worker.
 
-use super::names::{self, is_token_byte, trim};
+use super::names;
+use crate::http::{is_field_value, token_end, trim};
 use std::fmt::{self, Display};
 use std::ops::Range;
 
@@ -120,7 +121,7 @@ pub(super) fn opening_of(line: &[u8]) -> Result<Opening, BadOutput> {
 /// The length of the field name that `line` starts with; `None` while neither its end nor
 /// anything wrong with it has been seen.
 pub(super) fn name_length(line: &[u8]) -> Result<Option<usize>, BadOutput> {
-    let Some(length) = line.iter().position(|&byte| !is_token_byte(byte)) else {
+    let Some(length) = token_end(line) else {
         return Ok(None);
     };
     match (length, line.get(length)) {
@@ -131,24 +132,16 @@ pub(super) fn name_length(line: &[u8]) -> Result<Option<usize>, BadOutput> {
     }
 }
 
-/// A complete line split into the length of its name and the place of its value.
-pub(super) fn split_field(line: &[u8]) -> Result<(usize, Range<usize>), BadOutput> {
-    let name = name_length(line)?.ok_or(BadOutput::NotAField)?;
+/// Where the value stands in a complete line with a name of this length.
+pub(super) fn value_place(line: &[u8], name: usize) -> Result<Range<usize>, BadOutput> {
     let raw = line.get(name + 1..).unwrap_or_default();
     let value = trim(raw);
-    if has_control(value) {
+    if !is_field_value(value) {
         return Err(BadOutput::Control);
     }
     let is_space = |byte: &&u8| matches!(byte, b' ' | b'\t');
     let start = name + 1 + raw.iter().take_while(is_space).count();
-    Ok((name, start..start + value.len()))
-}
-
-/// Anything but HTAB, visible ASCII, spaces and obs-text (RFC 9110 5.5).
-fn has_control(value: &[u8]) -> bool {
-    value
-        .iter()
-        .any(|byte| byte.is_ascii_control() && *byte != b'\t')
+    Ok(start..start + value.len())
 }
 
 /// The value of a Status field, or what follows the version of a status line: three digits
@@ -176,7 +169,7 @@ pub(super) fn parse_status(value: &[u8]) -> Result<(u16, &[u8]), BadOutput> {
 
 /// A status line (RFC 9112 4) that starts with `HTTP/1.`: minor version, status, reason.
 pub(super) fn parse_status_line(line: &[u8]) -> Result<(u8, u16, &[u8]), BadOutput> {
-    if has_control(line) {
+    if !is_field_value(line) {
         return Err(BadOutput::Control);
     }
     match line.get(7..) {
@@ -339,7 +332,9 @@ mod tests {
             (b"A: b\x7f", Err(BadOutput::Control)),
         ];
         for (line, expected) in rows {
-            assert_eq!(split_field(line), expected, "{}", line.escape_ascii());
+            let name = name_length(line).and_then(|name| name.ok_or(BadOutput::NotAField));
+            let split = name.and_then(|name| Ok((name, value_place(line, name)?)));
+            assert_eq!(split, expected, "{}", line.escape_ascii());
         }
     }
 

@@ -6,6 +6,7 @@
 
 use super::names::{self, Nominated};
 use super::{Entry, Environment, Refused};
+use crate::text::AddressText;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// How the client reached us.
@@ -117,14 +118,14 @@ impl MetaVariables {
         extra: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     ) -> Result<(), Refused> {
         environment.clear();
-        write_gateway(environment, request)?;
-        write_script(environment, request)?;
-        write_addresses(environment, request)?;
-        self.write_fields(environment, request, fields)?;
+        write_gateway(environment, request);
+        write_script(environment, request);
+        write_addresses(environment, request);
+        self.write_fields(environment, request, fields);
         for (name, value) in extra {
             environment.set(name, value)?;
         }
-        Ok(())
+        environment.check()
     }
 
     fn write_fields<'f>(
@@ -132,9 +133,9 @@ impl MetaVariables {
         environment: &mut Environment,
         request: &Request<'_>,
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
-    ) -> Result<(), Refused> {
+    ) {
         if let Some(host) = request.host {
-            environment.push(b"HTTP_HOST", host)?;
+            environment.push(b"HTTP_HOST", host);
         }
         self.survey(request, fields.clone());
         let mut rest = fields;
@@ -151,9 +152,7 @@ impl MetaVariables {
             if later.contains(&hash) {
                 join(&mut entry, name, later, rest.clone());
             }
-            entry.end()?;
         }
-        Ok(())
     }
 
     /// Notes which fields are passed. The hashes make finding repeats cheap for honest and
@@ -209,13 +208,9 @@ fn is(name: &[u8], other: &[u8]) -> bool {
     name.eq_ignore_ascii_case(other)
 }
 
-/// Letters, digits and `-` only, as Apache: `_` would collide with `-`, so that a client could
-/// pass for a proxy that sets `X-Real-IP` by sending `X_Real_IP`; other bytes make names that
-/// shells cannot use.
 fn is_passed(name: &[u8], request: &Request<'_>) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
     !name.is_empty()
-        && name.iter().all(plain)
+        && name.iter().all(|&byte| names::in_variable(byte) != 0)
         && !names::is_one_of(name, &NEVER)
         && (request.authorization || !names::is_one_of(name, &AUTHORIZATION))
 }
@@ -229,75 +224,75 @@ fn is_hop(name: &[u8], hash: u64, nominated: &Nominated, request: &Request<'_>) 
 }
 
 /// What is true of every request: the server, the method, the body, the time left.
-fn write_gateway(environment: &mut Environment, request: &Request<'_>) -> Result<(), Refused> {
+fn write_gateway(environment: &mut Environment, request: &Request<'_>) {
     let (scheme, https): (&[u8], bool) = match request.scheme {
         Scheme::Http => (b"http", false),
         Scheme::Https => (b"https", true),
     };
-    environment.push(b"PATH", request.search_path)?;
-    environment.push(b"GATEWAY_INTERFACE", b"CGI/1.1")?;
-    environment.push(b"SERVER_SOFTWARE", SOFTWARE)?;
-    environment.push(b"SERVER_PROTOCOL", request.protocol)?;
-    environment.push(b"REQUEST_METHOD", request.method)?;
-    environment.push(b"REQUEST_SCHEME", scheme)?;
+    environment.push(b"PATH", request.search_path);
+    environment.push(b"GATEWAY_INTERFACE", b"CGI/1.1");
+    environment.push(b"SERVER_SOFTWARE", SOFTWARE);
+    environment.push(b"SERVER_PROTOCOL", request.protocol);
+    environment.push(b"REQUEST_METHOD", request.method);
+    environment.push(b"REQUEST_SCHEME", scheme);
     if https {
-        environment.push(b"HTTPS", b"on")?;
+        environment.push(b"HTTPS", b"on");
     }
     // php-cgi answers nothing unless its server says that it was the server who called.
-    environment.push(b"REDIRECT_STATUS", b"200")?;
+    environment.push(b"REDIRECT_STATUS", b"200");
     if let Some(length) = request.body_length {
-        push_number(environment, b"CONTENT_LENGTH", length)?;
+        push_number(environment, b"CONTENT_LENGTH", length);
     }
-    push_number(environment, b"CAFFEINE_QUEUE_MS", request.queue_ms)?;
-    push_number(environment, b"CAFFEINE_DEADLINE_MS", request.deadline_ms)
+    push_number(environment, b"CAFFEINE_QUEUE_MS", request.queue_ms);
+    push_number(environment, b"CAFFEINE_DEADLINE_MS", request.deadline_ms);
 }
 
-fn write_script(environment: &mut Environment, request: &Request<'_>) -> Result<(), Refused> {
-    environment.push(b"REQUEST_URI", request.target)?;
-    environment.push(b"SCRIPT_NAME", request.script_name)?;
+fn write_script(environment: &mut Environment, request: &Request<'_>) {
+    environment.push(b"REQUEST_URI", request.target);
+    environment.push(b"SCRIPT_NAME", request.script_name);
     // RFC 3875 4.1.7: MUST be set, empty without a query.
-    environment.push(b"QUERY_STRING", request.query)?;
-    environment.push(b"DOCUMENT_ROOT", request.document_root)?;
-    environment.push(b"SCRIPT_FILENAME", request.script_filename)?;
+    environment.push(b"QUERY_STRING", request.query);
+    environment.push(b"DOCUMENT_ROOT", request.document_root);
+    environment.push(b"SCRIPT_FILENAME", request.script_filename);
     // RFC 3875 4.1.5, 4.1.6: without a path both are unset, as with Apache.
     if request.path_info.is_empty() {
-        return Ok(());
+        return;
     }
-    environment.push(b"PATH_INFO", request.path_info)?;
+    environment.push(b"PATH_INFO", request.path_info);
     let root = request.document_root;
     let mut entry = environment.begin(b"PATH_TRANSLATED");
     entry.append(root.strip_suffix(b"/").unwrap_or(root));
     entry.append(request.path_info);
-    entry.end()
 }
 
 /// RFC 3875 4.1.8 and 4.1.15: both ends MUST be named by an address and ours by a port, so a
 /// Unix domain socket, whose peer is on this host, shows as the loopback address.
-fn write_addresses(environment: &mut Environment, request: &Request<'_>) -> Result<(), Refused> {
+fn write_addresses(environment: &mut Environment, request: &Request<'_>) {
     let peer = address_of(request.peer);
     let remote = request.forwarded_for.unwrap_or(peer);
     let local = address_of(request.local);
-    push_address(environment, b"REMOTE_ADDR", remote)?;
+    let text = AddressText::new(remote);
+    environment.push(b"REMOTE_ADDR", text.as_bytes());
     // RFC 3875 4.1.9: the address stands in for a name that nobody looked up.
-    push_address(environment, b"REMOTE_HOST", remote)?;
+    environment.push(b"REMOTE_HOST", text.as_bytes());
     if let (Some(peer), None) = (request.peer, request.forwarded_for) {
-        push_number(environment, b"REMOTE_PORT", u64::from(peer.port()))?;
+        push_number(environment, b"REMOTE_PORT", u64::from(peer.port()));
     }
-    push_address(environment, b"SERVER_ADDR", local)?;
+    let text = AddressText::new(local);
+    environment.push(b"SERVER_ADDR", text.as_bytes());
     let port = server_port(request);
-    push_number(environment, b"SERVER_PORT", u64::from(port))?;
+    push_number(environment, b"SERVER_PORT", u64::from(port));
     let mut entry = environment.begin(b"SERVER_NAME");
     match (host_name(request.host), local) {
         (Some(name), _) => entry.append(name),
-        (None, IpAddr::V4(_)) => entry.append_address(local),
+        (None, IpAddr::V4(_)) => entry.append(text.as_bytes()),
         // RFC 3875 4.1.14: an IPv6 address in brackets.
         (None, IpAddr::V6(_)) => {
             entry.append(b"[");
-            entry.append_address(local);
+            entry.append(text.as_bytes());
             entry.append(b"]");
         }
     }
-    entry.end()
 }
 
 /// An IPv4 client of a dual-stack listener shows as what it is.
@@ -336,16 +331,8 @@ fn host_port(host: Option<&[u8]>) -> Option<u16> {
     std::str::from_utf8(port).ok()?.parse().ok()
 }
 
-fn push_number(environment: &mut Environment, name: &[u8], number: u64) -> Result<(), Refused> {
-    let mut entry = environment.begin(name);
-    entry.append_number(number);
-    entry.end()
-}
-
-fn push_address(environment: &mut Environment, name: &[u8], ip: IpAddr) -> Result<(), Refused> {
-    let mut entry = environment.begin(name);
-    entry.append_address(ip);
-    entry.end()
+fn push_number(environment: &mut Environment, name: &[u8], number: u64) {
+    environment.push(name, itoa::Buffer::new().format(number).as_bytes());
 }
 
 #[cfg(test)]

@@ -1,16 +1,38 @@
-//! Field names: which are tokens, which are equal, which a Connection field nominates.
+//! Field names: which become variables, which are equal, which a Connection field nominates.
 //!
 //! It keeps no names, only their hashes, so that a list of thousands of nominations costs a
 //! sort and not a product. It decides nothing about single fields: `meta` does for requests
 //! and `output` for responses. Runs in the worker.
 
+use crate::http::trim;
 use memchr::memchr;
 
-/// Whether `byte` may stand in a token (RFC 9110 5.6.2).
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9')
-        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+')
-        || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+/// Letters, digits and `-` only, as Apache: `_` would collide with `-`, so that a client could
+/// pass for a proxy that sets `X-Real-IP` by sending `X_Real_IP`; other bytes make names that
+/// shells cannot use.
+static IN_VARIABLE: [u8; 256] = variable_table();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler only")]
+const fn variable_table() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0_u8;
+    while byte < u8::MAX {
+        if byte == b'-' {
+            table[byte as usize] = b'_';
+        } else if byte.is_ascii_alphanumeric() {
+            table[byte as usize] = byte.to_ascii_uppercase();
+        }
+        byte += 1;
+    }
+    table
+}
+
+/// What a byte of a field's name becomes in the name of its variable (RFC 3875 4.1.18): upper-cased,
+/// `-` becomes `_`. 0: fields with such a byte are not passed.
+#[inline]
+pub(super) fn in_variable(byte: u8) -> u8 {
+    // The index is a u8, so the bounds check and the fallback vanish.
+    IN_VARIABLE.get(usize::from(byte)).copied().unwrap_or(0)
 }
 
 /// Whether `name` is one of `list`, which is in lower case.
@@ -18,20 +40,12 @@ pub(super) fn is_one_of(name: &[u8], list: &[&[u8]]) -> bool {
     list.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
-/// `value` without the spaces and tabs around it.
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
-}
-
 /// The same for names that differ in case only, never 0. FNV-1a, 64 bits: unkeyed, so nothing
 /// that matters may rest on two hashes being equal.
 pub(super) fn hash(name: &[u8]) -> u64 {
-    let fold = |hash: u64, byte: &u8| {
-        (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
-    };
+    // The bit that tells a letter's cases apart.
+    let fold =
+        |hash: u64, byte: &u8| (hash ^ u64::from(byte | 0x20)).wrapping_mul(0x0100_0000_01b3);
     name.iter().fold(0xcbf2_9ce4_8422_2325, fold) | 1
 }
 
@@ -85,11 +99,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_bytes_are_those_of_rfc_9110_5_6_2() {
-        let token = b"!#$%&'*+-.^_`|~0123456789";
-        for byte in 0..=255u8 {
-            let expected = byte.is_ascii_alphabetic() || token.contains(&byte);
-            assert_eq!(is_token_byte(byte), expected, "{byte}");
+    fn letters_digits_and_the_hyphen_stand_in_variables() {
+        for byte in 0..=u8::MAX {
+            let expected = match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => byte.to_ascii_uppercase(),
+                b'-' => b'_',
+                _ => 0,
+            };
+            assert_eq!(in_variable(byte), expected, "{byte:#04x}");
         }
     }
 
@@ -118,12 +135,5 @@ mod tests {
             assert!(names.iter().all(|name| nominated.has(hash(name))));
             assert!(!nominated.has(hash(b"other")));
         }
-    }
-
-    #[test]
-    fn trimming_takes_spaces_and_tabs_only() {
-        assert_eq!(trim(b" \t a b\t "), b"a b");
-        assert_eq!(trim(b"\r\n"), b"\r\n");
-        assert_eq!(trim(b" \t "), b"");
     }
 }

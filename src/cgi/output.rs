@@ -18,6 +18,7 @@
 
 use super::line::{self, BadOutput, Meaning, Opening};
 use super::names::{self, Nominated};
+use crate::http;
 use memchr::memchr;
 use std::ops::Range;
 
@@ -210,18 +211,19 @@ impl OutputParser {
             return self.finish(window, end + 1);
         }
         if self.at > 0 {
-            return self.take_field(window, line);
+            let name = line::name_length(line)?.ok_or(BadOutput::NotAField)?;
+            return self.take_field(window, line, name);
         }
         if line::opening_of(line)? == Opening::StatusLine {
             return self.take_status_line(line);
         }
-        self.first_name(line)?.ok_or(BadOutput::FirstLine)?;
-        self.take_field(window, line)
+        let name = self.first_name(line)?.ok_or(BadOutput::FirstLine)?;
+        self.take_field(window, line, name)
     }
 
     fn take_status_line(&mut self, line: &[u8]) -> Result<(), BadOutput> {
         let (minor, status, reason) = line::parse_status_line(line)?;
-        let end = names::trim(line).len();
+        let end = http::trim(line).len();
         self.seen.is_full = true;
         self.seen.minor = minor;
         self.seen.status = Some(status);
@@ -229,8 +231,9 @@ impl OutputParser {
         Ok(())
     }
 
-    fn take_field(&mut self, window: &[u8], line: &[u8]) -> Result<(), BadOutput> {
-        let (length, place) = line::split_field(line)?;
+    /// `length` is that of the field's name.
+    fn take_field(&mut self, window: &[u8], line: &[u8], length: usize) -> Result<(), BadOutput> {
+        let place = line::value_place(line, length)?;
         let name = line.get(..length).unwrap_or_default();
         let value = line.get(place.clone()).unwrap_or_default();
         let place = self.at + place.start..self.at + place.end;
@@ -443,7 +446,7 @@ mod tests {
         assert_eq!(bytes[output.head_length - 1], b'\n');
         for (name, value) in output.fields() {
             assert!(inside(name) && inside(value));
-            assert!(!name.is_empty() && name.iter().all(|&b| names::is_token_byte(b)));
+            assert!(http::is_token(name));
             assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
         }
         for part in [output.reason, output.local, output.content_type] {

@@ -156,10 +156,16 @@ fn control_bits(block: [u8; 8]) -> u64 {
     (low | delete) & !word & HIGH
 }
 
-/// Whether `bytes` is a token (RFC 9110 section 5.6.2): not empty, only `tchar`.
+/// Where the token (RFC 9110 section 5.6.2) that `bytes` start with ends; `None`: not before they do.
+#[must_use]
+pub fn token_end(bytes: &[u8]) -> Option<usize> {
+    find_outside(bytes, TOKEN)
+}
+
+/// Whether `bytes` is a token: not empty, only `tchar`.
 #[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && find_outside(bytes, TOKEN).is_none()
+    !bytes.is_empty() && token_end(bytes).is_none()
 }
 
 /// Whether `bytes` may stand as a field value (RFC 9110 section 5.5): no control byte but HTAB.

@@ -16,7 +16,7 @@ mod response;
 mod target;
 
 pub use chunked::{CHUNKED_BYTES, Chunked, MAX_EXTENSION_BYTES, MAX_TRAILER_BYTES, Step};
-pub use class::{hex_value, is_field_value, is_token, trim};
+pub use class::{hex_value, is_field_value, is_token, token_end, trim};
 pub use date::imf_fixdate;
 pub use fields::{All, FieldStore, Fields, FieldsIter};
 pub use framing::BodyLength;
