@@ -96,7 +96,7 @@ impl Parent {
     }
 
     /// Whether one more request of this handler may run now.
-    fn has_room(&self, handler: u64) -> bool {
+    pub(super) fn has_room(&self, handler: u64) -> bool {
         let settings = &self.estate.settings;
         let own = settings
             .handlers

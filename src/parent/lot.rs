@@ -293,6 +293,11 @@ impl Lot {
         self.id(self.held.get(&handler)?.first)
     }
 
+    /// Every handler that somebody waits for.
+    pub(super) fn handlers_waited_for(&self) -> Vec<u64> {
+        self.held.keys().copied().collect()
+    }
+
     /// All connections in a state, for the life cycle's rare events.
     pub(super) fn all(&self, state: State) -> Vec<Id> {
         (0..self.places.len())
@@ -453,6 +458,9 @@ mod tests {
             lot.enter(id, State::Held, End::Back);
         }
         assert_eq!(lot.count(State::Held), 3);
+        let mut handlers = lot.handlers_waited_for();
+        handlers.sort_unstable();
+        assert_eq!(handlers, [7, 8]);
         let first = lot.first_held(7).unwrap();
         assert_eq!(lot.get(first).unwrap().number, 1);
         lot.enter(first, State::Queued, End::Front);

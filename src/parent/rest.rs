@@ -48,6 +48,13 @@ impl Parent {
             return;
         }
         self.estate.scoreboard.need_workers(true);
+        // One that ended a handler before it could see this has gone to rest without a word, or on to
+        // its client's next request.
+        for handler in self.lot.handlers_waited_for() {
+            if self.has_room(handler) {
+                self.release(handler);
+            }
+        }
         let busy = self.pool.workers();
         let busy = busy.filter(|(_, worker)| matches!(worker.duty, Duty::Busy(_)));
         let slots: Vec<Slot> = busy.map(|(slot, _)| slot).collect();
