@@ -159,6 +159,7 @@ impl Log {
         line.extend_from_slice(itoa::Buffer::new().format(self.pid().raw()).as_bytes());
         line.extend_from_slice(b"] ");
         put_together(&mut Line(&mut line));
+        line.truncate(LINE_BYTES - 1);
         line.push(b'\n');
         if let Some(stderr) = &self.stderr {
             // A closed terminal is no reason to stop, and neither is a pipe that nobody reads: its
@@ -214,13 +215,14 @@ fn is_in_shared_folder(path: &CStr) -> bool {
     stat.is_ok_and(|stat| stat.permissions() & 0o002 != 0)
 }
 
-/// A line that is being put together; what exceeds its bound is cut.
+/// A line that is being put together. What comes from outside is cut at its bound; the server's own few
+/// words may go beyond it, and are cut in the end.
 pub struct Line<'a>(&'a mut Vec<u8>);
 
 impl Line<'_> {
-    /// Appends bytes that are known to be printable.
+    /// Appends a few bytes of the server's own.
     pub fn text(&mut self, text: &[u8]) {
-        self.0.extend_from_slice(self.fitting(text));
+        self.0.extend_from_slice(text);
     }
 
     fn fitting<'t>(&self, text: &'t [u8]) -> &'t [u8] {
@@ -236,7 +238,7 @@ impl Line<'_> {
     /// Appends bytes from outside, as [`Escaped`] shows them.
     pub fn escaped(&mut self, bytes: &[u8]) {
         let _ = escape(bytes, |part| {
-            self.text(part.as_bytes());
+            self.text(self.fitting(part));
             Ok(())
         });
     }
@@ -257,23 +259,26 @@ pub struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape(self.0, |part| f.write_str(part))
+        escape(self.0, |part| {
+            f.write_str(std::str::from_utf8(part).unwrap_or(""))
+        })
     }
 }
 
-fn escape(bytes: &[u8], mut put: impl FnMut(&str) -> fmt::Result) -> fmt::Result {
+fn escape(bytes: &[u8], mut put: impl FnMut(&[u8]) -> fmt::Result) -> fmt::Result {
     let mut rest = bytes;
     while !rest.is_empty() {
-        let plain = rest.iter().take_while(|&&b| is_plain(b)).count();
+        let plain = rest.iter().position(|&b| !is_plain(b));
+        let plain = plain.unwrap_or(rest.len());
         let (head, tail) = rest.split_at_checked(plain).unwrap_or((rest, &[]));
-        put(std::str::from_utf8(head).unwrap_or(""))?;
+        put(head)?;
         rest = tail;
         if let Some((&byte, tail)) = rest.split_first() {
             match byte {
-                b'\\' => put("\\\\")?,
-                b'"' => put("\\\"")?,
+                b'\\' => put(b"\\\\")?,
+                b'"' => put(b"\\\"")?,
                 _ => {
-                    put("\\x")?;
+                    put(b"\\x")?;
                     put(hex_digit(byte >> 4))?;
                     put(hex_digit(byte & 15))?;
                 }
@@ -284,9 +289,9 @@ fn escape(bytes: &[u8], mut put: impl FnMut(&str) -> fmt::Result) -> fmt::Result
     Ok(())
 }
 
-fn hex_digit(value: u8) -> &'static str {
+fn hex_digit(value: u8) -> &'static [u8] {
     let at = usize::from(value);
-    "0123456789abcdef".get(at..=at).unwrap_or_default()
+    b"0123456789abcdef".get(at..=at).unwrap_or_default()
 }
 
 fn is_plain(byte: u8) -> bool {

@@ -40,6 +40,7 @@ pub struct Handler {
     pub script_name: Vec<u8>,
     /// Where PATH_INFO begins in the decoded path.
     pub path_info_at: usize,
+    hash: u64,
 }
 
 impl Handler {
@@ -50,8 +51,9 @@ impl Handler {
 
     /// The file's own name.
     pub fn name(&self) -> &[u8] {
-        let program = self.program().to_bytes();
-        program.strip_prefix(b"./").unwrap_or_default()
+        let name = self.program.strip_prefix(b"./");
+        name.and_then(|name| name.strip_suffix(b"\0"))
+            .unwrap_or_default()
     }
 
     /// Its output goes to the client as it is (RFC 3875 section 5).
@@ -61,7 +63,7 @@ impl Handler {
 
     /// Identifies the handler in the scoreboard; never 0.
     pub fn hash(&self) -> u64 {
-        hash_of(&self.script_name)
+        self.hash
     }
 }
 
@@ -174,6 +176,7 @@ impl<'a> Router<'a> {
                         identity: stat.identity,
                         folder,
                         program,
+                        hash: hash_of(&script_name),
                         script_name,
                         path_info_at,
                     };
@@ -219,6 +222,7 @@ impl<'a> Router<'a> {
                     identity: stat.identity,
                     folder,
                     program,
+                    hash: hash_of(&below),
                     script_name: below,
                     path_info_at: path.bytes().len(),
                 };

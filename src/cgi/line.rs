@@ -214,34 +214,23 @@ pub(super) enum Meaning {
 
 impl Meaning {
     pub(super) fn of(name: &[u8]) -> Self {
-        const TOLD: [(&[u8], Meaning); 6] = [
-            (b"status", Meaning::Status),
-            (b"location", Meaning::Location),
-            (b"content-type", Meaning::ContentType),
-            (b"content-length", Meaning::ContentLength),
-            (b"transfer-encoding", Meaning::TransferEncoding),
-            (b"date", Meaning::Date),
-        ];
-        const HOP: [&[u8]; 9] = [
-            b"connection",
-            b"keep-alive",
-            b"proxy-connection",
-            b"te",
-            b"trailer",
-            b"upgrade",
-            b"proxy-authenticate",
-            b"proxy-authentication-info",
-            b"proxy-authorization",
-        ];
-        for (told, meaning) in TOLD {
-            if name.eq_ignore_ascii_case(told) {
-                return meaning;
-            }
-        }
-        if names::is_one_of(name, &HOP) {
-            Self::Hop
-        } else {
-            Self::Other
+        match names::lower(name, &mut [0; 32]) {
+            b"status" => Self::Status,
+            b"location" => Self::Location,
+            b"content-type" => Self::ContentType,
+            b"content-length" => Self::ContentLength,
+            b"transfer-encoding" => Self::TransferEncoding,
+            b"date" => Self::Date,
+            b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"te"
+            | b"trailer"
+            | b"upgrade"
+            | b"proxy-authenticate"
+            | b"proxy-authentication-info"
+            | b"proxy-authorization" => Self::Hop,
+            _ => Self::Other,
         }
     }
 }

@@ -35,6 +35,17 @@ pub(super) fn in_variable(byte: u8) -> u8 {
     IN_VARIABLE.get(usize::from(byte)).copied().unwrap_or(0)
 }
 
+/// `name` in lower case, to be matched with the names that are known; of one that is longer than them
+/// all, nothing.
+pub(super) fn lower<'a>(name: &[u8], room: &'a mut [u8; 32]) -> &'a [u8] {
+    let Some(lower) = room.get_mut(..name.len()) else {
+        return b"";
+    };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    lower
+}
+
 /// Whether `name` is one of `list`, which is in lower case.
 pub(super) fn is_one_of(name: &[u8], list: &[&[u8]]) -> bool {
     list.iter().any(|other| name.eq_ignore_ascii_case(other))

@@ -32,8 +32,7 @@ impl Pointers {
         }
         for &offset in offsets {
             // Inside the arena, whose last byte is NUL: so the string ends inside it too.
-            self.0
-                .push(bytes.get(offset..)?.first()? as *const u8 as *const c_char);
+            self.0.push(std::ptr::from_ref(bytes.get(offset)?).cast());
         }
         self.0.push(std::ptr::null());
         Some(Strings {

@@ -252,7 +252,7 @@ impl<'a> Desk<'a> {
             let mut relay = Relay::new(scene, running, response, outlet, &mut self.relay_buffer);
             let end = relay.run(&mut self.receipt);
             self.gushers.note(call.handler.hash(), relay.printed());
-            ending::finish(relay, end, self.planner.failure())
+            ending::finish(&mut relay, end, self.planner.failure())
         };
         entry.set_handler_pid(0);
         self.clean_up(call);

@@ -43,7 +43,11 @@ pub(super) struct Finished {
 }
 
 /// Judges what the handler did, ends the response accordingly, and logs what was wrong.
-pub(super) fn finish(mut relay: Relay<'_, '_>, end: End, failure: Option<NotLaunched>) -> Finished {
+pub(super) fn finish(
+    relay: &mut Relay<'_, '_>,
+    end: End,
+    failure: Option<NotLaunched>,
+) -> Finished {
     let is_nph = relay.is_nph();
     let wrong = if is_nph {
         None
@@ -55,11 +59,11 @@ pub(super) fn finish(mut relay: Relay<'_, '_>, end: End, failure: Option<NotLaun
         Some(why) => Fate::NotLaunched(why),
         None => fate_of(end, is_failed, wrong, relay.response.is_unsent() && !is_nph),
     };
-    log_ending(&relay, end, wrong, &fate);
+    log_ending(relay, end, wrong, &fate);
     if matches!(fate, Fate::Complete) && !is_nph {
         fate = match relay.response.take_redirect() {
             Some(target) => Fate::Redirect(target),
-            None => complete(&mut relay),
+            None => complete(relay),
         };
     }
     Finished {
@@ -69,7 +73,7 @@ pub(super) fn finish(mut relay: Relay<'_, '_>, end: End, failure: Option<NotLaun
         written: relay.outlet.written,
         must_close: relay.response.must_close(),
         is_close_delimited: relay.response.is_close_delimited() || is_nph,
-        spool: relay.outlet.into_spool(),
+        spool: relay.outlet.take_spool(),
     }
 }
 

@@ -150,8 +150,8 @@ impl<'a> Outlet<'a> {
     }
 
     /// The spool, if the client has not taken everything.
-    pub(super) fn into_spool(self) -> Option<OwnedFd> {
-        self.spool.map(Spool::into_fd)
+    pub(super) fn take_spool(&mut self) -> Option<OwnedFd> {
+        self.spool.take().map(Spool::into_fd)
     }
 }
 

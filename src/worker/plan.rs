@@ -136,7 +136,6 @@ pub(super) struct Planner<'a> {
     meta: MetaVariables,
     envp: Pointers,
     argv: Pointers,
-    words: Vec<u8>,
     file_name: Vec<u8>,
     /// Lives as long as the worker.
     null: &'static OwnedFd,
@@ -155,7 +154,6 @@ impl<'a> Planner<'a> {
             meta: MetaVariables::new(),
             envp: Pointers::default(),
             argv: Pointers::default(),
-            words: Vec::new(),
             file_name: Vec::new(),
             null: Box::leak(Box::new(file::open_at(None, c"/dev/null", Open::Read)?)),
             document_root: root.as_os_str().as_bytes().to_vec(),
@@ -210,10 +208,8 @@ impl<'a> Planner<'a> {
         job: &Job<'_>,
         standard: [BorrowedFd<'_>; 3],
     ) -> Result<Pid, NotLaunched> {
-        self.words.clear();
-        self.words
-            .extend_from_slice(job.handler.program().to_bytes_with_nul());
-        let argv = self.argv.fill(&self.words, &[0]);
+        let program = job.handler.program();
+        let argv = self.argv.fill(program.to_bytes_with_nul(), &[0]);
         let envp = self
             .envp
             .fill(self.environment.bytes(), self.environment.offsets());
@@ -222,7 +218,7 @@ impl<'a> Planner<'a> {
         };
         let confine = self.confines.of(birth, job)?;
         let plan = Plan {
-            program: job.handler.program(),
+            program,
             argv,
             envp,
             folder: job.handler.folder.as_ref().map(|f| f.as_fd()),

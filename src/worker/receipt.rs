@@ -132,6 +132,6 @@ fn put_number(line: &mut Line<'_>, name: &[u8], number: u64) {
 fn put_ms(line: &mut Line<'_>, name: &[u8], duration: Duration) {
     let tenths = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) / 100;
     put_number(line, name, tenths / 10);
-    put_number(line, b".", tenths % 10);
-    line.text(b"ms");
+    let tenth = u8::try_from(tenths % 10).unwrap_or(0);
+    line.text(&[b'.', b'0' + tenth, b'm', b's']);
 }
