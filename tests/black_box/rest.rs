@@ -1,7 +1,9 @@
 //! Workers that keep their last client while nobody needs them: who is served then without the
 //! parent, and who gets worker or client back at once.
 
-use super::harness::{Client, PATIENCE, Server, eventually, os, watch_for};
+use super::harness::{Client, PATIENCE, Server, eventually, noise, os, watch_for};
+use std::fs;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -233,7 +235,9 @@ fn who_waits_for_a_handler_does_not_wait_for_the_rest_of_its_worker() {
     let is_prompt = is_prompt(|| {
         let round = rounds.next().unwrap_or(0);
         let [busy, held] = &mut clients;
-        assert_eq!(busy.get("/hello").ok(), "hello");
+        for client in [&mut *busy, &mut *held] {
+            assert_eq!(client.get("/hello").ok(), "hello");
+        }
         busy.send(request(&format!("/waits?{round}")));
         server.wait_for_line(&format!("{round}.runs"));
         held.send(request(&format!("/waits?{round}")));
@@ -272,4 +276,81 @@ fn a_resting_worker_counts_as_ready_and_its_client_as_idle() {
     });
     assert!(is_prompt, "{}", server.status());
     server.stop();
+}
+
+#[test]
+fn a_further_request_may_come_in_pieces() {
+    let server = Server::new();
+    server.handler("echo", "printf 'Content-Type: text/plain\\n\\n'; cat");
+    let body = noise(900_000);
+    let mut client = server.connect();
+    for _ in 0..2 {
+        assert_eq!(client.post("/echo", b"small").ok(), "small");
+        client.send("POST /echo HTTP/1.1\r\nHo");
+        eventually(PATIENCE, "half a head is parked", || {
+            server.status_of("head") == "1"
+        });
+        client.send("st: test\r\nContent-Length: 900000\r\n\r\n");
+        client.send(&body[..300_000]);
+        eventually(PATIENCE, "half a body is parked", || {
+            server.status_of("body") == "1"
+        });
+        client.send(&body[300_000..]);
+        assert!(client.response().body == body);
+    }
+    server.stop();
+}
+
+#[test]
+fn the_time_in_the_queue_begins_with_the_request_that_waits() {
+    let timeout = 3 * SECOND;
+    let server = Server::with(["--workers=2", "--max-concurrent=1", "--queue-timeout=3s"]);
+    server.handler("hello", HELLO);
+    server.handler("waits", &waits());
+    let mut busy = server.connect();
+    let mut held = server.connect();
+    let begun = Instant::now();
+    while begun.elapsed() < timeout {
+        assert_eq!(held.get("/hello").ok(), "hello");
+    }
+    busy.send(request("/waits?a"));
+    server.wait_for_line("a.runs");
+    held.send(request("/waits?a"));
+    eventually(PATIENCE, "it is held", || server.status_of("held") == "1");
+    // More than the tick in which it would be turned away.
+    watch_for(SECOND / 4);
+    server.file("a.go", "", 0o644);
+    assert_eq!(held.response().ok(), "hello");
+    assert_eq!(busy.response().ok(), "hello");
+    server.stop();
+}
+
+#[test]
+fn a_worker_whose_client_is_never_silent_opens_the_log_again() {
+    let server = Server::new();
+    server.handler("hello", HELLO);
+    let mut client = server.connect();
+    assert_eq!(client.get("/hello?old").ok(), "hello");
+    fs::rename(server.folder.at("log"), server.folder.at("log.1")).unwrap();
+    server.signal(os::USR1);
+    eventually(PATIENCE, "its requests are in the new log", || {
+        assert_eq!(client.get("/hello?new").ok(), "hello");
+        server.log().contains("?new")
+    });
+    server.stop();
+}
+
+#[test]
+fn a_worker_whose_client_is_never_silent_does_not_outlive_its_parent() {
+    let mut server = Server::new();
+    let mut client = server.connect();
+    // No handler, so that the worker looks after its parent between two requests or never.
+    assert_eq!(client.get("/nothing").status, 404);
+    server.signal(os::KILL);
+    server.wait();
+    eventually(PATIENCE, "all have left", || {
+        // Whoever is there would answer.
+        let _ = client.stream.write_all(request("/nothing").as_bytes());
+        server.folder.processes().is_empty()
+    });
 }
