@@ -1,9 +1,9 @@
-//! The messages between parent and worker (one Unix socket each way): an order with the client's
-//! descriptor, and a verdict of one byte.
+//! The messages between parent and worker: an order with the client's descriptor, and a verdict.
 //!
-//! Fixed size, decoded with every field checked: whatever arrives is an order or an error, never
-//! a guess. Sends and receives; decides nothing.
+//! Fixed size, every field checked: what arrives is an order or an error, never a guess. Sends and
+//! receives; decides nothing.
 
+use crate::scoreboard::Ticket;
 use crate::sys::fd::AsFd;
 use crate::sys::passing::{self, Record};
 use crate::sys::time::Moment;
@@ -14,6 +14,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 /// Bytes of an order on the wire.
 pub const ORDER_BYTES: usize = 80;
 
+/// Bytes of a verdict on the wire: its letter, and the handler's hash.
+pub const VERDICT_BYTES: usize = 9;
+
 /// Parent → worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -23,7 +26,7 @@ pub enum Order {
     Retire,
     /// Open the log file again.
     ReopenLog,
-    /// The client that it rested with is the parent's again: its descriptor is to be closed.
+    /// Close the client that was rested with: it is the parent's again.
     Release,
 }
 
@@ -45,6 +48,8 @@ pub enum Stage {
 /// What the parent knows of the client it hands over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serve {
+    /// Valid only if the worker can take it (`Entry::take`): the parent may have taken it back.
+    pub ticket: Ticket,
     /// Connection id, for the log.
     pub connection: u64,
     /// How far it has come.
@@ -63,13 +68,13 @@ pub struct Serve {
     pub head_begun: Moment,
     /// When the body or the response last made progress.
     pub progress: Moment,
-    /// Time that this request has waited for a worker, in milliseconds.
-    pub queued_ms: u32,
+    /// Since when it has waited for a worker.
+    pub woken: Moment,
     /// The client's address; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
 }
 
-/// Worker → parent: I am free again, and this becomes of the client.
+/// Worker → parent: I am free, and this becomes of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// No client yet (start-up).
@@ -185,16 +190,19 @@ pub fn receive_order(channel: BorrowedFd<'_>) -> Result<Option<Received>> {
     }))
 }
 
-/// Worker: says its verdict.
+/// Worker: says its verdict, and which handler it ran or was refused; 0 for none.
 pub fn send_verdict(
     channel: BorrowedFd<'_>,
     verdict: Verdict,
+    handler: u64,
     spool: Option<&OwnedFd>,
 ) -> Result<()> {
-    let byte = [verdict.byte()];
+    let mut bytes = [verdict.byte(); VERDICT_BYTES];
+    let [_, place @ ..] = &mut bytes;
+    *place = handler.to_le_bytes();
     match spool {
-        Some(spool) => passing::send_record(channel, &byte, &[spool.as_fd()]),
-        None => passing::send_record(channel, &byte, &[]),
+        Some(spool) => passing::send_record(channel, &bytes, &[spool.as_fd()]),
+        None => passing::send_record(channel, &bytes, &[]),
     }
     .map(drop)
 }
@@ -202,18 +210,18 @@ pub fn send_verdict(
 /// What a worker said.
 #[derive(Debug)]
 pub enum Said {
-    /// A verdict, perhaps with a spool.
-    Verdict(Verdict, Option<OwnedFd>),
+    /// A verdict, the handler that it is about, and perhaps a spool.
+    Verdict(Verdict, u64, Option<OwnedFd>),
     /// Nothing yet.
     Nothing,
     /// The worker is gone.
     Gone,
 }
 
-/// Parent: takes a worker's verdict if there is one. More than one byte at a time, an unknown
-/// byte, or a verdict without its spool is an error: that worker can no longer be trusted.
+/// Parent: takes one verdict if there is one. Half of one, an unknown letter, or one without its
+/// spool is an error: that worker can no longer be trusted.
 pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Said> {
-    let mut bytes = [0; 2];
+    let mut bytes = [0; VERDICT_BYTES];
     let record = match passing::receive_record(channel, &mut bytes) {
         Ok(record) => record,
         Err(e) if e.is_would_block() => return Ok(Said::Nothing),
@@ -221,14 +229,15 @@ pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Said> {
         Err(e) => return Err(e),
     };
     let [spool, surplus] = record.passed;
-    match (record.len, bytes) {
-        (0, _) => Ok(Said::Gone),
-        (1, [byte, _]) => {
-            let verdict = Verdict::from_byte(byte).ok_or(BAD_MESSAGE)?;
-            if surplus.is_some() || (verdict.needs_spool() && spool.is_none()) {
+    match record.len {
+        0 => Ok(Said::Gone),
+        VERDICT_BYTES if surplus.is_none() => {
+            let [letter, handler @ ..] = bytes;
+            let verdict = Verdict::from_byte(letter).ok_or(BAD_MESSAGE)?;
+            if verdict.needs_spool() && spool.is_none() {
                 return Err(BAD_MESSAGE);
             }
-            Ok(Said::Verdict(verdict, spool))
+            Ok(Said::Verdict(verdict, u64::from_le_bytes(handler), spool))
         }
         _ => Err(BAD_MESSAGE),
     }
@@ -307,10 +316,15 @@ pub fn encode(order: &Order) -> [u8; ORDER_BYTES] {
                 u8::from(serve.is_last),
                 serve.listener,
             ]);
+            writer.put(&serve.ticket.number().to_le_bytes());
             writer.put(&serve.connection.to_le_bytes());
             writer.put(&serve.requests.to_le_bytes());
-            writer.put(&serve.queued_ms.to_le_bytes());
-            for moment in [serve.accepted, serve.head_begun, serve.progress] {
+            for moment in [
+                serve.accepted,
+                serve.head_begun,
+                serve.progress,
+                serve.woken,
+            ] {
                 writer.put(&moment.as_micros().to_le_bytes());
             }
             encode_peer(&mut writer, serve.peer);
@@ -358,12 +372,13 @@ fn decode_serve(reader: &mut Reader<'_>) -> Option<Serve> {
         is_head_resumed: reader.flag()?,
         is_last: reader.flag()?,
         listener: reader.byte()?,
+        ticket: Ticket::from_number(u64::from_le_bytes(reader.take()?))?,
         connection: u64::from_le_bytes(reader.take()?),
         requests: u32::from_le_bytes(reader.take()?),
-        queued_ms: u32::from_le_bytes(reader.take()?),
         accepted: reader.moment()?,
         head_begun: reader.moment()?,
         progress: reader.moment()?,
+        woken: reader.moment()?,
         peer: match reader.byte()? {
             0 => None,
             4 => Some(decode_address(
@@ -390,6 +405,7 @@ mod tests {
 
     fn serve(peer: Option<&str>) -> Order {
         Order::Serve(Serve {
+            ticket: Ticket::new(11),
             connection: 0x0102_0304_0506_0708,
             stage: Stage::Body,
             is_head_resumed: true,
@@ -399,7 +415,7 @@ mod tests {
             accepted: Moment::from_micros(1),
             head_begun: Moment::from_micros(u64::MAX),
             progress: Moment::from_micros(9),
-            queued_ms: 250,
+            woken: Moment::from_micros(8),
             peer: peer.map(|p| p.parse().unwrap()),
         })
     }
@@ -424,7 +440,7 @@ mod tests {
         for len in 0..ORDER_BYTES {
             assert_eq!(decode(&good[..len]), None, "cut at {len}");
         }
-        for place in [0, 1, 2, 3, 45, ORDER_BYTES - 1] {
+        for place in [0, 1, 2, 3, 57, ORDER_BYTES - 1] {
             let mut bad = good;
             bad[place] = 0xee;
             assert_eq!(decode(&bad), None, "byte {place}");
@@ -444,11 +460,36 @@ mod tests {
 
     #[test]
     fn a_worker_that_says_nonsense_is_an_error() {
-        for words in [&b"x"[..], b"KK", b"B", b"W"] {
+        for words in [
+            &b"x12345678"[..],
+            b"K",
+            b"K1234567",
+            b"B12345678",
+            b"W12345678",
+        ] {
             let (parent, worker) = socket::pair().unwrap();
             passing::send_record(worker.as_fd(), words, &[]).unwrap();
             assert!(receive_verdict(parent.as_fd()).is_err(), "{words:?}");
         }
+    }
+
+    #[test]
+    fn verdicts_that_wait_together_are_taken_one_by_one() {
+        let (parent, worker) = socket::pair().unwrap();
+        send_verdict(worker.as_fd(), Verdict::Keep, 7, None).unwrap();
+        send_verdict(worker.as_fd(), Verdict::Body, 8, Some(&worker)).unwrap();
+        send_verdict(worker.as_fd(), Verdict::Retry, u64::MAX, None).unwrap();
+        for (verdict, handler, has_spool) in [
+            (Verdict::Keep, 7, false),
+            (Verdict::Body, 8, true),
+            (Verdict::Retry, u64::MAX, false),
+        ] {
+            let Said::Verdict(said, of, spool) = receive_verdict(parent.as_fd()).unwrap() else {
+                panic!("nothing was said");
+            };
+            assert_eq!((said, of, spool.is_some()), (verdict, handler, has_spool));
+        }
+        assert!(matches!(receive_verdict(parent.as_fd()), Ok(Said::Nothing)));
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! The scoreboard: one slot per worker in shared memory, so that the parent knows how far a worker
-//! has come when it dies, and workers know how busy a handler is. One writer per field, atomics
-//! only, no pointers.
+//! has come when it dies, and workers know how busy a handler is. Atomics only, no pointers; one
+//! writer per field, but for the word in `share`.
+
+mod share;
+
+pub use share::{REST, Ticket};
 
 use crate::limits::MAX_WORKERS;
 use crate::sys::time::Moment;
 use crate::sys::{Result, memory};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-/// How long a worker rests with a client that says nothing, see [`Entry::rest`].
-pub const REST: Duration = Duration::from_secs(1);
 
 /// A worker's place in the scoreboard, below `max-workers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,8 +68,8 @@ const CLAIM: usize = 10;
 const SIZE: usize = 10;
 const IN_MEMORY: usize = 11;
 const SPOOLING: usize = 12;
-const RESTING: usize = 13;
-/// The same word of the parent's slot: no worker may rest.
+const SHARED: usize = 13;
+/// The same word of the parent's slot.
 const IS_NEEDED: usize = 13;
 const BEGAN: usize = 14;
 const ANSWERED: usize = 15;
@@ -154,6 +154,11 @@ impl Entry<'_> {
         self.enter(Phase::Looking, now);
     }
 
+    /// Whom it serves, or served last.
+    pub fn connection(&self) -> u64 {
+        self.words[CONNECTION].load(Ordering::Relaxed)
+    }
+
     /// When it began with what it does, or did last.
     pub fn began(&self) -> Moment {
         Moment::from_micros(self.words[BEGAN].load(Ordering::Relaxed))
@@ -162,29 +167,6 @@ impl Entry<'_> {
     /// How many requests were answered on its connection before the one that it serves, or served last.
     pub fn answered(&self) -> u32 {
         u32::try_from(self.words[ANSWERED].load(Ordering::Relaxed)).unwrap_or(u32::MAX)
-    }
-
-    /// Worker: is done, and keeps its client until that speaks or somebody needs one of them. Of a
-    /// parent that says so ([`Scoreboard::need_workers`]) and a worker that begins to rest at least
-    /// one sees the other, since all see these stores and loads in one order.
-    pub fn rest(&self) {
-        self.words[RESTING].store(1, Ordering::SeqCst);
-    }
-
-    /// Whether it rests.
-    pub fn is_resting(&self) -> bool {
-        self.words[RESTING].load(Ordering::SeqCst) != 0
-    }
-
-    /// Ends the rest; true for the one who has the client now. Of worker and parent one is.
-    pub fn end_rest(&self) -> bool {
-        let ended = self.words[RESTING].swap(0, Ordering::SeqCst);
-        ended != 0
-    }
-
-    /// Whom it serves.
-    pub fn connection(&self) -> u64 {
-        self.words[CONNECTION].load(Ordering::Relaxed)
     }
 
     /// Worker: which handler it runs (a hash of its name), 0 for none.
@@ -304,7 +286,7 @@ impl Entry<'_> {
             SPOOLED,
             IN_MEMORY,
             SPOOLING,
-            RESTING,
+            SHARED,
             BEGAN,
             ANSWERED,
         ];
@@ -361,16 +343,6 @@ impl Scoreboard {
         slots
             .take(usize::try_from(size).unwrap_or(0))
             .map(|words| Entry { words })
-    }
-
-    /// Parent: says whether somebody waits for a worker, so that none may rest.
-    pub fn need_workers(&self, is_needed: bool) {
-        self.parent().words[IS_NEEDED].store(u64::from(is_needed), Ordering::SeqCst);
-    }
-
-    /// Whether somebody waits for a worker.
-    pub fn needs_workers(&self) -> bool {
-        self.parent().words[IS_NEEDED].load(Ordering::SeqCst) != 0
     }
 
     /// What is in all spools, parked or held by workers.
@@ -433,35 +405,6 @@ mod tests {
         );
         board.entry(Slot(MAX_WORKERS + 1)).set_spooled(seven);
         assert_eq!(board.parent().spooled(), seven, "out of range");
-    }
-
-    #[test]
-    fn a_rest_is_ended_by_one_of_two() {
-        let board = Scoreboard::new(1).unwrap();
-        let entry = board.entry(Slot(0));
-        assert!(!entry.end_rest() && !board.needs_workers());
-        for _ in 0..1_000 {
-            entry.rest();
-            let ended = std::thread::scope(|scope| {
-                let threads = [(); 2].map(|()| scope.spawn(|| board.entry(Slot(0)).end_rest()));
-                threads.map(|thread| usize::from(thread.join().unwrap()))
-            });
-            assert_eq!(
-                (ended.iter().sum::<usize>(), entry.is_resting()),
-                (1, false)
-            );
-        }
-        entry.begin(7, 3, Moment::from_micros(5));
-        assert_eq!((entry.connection(), entry.answered()), (7, 3));
-        assert_eq!(
-            (entry.began(), entry.heartbeat()),
-            (entry.began(), Moment::from_micros(5))
-        );
-        entry.rest();
-        entry.clear();
-        assert!(!entry.is_resting() && entry.answered() == 0);
-        board.need_workers(true);
-        assert!(board.needs_workers());
     }
 
     #[test]

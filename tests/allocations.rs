@@ -15,7 +15,7 @@ use caffeine::birth::Birth;
 use caffeine::channel::{self, Order, Said, Serve, Stage, Verdict};
 use caffeine::cli::{self, Command};
 use caffeine::log::Log;
-use caffeine::scoreboard::{Scoreboard, Slot};
+use caffeine::scoreboard::{Scoreboard, Slot, Ticket};
 use caffeine::settings::{Level, Settings};
 use caffeine::sys::fd::AsFd;
 use caffeine::sys::{file, signal, socket, time};
@@ -86,21 +86,31 @@ fn path_of(path: &Path) -> CString {
 fn verdict(channel: &OwnedFd) -> Verdict {
     assert!(signal::wait_one(channel.as_fd(), signal::READABLE, DEADLINE).unwrap());
     match channel::receive_verdict(channel.as_fd()).unwrap() {
-        Said::Verdict(verdict, None) => verdict,
+        Said::Verdict(verdict, _, None) => verdict,
         other => panic!("{other:?}"),
     }
 }
 
+/// What the parent has of worker and connection.
+struct Ends<'a> {
+    board: &'a Scoreboard,
+    channel: &'a OwnedFd,
+    server: &'a OwnedFd,
+}
+
 /// Hands over the server's end of a connection on which `request` has arrived.
-fn serve(channel: &OwnedFd, server: &OwnedFd, client: &OwnedFd, request: &[u8]) {
+fn serve(ends: &Ends<'_>, client: &OwnedFd, request: &[u8]) {
     socket::send(client.as_fd(), request, false).unwrap();
-    order(channel, server);
-    assert_eq!(verdict(channel), Verdict::Keep);
+    order(ends);
+    assert_eq!(verdict(ends.channel), Verdict::Keep);
     hear(client);
 }
 
-fn order(channel: &OwnedFd, server: &OwnedFd) {
+fn order(ends: &Ends<'_>) {
     let now = time::now();
+    // Never used twice: microseconds of a clock that goes on.
+    let ticket = Ticket::new(now.as_micros());
+    assert!(ends.board.entry(Slot(0)).offer(ticket));
     let order = Order::Serve(Serve {
         connection: 1,
         stage: Stage::Head,
@@ -111,10 +121,17 @@ fn order(channel: &OwnedFd, server: &OwnedFd) {
         accepted: now,
         head_begun: now,
         progress: now,
-        queued_ms: 0,
+        ticket,
+        woken: now,
         peer: Some("127.0.0.1:9".parse().unwrap()),
     });
-    channel::send_order(channel.as_fd(), &order, Some(server.as_fd()), None).unwrap();
+    channel::send_order(
+        ends.channel.as_fd(),
+        &order,
+        Some(ends.server.as_fd()),
+        None,
+    )
+    .unwrap();
 }
 
 /// The next request of a client that the worker rests with.
@@ -196,13 +213,18 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
     let (server, client) = tcp_pair();
     let get = b"GET /hello/info?x=y HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nCookie: c=d\r\n\r\n";
     let post = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let ends = Ends {
+        board: &board,
+        channel: &channel,
+        server: &server,
+    };
     board.need_workers(true);
     for request in [&get[..], post] {
-        count("ordered", || serve(&channel, &server, &client, request));
+        count("ordered", || serve(&ends, &client, request));
     }
     board.need_workers(false);
     socket::send(client.as_fd(), get, false).unwrap();
-    order(&channel, &server);
+    order(&ends);
     hear(&client);
     for request in [&get[..], post] {
         count("resting", || go_on(&client, request));

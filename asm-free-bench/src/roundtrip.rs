@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::samples::nanos;
 use caffeine::channel::{self, Order, Received, Serve, Stage, Verdict};
 use caffeine::sys::fd::{self, AsFd};
+use caffeine::scoreboard::Ticket;
 use caffeine::sys::time::Moment;
 use caffeine::sys::{file, memory, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -103,7 +104,8 @@ fn sent_order(is_checked: bool) -> Order {
         accepted: Moment::from_micros(1),
         head_begun: Moment::from_micros(2),
         progress: Moment::from_micros(3),
-        queued_ms: 0,
+        ticket: Ticket::new(0),
+        woken: Moment::from_micros(4),
         peer: None,
     })
 }
@@ -124,7 +126,7 @@ fn answer_orders(channel: BorrowedFd<'_>, is_good: impl Fn(&Received) -> bool) {
         } else {
             Verdict::Close
         };
-        if channel::send_verdict(channel, verdict, None).is_err() {
+        if channel::send_verdict(channel, verdict, 0, None).is_err() {
             return;
         }
         // `received` is dropped here: its descriptor is closed after the answer, as a worker does.

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use caffeine::channel::{self, ORDER_BYTES, Order, Said, Verdict};
+use caffeine::channel::{self, ORDER_BYTES, Order, Said, VERDICT_BYTES, Verdict};
 use caffeine::sys::socket;
 use libfuzzer_sys::fuzz_target;
 use std::cell::Cell;
@@ -122,11 +122,13 @@ fn hear_verdicts(own: BorrowedFd<'_>, sent: &[u8]) {
     let mut at = 0;
     loop {
         match channel::receive_verdict(own) {
-            Ok(Said::Verdict(verdict, spool)) => {
+            Ok(Said::Verdict(verdict, handler, spool)) => {
                 assert_eq!(sent.get(at), Some(&verdict.byte()));
+                let of = sent.get(at + 1..at + VERDICT_BYTES);
+                assert_eq!(of, Some(&handler.to_le_bytes()[..]));
                 assert_eq!(Verdict::from_byte(verdict.byte()), Some(verdict));
                 assert!(spool.is_some() || !verdict.needs_spool());
-                at += 1;
+                at += VERDICT_BYTES;
             }
             Ok(Said::Nothing) => panic!("the peer is gone, and is not seen to be"),
             Ok(Said::Gone) | Err(_) => return,

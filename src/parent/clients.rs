@@ -224,10 +224,10 @@ impl Parent {
             .map(|(_, id, state)| (id, state))
     }
 
-    /// The same; one with a resting worker has been idle too, but not for long.
+    /// The same; those with resting workers are the last of the idle.
     fn find_waiting(&mut self) -> Option<(Id, State)> {
         let found = self.longest_waiting();
-        if found.is_none() && self.rouse_longest() {
+        if !matches!(found, Some((_, State::Idle))) && self.rouse_longest() {
             return self.longest_waiting();
         }
         found

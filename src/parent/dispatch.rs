@@ -5,8 +5,14 @@ use super::canned::Canned;
 use super::lot::{End, Id, State};
 use super::pool::Duty;
 use crate::channel::{self, Order, Serve, Stage};
-use crate::scoreboard::{Slot, Spooled};
+use crate::scoreboard::{Slot, Spooled, Ticket};
 use crate::sys::{self, Errno, fd::AsFd};
+
+/// A worker that cannot be told anything.
+const GONE: sys::Error = sys::Error {
+    call: &"sendmsg",
+    errno: Errno::NOTCONN,
+};
 
 impl Parent {
     /// Hands over as many clients as there are ready workers; who makes the queue too long is
@@ -15,18 +21,12 @@ impl Parent {
         if self.is_bequeathed() {
             return;
         }
-        while let Some(id) = self.lot.at(State::Queued, End::Front) {
-            let Some(slot) = self.pool.newest_ready() else {
-                if self.rouse_one() {
-                    continue;
-                }
-                break;
-            };
-            if let Err(e) = self.hand_over(id, slot) {
+        while self.queued() > 0 && (self.pool.ready() > 0 || self.rouse_one()) {
+            if let (Some(id), Some(slot)) = (self.next_in_turn(), self.pool.newest_ready())
+                && let Err(e) = self.hand_over(id, slot)
+            {
                 // It went whole or not at all, so the client keeps its place.
-                let log = &self.estate.log;
-                log.warn(format_args!("unable to reach worker {}: {e}", slot.0));
-                self.kill(slot);
+                self.is_out_of_reach(slot, e);
             }
         }
         let most = self.estate.settings.limits.max_queue;
@@ -35,11 +35,36 @@ impl Parent {
         {
             self.turn_away(id);
         }
+        self.send_ahead();
     }
 
-    /// Clients that wait for a worker.
+    /// Who has waited longest: in the queue, or behind a busy worker, whose order is taken back.
+    fn next_in_turn(&mut self) -> Option<Id> {
+        loop {
+            let [queued, ahead] =
+                [State::Queued, State::Ahead].map(|state| self.lot.at(state, End::Front));
+            let woken = |id: Id| self.lot.get(id).map(|connection| connection.woken);
+            match (queued, ahead) {
+                (Some(queued), Some(ahead)) if woken(queued) <= woken(ahead) => {
+                    return Some(queued);
+                }
+                (_, Some(ahead)) if self.withdraw(ahead) => return Some(ahead),
+                (_, Some(_)) => {}
+                (queued, None) => return queued,
+            }
+        }
+    }
+
+    /// A worker that cannot be given an order is of no use.
+    pub(super) fn is_out_of_reach(&mut self, slot: Slot, why: sys::Error) {
+        let log = &self.estate.log;
+        log.warn(format_args!("unable to reach worker {}: {why}", slot.0));
+        self.kill(slot);
+    }
+
+    /// Clients that wait for a worker, or for their handler.
     pub(super) fn waiting(&self) -> usize {
-        self.lot.count(State::Queued) + self.lot.count(State::Held)
+        self.queued() + self.lot.count(State::Held)
     }
 
     /// 503, with the time after which it makes sense to come back.
@@ -60,33 +85,13 @@ impl Parent {
     }
 
     fn hand_over(&mut self, id: Id, slot: Slot) -> sys::Result<()> {
-        let gone = sys::Error {
-            call: &"sendmsg",
-            errno: Errno::NOTCONN,
+        let Some(ticket) = self.send(id, slot)? else {
+            // It has an order already, so it is not ready.
+            return Err(GONE);
         };
-        let is_last = self.is_stopping();
-        let worker = self.pool.get(slot).ok_or(gone)?;
-        let channel = worker.channel.as_ref().ok_or(gone)?;
         let Some(connection) = self.lot.get_mut(id) else {
             return Ok(());
         };
-        let queued = self.now.since(connection.woken).as_millis();
-        let order = Order::Serve(Serve {
-            connection: connection.number,
-            stage: connection.stage,
-            is_head_resumed: connection.visits > 0,
-            is_last,
-            listener: connection.listener,
-            requests: connection.requests,
-            accepted: connection.accepted,
-            head_begun: connection.head_begun,
-            progress: connection.progress,
-            queued_ms: u32::try_from(queued).unwrap_or(u32::MAX),
-            peer: connection.peer,
-        });
-        let client = connection.client.as_fd();
-        let spool = connection.spool.as_ref().map(AsFd::as_fd);
-        channel::send_order(channel.as_fd(), &order, Some(client), spool)?;
         connection.worker = Some(slot);
         let spooled = connection.spooled;
         if spooled.bytes > 0 {
@@ -94,9 +99,41 @@ impl Parent {
         }
         self.wheel.remove(id.index);
         self.lot.enter(id, State::Serving, End::Back);
+        if let Some(worker) = self.pool.get_mut(slot) {
+            worker.ticket = ticket;
+        }
         self.pool.assign(slot, Duty::Busy(id), self.now);
         self.watch_soon();
         Ok(())
+    }
+
+    /// Sends a worker the order to serve a client. `None`: it has one that it has not taken yet.
+    pub(super) fn send(&mut self, id: Id, slot: Slot) -> sys::Result<Option<Ticket>> {
+        let ticket = self.pool.next_ticket();
+        let worker = self.pool.get(slot).ok_or(GONE)?;
+        let channel = worker.channel.as_ref().ok_or(GONE)?;
+        let connection = self.lot.get(id).ok_or(GONE)?;
+        if !self.estate.scoreboard.entry(slot).offer(ticket) {
+            return Ok(None);
+        }
+        let order = Order::Serve(Serve {
+            ticket,
+            connection: connection.number,
+            stage: connection.stage,
+            is_head_resumed: connection.visits > 0,
+            is_last: self.is_stopping(),
+            listener: connection.listener,
+            requests: connection.requests,
+            accepted: connection.accepted,
+            head_begun: connection.head_begun,
+            progress: connection.progress,
+            woken: connection.woken,
+            peer: connection.peer,
+        });
+        let client = connection.client.as_fd();
+        let spool = connection.spool.as_ref().map(AsFd::as_fd);
+        channel::send_order(channel.as_fd(), &order, Some(client), spool)?;
+        Ok(Some(ticket))
     }
 
     /// A worker has left this handler alone: the first that waits for it goes to the front of the

@@ -199,7 +199,7 @@ impl Parent {
             accepted: serve.accepted,
             head_begun: serve.head_begun,
             progress: serve.progress,
-            woken: passenger.woken,
+            woken: serve.woken,
             mark: passenger.mark,
             handler: 0,
             requests: serve.requests,

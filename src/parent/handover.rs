@@ -6,7 +6,7 @@
 use super::listeners::Wish;
 use super::lot::{Connection, State};
 use crate::channel::{self, ORDER_BYTES, Order, Serve, Stage};
-use crate::sys::time::Moment;
+use crate::scoreboard::Ticket;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub const RECORD_BYTES: usize = 128;
 
 /// What a first record begins with; the last byte is the version of everything that follows.
-const HELLO: &[u8; 9] = b"caffeine\x01";
+const HELLO: &[u8; 9] = b"caffeine\x02";
 
 /// Old server → new server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,6 @@ pub enum Record {
 pub struct Passenger {
     pub(super) state: State,
     pub(super) serve: Serve,
-    pub(super) woken: Moment,
     pub(super) mark: u64,
     pub(super) visits: u8,
     pub(super) has_lost_worker: bool,
@@ -56,13 +55,13 @@ impl Passenger {
             accepted: connection.accepted,
             head_begun: connection.head_begun,
             progress: connection.progress,
-            queued_ms: 0,
+            ticket: Ticket::new(0),
+            woken: connection.woken,
             peer: connection.peer,
         };
         Self {
             state,
             serve,
-            woken: connection.woken,
             mark: connection.mark,
             visits: connection.visits,
             has_lost_worker: connection.has_lost_worker,
@@ -86,7 +85,7 @@ impl Passenger {
             State::Body => self.serve.stage == Body,
             State::Drain => matches!(self.serve.stage, DrainKeep | DrainClose),
             State::Held | State::Queued | State::Linger => true,
-            State::Serving => false,
+            State::Serving | State::Ahead => false,
         }
     }
 }
@@ -121,7 +120,6 @@ pub fn encode(record: &Record) -> [u8; RECORD_BYTES] {
                 u8::from(passenger.has_lost_worker),
                 u8::from(passenger.was_held),
             ]);
-            bytes.extend_from_slice(&passenger.woken.as_micros().to_le_bytes());
             bytes.extend_from_slice(&passenger.mark.to_le_bytes());
             bytes.extend_from_slice(&channel::encode(&Order::Serve(passenger.serve)));
         }
@@ -176,7 +174,6 @@ fn decode_wish(kind: u8, text: &[u8]) -> Option<Option<Wish>> {
 
 fn decode_client(bytes: &[u8]) -> Option<Passenger> {
     let ([state, visits, lost, held], bytes) = bytes.split_first_chunk()?;
-    let (woken, bytes) = bytes.split_first_chunk()?;
     let (mark, bytes) = bytes.split_first_chunk()?;
     let Order::Serve(serve) = channel::decode(bytes.get(..ORDER_BYTES)?)? else {
         return None;
@@ -185,7 +182,6 @@ fn decode_client(bytes: &[u8]) -> Option<Passenger> {
     let passenger = Passenger {
         state: *State::ALL.get(usize::from(*state))?,
         serve,
-        woken: Moment::from_micros(u64::from_le_bytes(*woken)),
         mark: u64::from_le_bytes(*mark),
         visits: *visits,
         has_lost_worker: flag(*lost)?,
@@ -197,6 +193,7 @@ fn decode_client(bytes: &[u8]) -> Option<Passenger> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::time::Moment;
 
     fn client(state: State, stage: Stage) -> Record {
         Record::Client(Passenger {
@@ -211,10 +208,10 @@ mod tests {
                 accepted: Moment::from_micros(1),
                 head_begun: Moment::from_micros(2),
                 progress: Moment::from_micros(u64::MAX),
-                queued_ms: 0,
+                ticket: Ticket::new(0),
+                woken: Moment::from_micros(3),
                 peer: Some("[ffff::1]:65535".parse().unwrap()),
             },
-            woken: Moment::from_micros(3),
             mark: u64::MAX,
             visits: 9,
             has_lost_worker: true,

@@ -27,7 +27,9 @@ impl Parent {
     /// Acts on what a worker said.
     pub(super) fn hear(&mut self, slot: Slot, said: Result<Said, Error>) {
         match said {
-            Ok(Said::Verdict(verdict, spool)) => self.judge(slot, verdict, spool),
+            Ok(Said::Verdict(verdict, handler, spool)) => {
+                self.judge(slot, verdict, handler, spool);
+            }
             Ok(Said::Nothing) => {}
             Ok(Said::Gone) => self.hang_up(slot),
             // The verdict's spool found no room among our descriptors. The worker did its part.
@@ -49,7 +51,14 @@ impl Parent {
         }
     }
 
-    fn judge(&mut self, slot: Slot, verdict: Verdict, spool: Option<OwnedFd>) {
+    /// Acts on a verdict, or on one that need not be said.
+    pub(super) fn judge(
+        &mut self,
+        slot: Slot,
+        verdict: Verdict,
+        handler: u64,
+        spool: Option<OwnedFd>,
+    ) {
         let Some(worker) = self.pool.get(slot) else {
             return;
         };
@@ -62,7 +71,7 @@ impl Parent {
                 let until = self.estate.scoreboard.entry(slot).heartbeat();
                 self.pool.note_service(until.since(since));
                 self.catch_up(slot, id);
-                self.settle(slot, id, verdict, spool);
+                self.settle(slot, id, (verdict, handler), spool);
             }
             // It was told to leave while it was idle, so it had nothing to say.
             _ => self.distrust(slot, &"a verdict without a client"),
@@ -70,8 +79,13 @@ impl Parent {
     }
 
     /// A worker is free, and its client goes where the verdict sends it.
-    fn settle(&mut self, slot: Slot, id: Id, verdict: Verdict, spool: Option<OwnedFd>) {
-        let handler = self.estate.scoreboard.entry(slot).handler();
+    fn settle(
+        &mut self,
+        slot: Slot,
+        id: Id,
+        (verdict, handler): (Verdict, u64),
+        spool: Option<OwnedFd>,
+    ) {
         let Some(connection) = self.lot.get(id) else {
             // The parent gave the client up (it is about to stop).
             self.is_free(slot);
@@ -85,7 +99,11 @@ impl Parent {
         match fate {
             Fate::Park(state, stage) => self.park(id, state, stage, spool),
             Fate::Linger => self.linger(id),
-            Fate::Hold => self.hold(id, handler, spool),
+            Fate::Hold => {
+                // Before the handler is asked for room: one that runs it may be about to rest.
+                self.need_workers();
+                self.hold(id, handler, spool);
+            }
             Fate::Close | Fate::Distrust => self.close(id),
         }
         // One that ran this handler may have ended while this worker refused: its end has let nobody
@@ -96,7 +114,7 @@ impl Parent {
     }
 
     /// Whether one more request of this handler may run now.
-    pub(super) fn has_room(&self, handler: u64) -> bool {
+    fn has_room(&self, handler: u64) -> bool {
         let settings = &self.estate.settings;
         let own = settings
             .handlers
@@ -108,20 +126,27 @@ impl Parent {
         limit.is_none_or(|limit| self.estate.scoreboard.concurrent(handler) < limit)
     }
 
+    /// A worker is done: it goes on with the order that was sent ahead, or is ready, or leaves.
     pub(super) fn is_free(&mut self, slot: Slot) {
         self.pool.pace.note_success();
-        if let Some(worker) = self.pool.get_mut(slot) {
-            worker.has_served = true;
-            let duty = if worker.is_killed {
-                Duty::Retiring
-            } else {
-                Duty::Ready
-            };
-            let is_dismissed = worker.is_dismissed;
-            self.pool.assign(slot, duty, self.now);
-            if is_dismissed {
-                self.retire(slot);
-            }
+        let Some(worker) = self.pool.get_mut(slot) else {
+            return;
+        };
+        worker.has_served = true;
+        let (is_killed, is_dismissed) = (worker.is_killed, worker.is_dismissed);
+        if let Some(ahead) = worker.ahead
+            && !((is_killed || is_dismissed) && self.withdraw(ahead.id))
+        {
+            return self.go_on(slot, ahead);
+        }
+        let duty = if is_killed {
+            Duty::Retiring
+        } else {
+            Duty::Ready
+        };
+        self.pool.assign(slot, duty, self.now);
+        if is_dismissed {
+            self.retire(slot);
         }
     }
 

@@ -15,7 +15,8 @@ use std::os::fd::OwnedFd;
 ///
 /// ```text
 /// accept ─▶ Head ─▶ Queued ─▶ Serving ─┬─▶ Idle, Head, Body, Drain ─▶ Queued
-///                     ▲                ├─▶ Held ─▶ Queued (front)
+///                   │ ▲ ▲        ▲     ├─▶ Held ─▶ Queued (front)
+///                   └───┴▶ Ahead ┘     │
 ///                     └── worker died ─┤
 ///                                      └─▶ Linger ─▶ closed
 /// ```
@@ -39,11 +40,13 @@ pub(super) enum State {
     Held,
     /// A worker has it.
     Serving,
+    /// Waits for a worker that is busy, and has its order already.
+    Ahead,
 }
 
 impl State {
     /// Every state.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Idle,
         Self::Head,
         Self::Body,
@@ -52,6 +55,7 @@ impl State {
         Self::Queued,
         Self::Held,
         Self::Serving,
+        Self::Ahead,
     ];
 
     /// Its word in the status.
@@ -65,6 +69,7 @@ impl State {
             Self::Queued => "queued",
             Self::Held => "held",
             Self::Serving => "serving",
+            Self::Ahead => "ahead",
         }
     }
 }
@@ -117,7 +122,7 @@ pub(super) struct Connection {
     pub(super) has_lost_worker: bool,
     /// Its requests waited for their handler before.
     pub(super) was_held: bool,
-    /// Who serves it.
+    /// Who serves it, or has its order.
     pub(super) worker: Option<Slot>,
 }
 
@@ -293,11 +298,6 @@ impl Lot {
         self.id(self.held.get(&handler)?.first)
     }
 
-    /// Every handler that somebody waits for.
-    pub(super) fn handlers_waited_for(&self) -> Vec<u64> {
-        self.held.keys().copied().collect()
-    }
-
     /// All connections in a state, for the life cycle's rare events.
     pub(super) fn all(&self, state: State) -> Vec<Id> {
         (0..self.places.len())
@@ -458,9 +458,6 @@ mod tests {
             lot.enter(id, State::Held, End::Back);
         }
         assert_eq!(lot.count(State::Held), 3);
-        let mut handlers = lot.handlers_waited_for();
-        handlers.sort_unstable();
-        assert_eq!(handlers, [7, 8]);
         let first = lot.first_held(7).unwrap();
         assert_eq!(lot.get(first).unwrap().number, 1);
         lot.enter(first, State::Queued, End::Front);

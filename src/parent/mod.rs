@@ -7,7 +7,8 @@
 //! start, resolve, listeners, daemon   from settings to a parent that serves
 //! privilege                           what it gives up before that
 //! turn, token                         one turn of the loop
-//! clients, park, dispatch, hear, rest a connection's way: in, parked, to a worker, back
+//! clients, park, dispatch, hear       a connection's way: in, parked, to a worker, back
+//! ahead, rest                         the ways on which less is said
 //! lot, wheel, house, canned           where they are, their deadlines, how many, last words
 //! workers, pool, orphans, watch       the processes
 //! verdict                             the decisions, as a table
@@ -17,6 +18,7 @@
 //! reload                              other settings, listeners and workers on the way
 //! ```
 
+mod ahead;
 mod canned;
 mod clients;
 mod control;
@@ -52,7 +54,7 @@ mod workers;
 use crate::birth::WorkerMain;
 use crate::instance::{PidFile, UnixSocket};
 use crate::log::Log;
-use crate::scoreboard::{Scoreboard, Spooled};
+use crate::scoreboard::{Scoreboard, Slot, Spooled};
 use crate::settings::Settings;
 use crate::sys::process::{self, DescriptorLimit};
 use crate::sys::readiness::{Event, Readiness};
@@ -106,7 +108,8 @@ struct Parent {
     wheel: wheel::Wheel,
     house: house::House,
     pool: pool::Pool,
-    rest: rest::Rest,
+    /// Workers whose client was taken back in this turn, who still have its descriptor.
+    roused: Vec<Slot>,
     orphans: orphans::Orphans,
     oom_score: privilege::OomScore,
     control: control::Control,

@@ -141,7 +141,9 @@ impl Parent {
             State::Head => connection.head_begun.after(limits.head_timeout),
             State::Body | State::Drain => connection.progress.after(limits.progress_timeout),
             State::Linger => self.now.after(limits.linger),
-            State::Queued | State::Held => connection.woken.after(limits.queue_timeout),
+            State::Queued | State::Ahead | State::Held => {
+                connection.woken.after(limits.queue_timeout)
+            }
             State::Serving => return self.wheel.remove(id.index),
         };
         self.wheel.set(id.index, deadline);
@@ -150,7 +152,7 @@ impl Parent {
     /// A parked client is ready.
     pub(super) fn wake(&mut self, id: Id, event: &Event) {
         match self.lot.state(id) {
-            None | Some(State::Queued | State::Held | State::Serving) => {}
+            None | Some(State::Queued | State::Ahead | State::Held | State::Serving) => {}
             Some(State::Linger) => self.discard(id),
             Some(_) if event.is_hung_up || self.has_left(id, event) => self.close(id),
             Some(state) => self.ask_for_worker(id, state),
@@ -246,7 +248,8 @@ impl Parent {
             State::Body => self.refuse(id, Canned::TooSlow),
             State::Drain => self.reset(id),
             State::Queued | State::Held => self.turn_away(id),
-            State::Serving => {}
+            State::Ahead if self.withdraw(id) => self.turn_away(id),
+            State::Ahead | State::Serving => {}
         }
     }
 

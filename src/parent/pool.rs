@@ -3,13 +3,15 @@
 //!
 //! Decides and keeps books; refuses to fork, kill or talk to anybody.
 
+mod alone;
 mod edition;
 mod pace;
 
+pub(super) use alone::Ahead;
 pub(super) use edition::Step;
 
 use super::lot::Id;
-use crate::scoreboard::Slot;
+use crate::scoreboard::{Slot, Ticket};
 use crate::sys::process::Pid;
 use crate::sys::time::Moment;
 use edition::Edition;
@@ -60,6 +62,12 @@ pub(super) struct Worker {
     pub(super) is_dismissed: bool,
     /// It has answered something.
     pub(super) has_served: bool,
+    /// Of its present order.
+    pub(super) ticket: Ticket,
+    /// What it will go on with.
+    pub(super) ahead: Option<Ahead>,
+    /// It is among those who may get an order ahead.
+    is_alone: bool,
 }
 
 /// What decides how many workers are started.
@@ -119,13 +127,17 @@ pub(super) struct Pool {
     most: usize,
     /// Ready workers, the newest last: it goes first, its caches are warm.
     ready: Vec<Slot>,
+    /// Busy workers without an order ahead, and some that are not any more.
+    alone: Vec<Slot>,
     /// Workers by duty: starting, ready, busy, retiring.
     tally: [usize; 4],
     /// Of the busy ones, those that leave afterwards.
     dismissed: usize,
     next_generation: u32,
+    /// Tickets ever given out.
+    tickets: u64,
     edition: Edition,
-    /// Recent time from order to verdict, in microseconds (exponentially weighted).
+    /// Recent time from the beginning of a request to its end, in microseconds (exponentially weighted).
     service_micros: u64,
     /// Paces starts.
     pub(super) pace: Pace,
@@ -138,9 +150,11 @@ impl Pool {
             slots: std::iter::repeat_with(|| None).take(most + 1).collect(),
             most,
             ready: Vec::with_capacity(most + 1),
+            alone: Vec::with_capacity(most + 1),
             tally: [0; 4],
             dismissed: 0,
             next_generation: 0,
+            tickets: 0,
             edition: Edition::default(),
             service_micros: 0,
             pace: Pace::default(),
@@ -158,6 +172,11 @@ impl Pool {
         let len = self.slots.len().max(most + 1);
         self.slots.resize_with(len, || None);
         len
+    }
+
+    /// Every slot, vacant ones among them.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.slots.len()).map(Slot)
     }
 
     /// Every living worker.
@@ -254,6 +273,9 @@ impl Pool {
                 edition: self.edition.number,
                 is_dismissed: false,
                 has_served: false,
+                ticket: Ticket::new(0),
+                ahead: None,
+                is_alone: false,
             });
             *self.tally(Duty::Starting) += 1;
         }
@@ -299,18 +321,22 @@ impl Pool {
         if before != Duty::Ready && duty == Duty::Ready {
             self.ready.push(slot);
         }
-    }
-
-    /// A worker has begun something else meanwhile.
-    pub(super) fn note_began(&mut self, slot: Slot, began: Moment) {
-        if let Some(worker) = self.get_mut(slot) {
-            worker.since = worker.since.max(began);
+        if matches!(duty, Duty::Busy(_)) {
+            self.is_alone(slot);
         }
     }
 
-    /// Workers are being replaced, or have to leave once they are free.
-    pub(super) fn is_changing(&self) -> bool {
-        self.is_mixed() || self.dismissed > 0
+    /// A worker has answered something.
+    pub(super) fn has_served(&mut self, slot: Slot) {
+        if let Some(worker) = self.get_mut(slot) {
+            worker.has_served = true;
+        }
+    }
+
+    /// For the next order.
+    pub(super) fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket::new(self.tickets)
     }
 
     /// The newest ready worker.
@@ -335,7 +361,7 @@ impl Pool {
         }
     }
 
-    /// A request took this long from order to verdict.
+    /// A request took this long.
     pub(super) fn note_service(&mut self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 8);
         self.service_micros = match self.service_micros {

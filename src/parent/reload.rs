@@ -278,7 +278,10 @@ impl Parent {
     pub(super) fn dismiss(&mut self, slot: Slot) {
         match self.pool.get(slot).map(|worker| worker.duty) {
             Some(Duty::Ready) => self.retire(slot),
-            Some(Duty::Busy(_)) => self.pool.dismiss(slot),
+            Some(Duty::Busy(_)) => {
+                self.pool.dismiss(slot);
+                self.must_speak(slot);
+            }
             _ => {}
         }
     }

@@ -3,37 +3,30 @@
 
 use super::Parent;
 use super::life::State as Life;
-use super::lot::{Id, State};
+use super::lot::Id;
 use super::pool::Duty;
-use crate::channel::{self, Order, Stage};
+use crate::channel::{self, Order, Verdict};
 use crate::scoreboard::Slot;
 use crate::sys::fd::AsFd;
 use crate::sys::time::Moment;
 
-/// Who may rest, and who was woken from it.
-#[derive(Default)]
-pub(super) struct Rest {
-    /// No worker may rest: somebody waits for one, or some have to leave. Then none does.
-    is_needed: bool,
-    /// Workers whose client was taken back in this turn, who still have its descriptor.
-    roused: Vec<Slot>,
-}
-
 impl Parent {
-    /// The end of a turn: workers may rest if nobody waits for one and all are here to stay.
+    /// The end of a turn: workers may rest if nobody waits for one, and there are not more of them
+    /// than are wanted (who rests is not seen to have nothing to do).
     pub(super) fn let_rest(&mut self) {
         let is_needed = self.waiting() > 0
             || self.state != Life::Serving
             || self.is_upgrading()
-            || self.pool.is_changing();
+            || self.pool.is_mixed()
+            || self.pool.living() > self.estate.settings.workers;
         if is_needed {
             self.need_workers();
             // Somebody may have come into the queue since it was looked at.
             self.dispatch();
-        } else if std::mem::take(&mut self.rest.is_needed) {
+        } else if self.estate.scoreboard.needs_workers() {
             self.estate.scoreboard.need_workers(false);
         }
-        for slot in std::mem::take(&mut self.rest.roused) {
+        while let Some(slot) = self.roused.pop() {
             let worker = self.pool.get(slot).filter(|w| w.duty == Duty::Ready);
             if let Some(channel) = worker.and_then(|w| w.channel.as_ref()) {
                 // One that cannot take it is not well: the next order will tell.
@@ -43,22 +36,12 @@ impl Parent {
     }
 
     /// Nobody may rest from now on; whoever does is ready at once.
-    fn need_workers(&mut self) {
-        if std::mem::replace(&mut self.rest.is_needed, true) {
+    pub(super) fn need_workers(&mut self) {
+        if self.estate.scoreboard.needs_workers() {
             return;
         }
         self.estate.scoreboard.need_workers(true);
-        // One that ended a handler before it could see this has gone to rest without a word, or on to
-        // its client's next request.
-        for handler in self.lot.handlers_waited_for() {
-            if self.has_room(handler) {
-                self.release(handler);
-            }
-        }
-        let busy = self.pool.workers();
-        let busy = busy.filter(|(_, worker)| matches!(worker.duty, Duty::Busy(_)));
-        let slots: Vec<Slot> = busy.map(|(slot, _)| slot).collect();
-        for slot in slots {
+        for slot in self.pool.slots() {
             if !self.rouse(slot) {
                 let began = self.estate.scoreboard.entry(slot).began();
                 self.pool.note_began(slot, began);
@@ -68,7 +51,7 @@ impl Parent {
 
     /// Finds a worker that rests; false if there is none, and then each says when it is free.
     pub(super) fn rouse_one(&mut self) -> bool {
-        if self.rest.is_needed {
+        if self.estate.scoreboard.needs_workers() {
             return false;
         }
         while self.pool.ready() == 0 && self.rouse_longest() {}
@@ -78,7 +61,7 @@ impl Parent {
         self.pool.ready() > 0
     }
 
-    /// Wakes the worker that has rested longest; false if none rests.
+    /// Takes a client back from the worker that has rested longest; false if none rests.
     pub(super) fn rouse_longest(&mut self) -> bool {
         while let Some(slot) = self.longest_resting() {
             if self.rouse(slot) {
@@ -91,26 +74,23 @@ impl Parent {
     /// Its client is the least likely one to speak now.
     fn longest_resting(&self) -> Option<Slot> {
         let board = &self.estate.scoreboard;
-        let busy = self.pool.workers();
-        let busy = busy.filter(|(_, worker)| matches!(worker.duty, Duty::Busy(_)));
-        busy.map(|(slot, _)| slot)
+        let able = self.pool.workers().filter(|(_, w)| w.channel.is_some());
+        able.map(|(slot, _)| slot)
             .filter(|slot| board.entry(*slot).is_resting())
             .min_by_key(|slot| board.entry(*slot).heartbeat())
     }
 
-    /// Takes a resting worker's client back: the worker is ready, the client idle. False if it does
-    /// not rest (any more).
+    /// Takes a resting worker's client back, as if it had said so; false if it does not rest (any more),
+    /// or has died.
     pub(super) fn rouse(&mut self, slot: Slot) -> bool {
-        let Some(Duty::Busy(id)) = self.pool.get(slot).map(|w| w.duty) else {
-            return false;
-        };
-        if !self.estate.scoreboard.entry(slot).end_rest() {
+        let entry = self.estate.scoreboard.entry(slot);
+        let can_hear = self.pool.get(slot).is_some_and(|w| w.channel.is_some());
+        if !can_hear || !entry.is_resting() || !entry.end_rest() {
             return false;
         }
-        self.is_free(slot);
-        self.rest.roused.push(slot);
-        self.catch_up(slot, id);
-        self.park(id, State::Idle, Stage::Head, None);
+        let handler = entry.handler();
+        self.judge(slot, Verdict::Keep, handler, None);
+        self.roused.push(slot);
         true
     }
 
@@ -127,6 +107,7 @@ impl Parent {
             connection.visits = 0;
             connection.has_lost_worker = false;
             connection.was_held = false;
+            self.pool.has_served(slot);
         }
     }
 

@@ -54,14 +54,14 @@ pub(super) enum Salvage {
     GiveUp,
 }
 
-/// The fate of a client by how far its dead worker said it had come. `is_unread`: the slot shows no
-/// sign of life since the order was sent, so the order died with the worker.
+/// The fate of a client by how far its dead worker said it had come. `is_untaken`: the order died with
+/// the worker.
 ///
-/// Idle with a sign of life means that the worker was done and had not said so: a handler may have
-/// run, and none is run twice.
-pub(super) fn salvage(phase: Phase, is_unread: bool, has_lost_worker: bool) -> Salvage {
+/// Idle with an order that was taken means that the worker was done and had not said so, or was about
+/// to begin: a handler may have run, and none is run twice.
+pub(super) fn salvage(phase: Phase, is_untaken: bool, has_lost_worker: bool) -> Salvage {
     match phase {
-        Phase::Idle if is_unread => Salvage::HandOverUnseen,
+        Phase::Idle if is_untaken => Salvage::HandOverUnseen,
         Phase::Idle => Salvage::Cut,
         Phase::Looking if has_lost_worker => Salvage::GiveUp,
         Phase::Looking => Salvage::HandOver,

@@ -25,7 +25,6 @@ struct Seen {
     duty: Duty,
     since: Moment,
     has_channel: bool,
-    is_resting: bool,
     phase: Phase,
     heartbeat: Moment,
     deadline: Moment,
@@ -42,11 +41,10 @@ fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
         Duty::Busy(_) if !seen.has_channel => {
             is_past(signs, grace + SILENCE).then_some("it has hung up")
         }
-        Duty::Busy(_) if seen.is_resting => {
-            is_past(signs, REST + SILENCE).then_some("it shows no sign of life")
-        }
         Duty::Busy(_) => match seen.phase {
-            Phase::Idle | Phase::Looking | Phase::Reading => {
+            // It may rest for so long.
+            Phase::Idle => is_past(signs, REST + SILENCE).then_some("it shows no sign of life"),
+            Phase::Looking | Phase::Reading => {
                 is_past(signs, SILENCE).then_some("it shows no sign of life")
             }
             Phase::Launched | Phase::Answering => {
@@ -112,7 +110,6 @@ impl Parent {
             duty: worker.duty,
             since: worker.since,
             has_channel: worker.channel.is_some(),
-            is_resting: entry.is_resting(),
             phase: entry.phase(),
             heartbeat: entry.heartbeat(),
             deadline: entry.deadline(),
@@ -133,29 +130,27 @@ mod tests {
     #[test]
     fn only_a_worker_that_owes_a_sign_of_life_is_killed() {
         let at = |s: u64| Moment::from_micros(1_000_000 * (100 + s));
-        // duty, is it resting, phase, heartbeat, deadline, now: killed?
-        for (duty, is_resting, phase, heartbeat, deadline, now, expected) in [
-            (Duty::Ready, false, Phase::Idle, 0, 0, 1_000, false),
-            (Duty::Starting, false, Phase::Idle, 0, 0, 9, false),
-            (Duty::Starting, false, Phase::Idle, 0, 0, 11, true),
-            (Duty::Retiring, false, Phase::Idle, 0, 0, 3, false),
-            (Duty::Retiring, false, Phase::Idle, 0, 0, 5, true),
-            (BUSY, false, Phase::Looking, 0, 0, 3, true),
-            (BUSY, false, Phase::Reading, 2, 0, 3, false),
-            (BUSY, false, Phase::Idle, 0, 0, 3, true),
-            (BUSY, true, Phase::Idle, 0, 0, 3, false),
-            (BUSY, true, Phase::Idle, 0, 0, 4, true),
-            (BUSY, false, Phase::Launched, 0, 60, 60, false),
-            (BUSY, false, Phase::Launched, 0, 60, 65, true),
-            (BUSY, false, Phase::Answering, 0, 0, 2, false),
-            (BUSY, false, Phase::Answering, 0, 0, 3, true),
-            (BUSY, false, Phase::Answering, 0, 60, 60, false),
+        // duty, phase, heartbeat, deadline, now: killed?
+        for (duty, phase, heartbeat, deadline, now, expected) in [
+            (Duty::Ready, Phase::Idle, 0, 0, 1_000, false),
+            (Duty::Starting, Phase::Idle, 0, 0, 9, false),
+            (Duty::Starting, Phase::Idle, 0, 0, 11, true),
+            (Duty::Retiring, Phase::Idle, 0, 0, 3, false),
+            (Duty::Retiring, Phase::Idle, 0, 0, 5, true),
+            (BUSY, Phase::Looking, 0, 0, 3, true),
+            (BUSY, Phase::Reading, 2, 0, 3, false),
+            (BUSY, Phase::Idle, 0, 0, 3, false),
+            (BUSY, Phase::Idle, 0, 0, 4, true),
+            (BUSY, Phase::Launched, 0, 60, 60, false),
+            (BUSY, Phase::Launched, 0, 60, 65, true),
+            (BUSY, Phase::Answering, 0, 0, 2, false),
+            (BUSY, Phase::Answering, 0, 0, 3, true),
+            (BUSY, Phase::Answering, 0, 60, 60, false),
         ] {
             let seen = Seen {
                 duty,
                 since: at(0),
                 has_channel: true,
-                is_resting,
                 phase,
                 heartbeat: at(heartbeat),
                 deadline: if deadline == 0 {

@@ -9,7 +9,7 @@ use super::token::Token;
 use super::verdict::{Salvage, salvage};
 use super::{Estate, Parent, life, start};
 use crate::birth::Birth;
-use crate::channel::{self, Order, Said, Stage};
+use crate::channel::{self, Order, Said, Verdict};
 use crate::scoreboard::{Phase, Slot};
 use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Ended, Pid, Reaped};
@@ -39,8 +39,11 @@ impl Parent {
 
     /// Since when the first in the queue waits.
     fn first_woken(&self) -> Option<Moment> {
-        let first = self.lot.at(State::Queued, End::Front)?;
-        self.lot.get(first).map(|connection| connection.woken)
+        let firsts = [State::Ahead, State::Queued].map(|state| self.lot.at(state, End::Front));
+        let firsts = firsts.into_iter().flatten();
+        firsts
+            .filter_map(|id| self.lot.get(id).map(|c| c.woken))
+            .min()
     }
 
     fn need(&self) -> Need {
@@ -54,7 +57,7 @@ impl Parent {
             starting: self.pool.starting(),
             at_once: 2 * self.estate.cpus.get(),
             held,
-            queued: self.lot.count(State::Queued),
+            queued: self.queued(),
             waited: woken.map_or(Duration::ZERO, |woken| self.now.since(woken)),
         }
     }
@@ -178,15 +181,25 @@ impl Parent {
     /// A worker is dead. Its slot says how far it had come.
     fn bury(&mut self, slot: Slot, reaped: Reaped) {
         // It may have said its verdict just before it died.
-        if let Some(channel) = self.pool.get(slot).and_then(|w| w.channel.as_ref())
-            && let Ok(Said::Verdict(verdict, spool)) = channel::receive_verdict(channel.as_fd())
+        while let Some(channel) = self.pool.get(slot).and_then(|w| w.channel.as_ref())
+            && let Ok(Said::Verdict(verdict, handler, spool)) =
+                channel::receive_verdict(channel.as_fd())
         {
-            self.hear(slot, Ok(Said::Verdict(verdict, spool)));
+            self.hear(slot, Ok(Said::Verdict(verdict, handler, spool)));
+        }
+        let entry = self.estate.scoreboard.entry(slot);
+        if entry.end_rest() {
+            let handler = entry.handler();
+            self.judge(slot, Verdict::Keep, handler, None);
         }
         self.drop_channel(slot);
         let entry = self.estate.scoreboard.entry(slot);
-        let (phase, heartbeat) = (entry.phase(), entry.heartbeat());
-        let was_resting = entry.end_rest();
+        let phase = entry.phase();
+        let worker = self.pool.get(slot);
+        let is_untaken = worker.is_some_and(|w| entry.take(w.ticket));
+        let is_ahead_untaken = worker
+            .and_then(|w| w.ahead)
+            .is_some_and(|ahead| entry.take(ahead.ticket));
         let (handler, handler_pid) = (entry.handler(), Pid::new(entry.handler_pid()));
         if let Some(Duty::Busy(id)) = self.pool.get(slot).map(|w| w.duty) {
             self.catch_up(slot, id);
@@ -204,11 +217,13 @@ impl Parent {
             self.end_orphans(handler_pid.filter(|_| phase != Phase::Idle));
         }
         if let Duty::Busy(id) = worker.duty {
-            if was_resting {
-                self.park(id, State::Idle, Stage::Head, None);
+            self.save_client(id, phase, is_untaken);
+        }
+        if let Some(ahead) = worker.ahead {
+            if is_ahead_untaken {
+                self.call_back(ahead.id);
             } else {
-                let is_unread = heartbeat < worker.since;
-                self.save_client(id, phase, is_unread);
+                self.reset(ahead.id);
             }
         }
         if handler != 0 {
@@ -238,12 +253,12 @@ impl Parent {
     }
 
     /// What becomes of the client of a dead worker.
-    fn save_client(&mut self, id: Id, phase: Phase, is_unread: bool) {
+    fn save_client(&mut self, id: Id, phase: Phase, is_untaken: bool) {
         let Some(connection) = self.lot.get(id) else {
             return;
         };
         let number = connection.number;
-        match salvage(phase, is_unread, connection.has_lost_worker) {
+        match salvage(phase, is_untaken, connection.has_lost_worker) {
             Salvage::HandOver => self.hand_over_again(id, true),
             Salvage::HandOverUnseen => self.hand_over_again(id, false),
             Salvage::Unread => self.refuse(id, Canned::Unread),

@@ -359,7 +359,7 @@ fn store<'a>(
 mod tests {
     use super::*;
     use crate::channel::{Serve, Stage};
-    use crate::scoreboard::{Scoreboard, Slot};
+    use crate::scoreboard::{Scoreboard, Slot, Ticket};
     use crate::sys::{fd::AsFd, time::Moment};
     use std::num::NonZero;
     use std::os::unix::net::UnixStream;
@@ -381,7 +381,8 @@ mod tests {
                 accepted: Moment::default(),
                 head_begun: Moment::default(),
                 progress: Moment::default(),
-                queued_ms: 0,
+                ticket: Ticket::new(0),
+                woken: Moment::default(),
                 peer: None,
             },
         );

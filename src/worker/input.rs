@@ -167,6 +167,7 @@ pub(super) fn discard(client: &Client, n: usize) -> sys::Result<()> {
 mod tests {
     use super::*;
     use crate::channel::{Serve, Stage};
+    use crate::scoreboard::Ticket;
     use crate::sys::time;
 
     #[test]
@@ -185,7 +186,8 @@ mod tests {
                 accepted: now,
                 head_begun: now,
                 progress: now,
-                queued_ms: 0,
+                ticket: Ticket::new(0),
+                woken: now,
                 peer: None,
             },
         );

@@ -1,5 +1,6 @@
 //! The worker: serves one client at a time at full speed and gives it back as soon as the next
-//! step depends on the client. It never waits for a client; only a handler can hold it.
+//! step depends on the client, or keeps it while there is nothing else to do. No client can hold it;
+//! only a handler can.
 //!
 //! | file | does |
 //! |---|---|
@@ -122,9 +123,15 @@ impl Client {
         let now = time::now();
         self.serve.requests = self.serve.requests.saturating_add(1);
         self.serve.head_begun = now;
-        self.serve.queued_ms = 0;
+        self.serve.woken = now;
         self.received = now;
         self.waited = Cell::default();
+    }
+
+    /// How long it has waited for this worker.
+    fn queued_ms(&self) -> u64 {
+        let queued = self.received.since(self.serve.woken);
+        u64::try_from(queued.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn socket(&self) -> BorrowedFd<'_> {
@@ -199,7 +206,8 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     crate::sys::file::change_folder(birth.root)?;
     let channel = find_parent(birth)?;
     let mut exchange = Exchange::new(birth)?;
-    channel::send_verdict(channel.as_fd(), Verdict::Ready, None)?;
+    let entry = birth.entry();
+    channel::send_verdict(channel.as_fd(), Verdict::Ready, 0, None)?;
     while let Some(received) = channel::receive_order(channel.as_fd())? {
         match received {
             Received {
@@ -220,10 +228,14 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
                 spool,
             } => {
                 let Some(fd) = client else { return Ok(()) };
+                if !entry.take(serve.ticket) {
+                    continue;
+                }
                 let client = Client::new(fd, serve);
                 if let Some(outcome) = attend(&mut exchange, channel.as_fd(), client, spool) {
                     let spool = outcome.spool.as_ref();
-                    channel::send_verdict(channel.as_fd(), outcome.verdict, spool)?;
+                    let handler = entry.handler();
+                    channel::send_verdict(channel.as_fd(), outcome.verdict, handler, spool)?;
                 }
                 if exchange.must_retire() {
                     return Ok(());
@@ -283,10 +295,11 @@ fn serve_one(
     } = client.serve;
     entry.begin(connection, requests, client.received);
     let outcome = exchange.serve(client, channel, spool);
+    // First: without a deadline it would be taken for one that has hung since its last sign of life.
+    entry.enter(Phase::Idle, time::now());
     entry.set_spooled(Spooled::default());
     entry.set_deadline(Moment::default());
     entry.set_claim(0);
-    entry.enter(Phase::Idle, time::now());
     outcome
 }
 

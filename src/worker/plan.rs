@@ -278,7 +278,7 @@ impl<'a> Planner<'a> {
             document_root: &self.document_root,
             script_filename: &self.file_name,
             search_path: SEARCH_PATH,
-            queue_ms: u64::from(job.client.serve.queued_ms),
+            queue_ms: job.client.queued_ms(),
             deadline_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
             authorization: job.settings.authorization,
             upgrade: job.handler.is_nph() && job.head.upgrade,

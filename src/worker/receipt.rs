@@ -74,7 +74,7 @@ impl Receipt {
         }
         put_number(line, b" in=", self.bytes_in);
         put_number(line, b" out=", self.bytes_out);
-        put_number(line, b" queue=", client.serve.queued_ms.into());
+        put_number(line, b" queue=", client.queued_ms());
         line.text(b"ms");
         if let Some(first) = self.first_byte {
             put_ms(line, b" first=", first.since(client.received));

@@ -29,10 +29,9 @@ pub(super) fn rest(
     client: BorrowedFd<'_>,
 ) -> Ended {
     let (entry, board) = (exchange.entry(), exchange.scoreboard());
-    if board.needs_workers() {
+    if board.needs_workers() || !entry.rest() {
         return Ended::Over(Verdict::Keep);
     }
-    entry.rest();
     // Once more: the parent may have looked for resting workers between the two.
     let ended = if board.needs_workers() {
         Ended::Over(Verdict::Keep)

@@ -1,0 +1,148 @@
+//! What worker and parent can both take: an order that was sent, or the client that a worker rests with.
+//! It stands in one word of the slot; whoever takes it out has it.
+
+use super::{Entry, IS_NEEDED, SHARED, Scoreboard};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// In the word: the worker rests.
+const RESTING: u64 = 1;
+/// In its place: the worker has to say its next verdict, since it will leave.
+const LEAVING: u64 = 2;
+
+/// Names an order, once. Greater than what else may stand in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+impl Ticket {
+    /// The one after `number` others.
+    pub fn new(number: u64) -> Self {
+        Self(number.saturating_add(LEAVING + 1))
+    }
+
+    /// On the wire.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// From the wire.
+    pub fn from_number(number: u64) -> Option<Self> {
+        (number > LEAVING).then_some(Self(number))
+    }
+}
+
+/// How long a worker rests with a client that says nothing, see [`Entry::rest`].
+pub const REST: Duration = Duration::from_secs(1);
+
+impl Entry<'_> {
+    /// Worker: is done, and keeps its client until that speaks or somebody needs one of them; false
+    /// if its next order is there, or it has to leave. Of a parent that needs workers ([`Scoreboard::need_workers`]) and
+    /// a worker that begins to rest at least one sees the other, since all see these stores and
+    /// loads in one order.
+    pub fn rest(&self) -> bool {
+        self.share(RESTING)
+    }
+
+    /// Whether it rests.
+    pub fn is_resting(&self) -> bool {
+        self.words[SHARED].load(Ordering::SeqCst) == RESTING
+    }
+
+    /// Ends the rest; true for the one who has the client now. Of worker and parent one is.
+    pub fn end_rest(&self) -> bool {
+        self.unshare(RESTING)
+    }
+
+    /// Parent: an order with this ticket is about to be sent; false if the worker rests, or has not
+    /// taken the one before yet.
+    pub fn offer(&self, ticket: Ticket) -> bool {
+        self.share(ticket.0)
+    }
+
+    /// Worker: takes an order. Parent: takes it back. True for one of them.
+    pub fn take(&self, ticket: Ticket) -> bool {
+        self.unshare(ticket.0)
+    }
+
+    /// Parent: the worker may not rest any more; false if it does, or has an order to take.
+    pub fn must_speak(&self) -> bool {
+        self.share(LEAVING)
+    }
+
+    fn share(&self, what: u64) -> bool {
+        let word = &self.words[SHARED];
+        let shared = word.compare_exchange(0, what, Ordering::SeqCst, Ordering::SeqCst);
+        shared.is_ok()
+    }
+
+    fn unshare(&self, what: u64) -> bool {
+        let word = &self.words[SHARED];
+        let taken = word.compare_exchange(what, 0, Ordering::SeqCst, Ordering::SeqCst);
+        taken.is_ok()
+    }
+}
+
+impl Scoreboard {
+    /// Parent: says whether somebody waits for a worker, so that none may rest.
+    pub fn need_workers(&self, is_needed: bool) {
+        self.parent().words[IS_NEEDED].store(u64::from(is_needed), Ordering::SeqCst);
+    }
+
+    /// Whether somebody waits for a worker.
+    pub fn needs_workers(&self) -> bool {
+        self.parent().words[IS_NEEDED].load(Ordering::SeqCst) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scoreboard::Slot;
+    use crate::sys::time::Moment;
+
+    #[test]
+    fn a_rest_is_ended_by_one_of_two() {
+        let board = Scoreboard::new(1).unwrap();
+        let entry = board.entry(Slot(0));
+        assert!(!entry.end_rest() && !board.needs_workers());
+        for _ in 0..1_000 {
+            entry.rest();
+            let ended = std::thread::scope(|scope| {
+                let threads = [(); 2].map(|()| scope.spawn(|| board.entry(Slot(0)).end_rest()));
+                threads.map(|thread| usize::from(thread.join().unwrap()))
+            });
+            assert_eq!(
+                (ended.iter().sum::<usize>(), entry.is_resting()),
+                (1, false)
+            );
+        }
+        entry.begin(7, 3, Moment::from_micros(5));
+        assert_eq!((entry.connection(), entry.answered()), (7, 3));
+        assert_eq!(
+            (entry.began(), entry.heartbeat()),
+            (entry.began(), Moment::from_micros(5))
+        );
+        entry.rest();
+        entry.clear();
+        assert!(!entry.is_resting() && entry.answered() == 0);
+        board.need_workers(true);
+        assert!(board.needs_workers());
+    }
+
+    #[test]
+    fn nothing_is_put_in_the_place_of_what_can_be_taken() {
+        let board = Scoreboard::new(1).unwrap();
+        let entry = board.entry(Slot(0));
+        let [first, second] = [0, 1].map(Ticket::new);
+        assert_eq!(Ticket::from_number(first.number()), Some(first));
+        for number in [0, RESTING, LEAVING] {
+            assert_eq!(Ticket::from_number(number), None);
+        }
+        assert!(entry.offer(first));
+        assert!(!entry.offer(second) && !entry.rest() && !entry.must_speak());
+        assert!(!entry.end_rest() && !entry.is_resting());
+        assert!(!entry.take(second) && entry.take(first) && !entry.take(first));
+        assert!(entry.must_speak());
+        assert!(!entry.rest() && !entry.offer(first));
+    }
+}
