@@ -183,6 +183,8 @@ impl<'a> Desk<'a> {
     }
 
     fn answer_without_handler(&mut self, request: &Request<'_>, route: &Route) -> Outcome {
+        // Before anything is taken from the socket: another worker would wait for it in vain.
+        self.birth.entry().enter(Phase::Reading, time::now());
         let manner = request.drop_body();
         if let Route::EmptyRoot = route
             && matches!(request.head.method, b"GET" | b"HEAD")
