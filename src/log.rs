@@ -354,10 +354,9 @@ fn zone(out: &mut Vec<u8>, offset: i64) {
 
 /// Appends a number with leading zeros.
 fn digits(out: &mut Vec<u8>, value: i64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = value / 10_i64.pow(place) % 10;
-        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
-    }
+    let mut text = itoa::Buffer::new();
+    let text = text.format(value + 10_i64.pow(width));
+    out.extend_from_slice(text.as_bytes().get(1..).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -147,8 +147,10 @@ fn is_named(bytes: &[u8], at: usize, name: &[u8]) -> bool {
 /// In pieces whose count fits into a byte: then the compiler tests sixteen bytes at once.
 fn count_nuls(bytes: &[u8]) -> usize {
     let in_piece = |piece: &[u8]| piece.iter().map(|&byte| u8::from(byte == 0)).sum::<u8>();
-    let pieces = bytes.chunks(usize::from(u8::MAX));
-    pieces.map(|piece| usize::from(in_piece(piece))).sum()
+    bytes
+        .chunks(128)
+        .map(|piece| usize::from(in_piece(piece)))
+        .sum()
 }
 
 /// A string being written. It ends, and is part of the environment, when this is dropped.

@@ -82,7 +82,7 @@ pub fn begin(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
     push_status_line(out, head.status, head.reason);
     push_line(out, b"Date", head.date);
     // No version: it helps nobody but an attacker (RFC 9110 section 10.2.4).
-    push_line(out, b"Server", b"Caffeine");
+    out.extend_from_slice(b"Server: Caffeine\r\n");
     match (head.close || head.framing == Framing::Close, head.version) {
         (true, _) => push_line(out, b"Connection", b"close"),
         // RFC 9112 appendix C.2.2: an HTTP/1.0 client waits for these words.

@@ -26,15 +26,15 @@ impl Pointers {
     /// Points at each string of `bytes` that begins at one of `offsets`. Every string must end in
     /// NUL inside `bytes`; `None` if one cannot.
     pub fn fill<'a>(&'a mut self, bytes: &'a [u8], offsets: &[usize]) -> Option<Strings<'a>> {
-        self.0.clear();
         if !offsets.is_empty() && bytes.last() != Some(&0) {
             return None;
         }
-        for &offset in offsets {
+        self.0.clear();
+        self.0.resize(offsets.len() + 1, std::ptr::null());
+        for (pointer, &offset) in self.0.iter_mut().zip(offsets) {
             // Inside the arena, whose last byte is NUL: so the string ends inside it too.
-            self.0.push(std::ptr::from_ref(bytes.get(offset)?).cast());
+            *pointer = std::ptr::from_ref(bytes.get(offset)?).cast();
         }
-        self.0.push(std::ptr::null());
         Some(Strings {
             first: self.0.as_ptr(),
             arena: PhantomData,

@@ -103,8 +103,9 @@ impl<'a> Desk<'a> {
         if must_wait && request.input.taken() == 0 {
             return Err(Outcome::of(Verdict::Retry));
         }
-        self.birth.entry().enter(Phase::Reading, time::now());
-        if request.input.consume(request.client, head.length).is_err() {
+        let client = request.client;
+        self.birth.entry().enter(Phase::Reading, client.received);
+        if request.input.consume(client, head.length).is_err() {
             return Err(Outcome::of(Verdict::Close));
         }
         let progress = Progress::new(head.body, head.expect_continue);
@@ -250,7 +251,7 @@ impl<'a> Desk<'a> {
             let response = Response::new(&mut self.buffers, request.manner);
             let outlet = Outlet::new(request.client, self.keeper, limits.max_spool);
             let mut relay = Relay::new(scene, running, response, outlet, &mut self.relay_buffer);
-            let end = relay.run(&mut self.receipt);
+            let end = relay.run();
             self.gushers.note(call.handler.hash(), relay.printed());
             ending::finish(&mut relay, end, self.planner.failure())
         };
@@ -320,9 +321,7 @@ impl<'a> Desk<'a> {
                 Outcome::of(Verdict::Close)
             }
         };
-        if finished.written > 0 {
-            self.receipt.first_byte.get_or_insert_with(time::now);
-        }
+        self.receipt.first_byte = finished.first_byte;
         self.conclude(request, finished.status, finished.written);
         Called::Done(outcome)
     }

@@ -8,6 +8,7 @@ use crate::cgi;
 use crate::log::Escaped;
 use crate::sys::process::{Ended, Reaped};
 use crate::sys::signal::{SIGKILL, SIGXCPU, SIGXFSZ};
+use crate::sys::time::Moment;
 use std::fmt::{self, Display};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub(super) struct Finished {
     pub(super) status: u16,
     /// Bytes that went to the client or its spool.
     pub(super) written: u64,
+    pub(super) first_byte: Option<Moment>,
     /// What the client has not taken yet.
     pub(super) spool: Option<OwnedFd>,
     pub(super) must_close: bool,
@@ -71,6 +73,7 @@ pub(super) fn finish(
         reaped: relay.reaped,
         status: relay.response.status,
         written: relay.outlet.written,
+        first_byte: relay.outlet.first_byte,
         must_close: relay.response.must_close(),
         is_close_delimited: relay.response.is_close_delimited() || is_nph,
         spool: relay.outlet.take_spool(),

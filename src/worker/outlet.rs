@@ -6,7 +6,8 @@ use super::turn::Turn;
 use super::{Client, Outcome};
 use crate::channel::Verdict;
 use crate::scoreboard::Phase;
-use crate::sys::{self, Errno, Error, fd::AsFd, file, signal, socket, time};
+use crate::sys::time::{self, Moment};
+use crate::sys::{self, Errno, Error, fd::AsFd, file, signal, socket};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
@@ -23,6 +24,8 @@ pub(super) struct Outlet<'a> {
     max_spool: u64,
     /// Bytes given to the client or its spool.
     pub(super) written: u64,
+    /// When the first of them left.
+    pub(super) first_byte: Option<Moment>,
     /// Bytes that the client has taken since it was last waited for.
     since_wait: u64,
 }
@@ -54,6 +57,7 @@ impl<'a> Outlet<'a> {
             turn: Turn::new(keeper),
             max_spool,
             written: 0,
+            first_byte: None,
             since_wait: 0,
         }
     }
@@ -86,7 +90,9 @@ impl<'a> Outlet<'a> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
         if self.written == 0 {
             // Said before the first byte: should this worker die, the parent must not answer too.
-            self.keeper.entry.enter(Phase::Answering, time::now());
+            let now = time::now();
+            self.keeper.entry.enter(Phase::Answering, now);
+            self.first_byte = Some(now);
         }
         self.written += total as u64;
         let mut skip = 0;

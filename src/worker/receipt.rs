@@ -130,7 +130,8 @@ fn put_number(line: &mut Line<'_>, name: &[u8], number: u64) {
 
 /// A duration in milliseconds with one decimal.
 fn put_ms(line: &mut Line<'_>, name: &[u8], duration: Duration) {
-    let tenths = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) / 100;
+    let tenths =
+        duration.as_secs().saturating_mul(10_000) + u64::from(duration.subsec_micros() / 100);
     put_number(line, name, tenths / 10);
     let tenth = u8::try_from(tenths % 10).unwrap_or(0);
     line.text(&[b'.', b'0' + tenth, b'm', b's']);

@@ -10,7 +10,6 @@ pub(super) use patience::Gushers;
 use super::feed::Feed;
 use super::outlet::{Blocked, Outlet};
 use super::plan::Running;
-use super::receipt::Receipt;
 use super::response::{Failed, Response};
 use super::stderr::{self, Stderr};
 use super::{Client, tree};
@@ -97,13 +96,6 @@ pub(super) struct Relay<'r, 'b> {
 /// of its own (/proc/sys/fs/pipe-max-size).
 const WIDE_PIPE: i32 = 1024 * 1024;
 
-/// Places in the poll set.
-const STDOUT: usize = 0;
-const STDERR: usize = 1;
-const CLIENT: usize = 2;
-const CHANNEL: usize = 3;
-const FEED: usize = 4;
-
 impl<'r, 'b> Relay<'r, 'b> {
     pub(super) fn new(
         scene: Scene<'r>,
@@ -155,15 +147,12 @@ impl<'r, 'b> Relay<'r, 'b> {
     }
 
     /// Relays until the end; then the handler is reaped and its stderr is in the log.
-    pub(super) fn run(&mut self, receipt: &mut Receipt) -> End {
+    pub(super) fn run(&mut self) -> End {
         let end = loop {
             match self.turn() {
                 Ok(None) => {}
                 Ok(Some(end)) => break end,
                 Err(e) => break End::Broken(e),
-            }
-            if receipt.first_byte.is_none() && self.outlet.written > 0 {
-                receipt.first_byte = Some(self.now);
             }
         };
         if self.reaped.is_none() {
@@ -287,39 +276,32 @@ impl<'r, 'b> Relay<'r, 'b> {
         None
     }
 
+    /// stdout, stderr, client, channel, feed.
     fn poll_set(&self) -> [signal::PollFd; 5] {
-        let mut set = [signal::poll_nothing(); 5];
-        let mut put = |place: usize, fd: BorrowedFd<'_>, events| {
-            if let Some(entry) = set.get_mut(place) {
-                *entry = signal::poll_fd(fd, events);
-            }
+        let for_output = match self.is_first_wait {
+            true => 0,
+            false => signal::READABLE,
         };
-        let for_output = if self.is_first_wait {
-            0
-        } else {
-            signal::READABLE
+        let for_fin = match self.has_client_fin {
+            true => 0,
+            false => signal::PEER_CLOSED,
         };
-        if let Some(stdout) = self.stdout.as_ref().filter(|_| !self.is_held_up) {
-            put(STDOUT, stdout.as_fd(), for_output);
-        }
-        put(STDERR, self.stderr.fd(), for_output);
-        if let Some(feed) = &self.feed {
-            put(FEED, feed.pipe(), signal::WRITABLE);
-        }
-        let for_fin = if self.has_client_fin {
-            0
-        } else {
-            signal::PEER_CLOSED
+        let for_room = match self.outlet.is_backed_up() {
+            true => signal::WRITABLE,
+            false => 0,
         };
-        let for_room = if self.outlet.is_backed_up() {
-            signal::WRITABLE
-        } else {
-            0
+        let perhaps = |fd: Option<BorrowedFd<'_>>, events| {
+            fd.map_or_else(signal::poll_nothing, |fd| signal::poll_fd(fd, events))
         };
-        put(CLIENT, self.scene.client.socket(), for_fin | for_room);
-        // Only its end is of interest now: orders wait until this request is done.
-        put(CHANNEL, self.scene.channel, 0);
-        set
+        let stdout = self.stdout.as_ref().filter(|_| !self.is_held_up);
+        [
+            perhaps(stdout.map(|stdout| stdout.as_fd()), for_output),
+            signal::poll_fd(self.stderr.fd(), for_output),
+            signal::poll_fd(self.scene.client.socket(), for_fin | for_room),
+            // Only its end is of interest now: orders wait until this request is done.
+            signal::poll_fd(self.scene.channel, 0),
+            perhaps(self.feed.as_ref().map(Feed::pipe), signal::WRITABLE),
+        ]
     }
 
     fn read_stdout(&mut self, has_no_writer: bool) -> sys::Result<Option<End>> {
