@@ -54,7 +54,7 @@ mod workers;
 use crate::birth::WorkerMain;
 use crate::instance::{PidFile, UnixSocket};
 use crate::log::Log;
-use crate::scoreboard::{Scoreboard, Slot, Spooled};
+use crate::scoreboard::{Scoreboard, Spooled};
 use crate::settings::Settings;
 use crate::sys::process::{self, DescriptorLimit};
 use crate::sys::readiness::{Event, Readiness};
@@ -108,8 +108,7 @@ struct Parent {
     wheel: wheel::Wheel,
     house: house::House,
     pool: pool::Pool,
-    /// Workers whose client was taken back in this turn, who still have its descriptor.
-    roused: Vec<Slot>,
+    rest: rest::Rest,
     orphans: orphans::Orphans,
     oom_score: privilege::OomScore,
     control: control::Control,

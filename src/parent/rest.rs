@@ -9,12 +9,29 @@ use crate::channel::{self, Order, Verdict};
 use crate::scoreboard::Slot;
 use crate::sys::fd::AsFd;
 use crate::sys::time::Moment;
+use std::time::Duration;
+
+/// Workers may rest again when nobody has had to wait for this long: a rest that is ended at once is of
+/// no use.
+const BUSY: Duration = Duration::from_millis(10);
+
+/// What the parent knows of resting workers beside the scoreboard.
+#[derive(Default)]
+pub(super) struct Rest {
+    /// When somebody last had to wait for a worker.
+    last_waited: Moment,
+    /// Workers whose client was taken back in this turn, who still have its descriptor.
+    roused: Vec<Slot>,
+}
 
 impl Parent {
     /// The end of a turn: workers may rest if nobody waits for one, and there are not more of them
     /// than are wanted (who rests is not seen to have nothing to do).
     pub(super) fn let_rest(&mut self) {
-        let is_needed = self.waiting() > 0
+        if self.waiting() > 0 {
+            self.rest.last_waited = self.now;
+        }
+        let is_needed = self.now.since(self.rest.last_waited) < BUSY
             || self.state != Life::Serving
             || self.is_upgrading()
             || self.pool.is_mixed()
@@ -26,7 +43,7 @@ impl Parent {
         } else if self.estate.scoreboard.needs_workers() {
             self.estate.scoreboard.need_workers(false);
         }
-        while let Some(slot) = self.roused.pop() {
+        while let Some(slot) = self.rest.roused.pop() {
             let worker = self.pool.get(slot).filter(|w| w.duty == Duty::Ready);
             if let Some(channel) = worker.and_then(|w| w.channel.as_ref()) {
                 // One that cannot take it is not well: the next order will tell.
@@ -90,7 +107,7 @@ impl Parent {
         }
         let handler = entry.handler();
         self.judge(slot, Verdict::Keep, handler, None);
-        self.roused.push(slot);
+        self.rest.roused.push(slot);
         true
     }
 

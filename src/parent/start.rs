@@ -9,7 +9,7 @@ use super::listeners::{self, Listener};
 use super::privilege::Privileges;
 use super::{
     Estate, Inheritance, Parent, Reread, control, heir, house, life, lot, notify, orphans, pool,
-    resolve, token, wheel,
+    resolve, rest, token, wheel,
 };
 use crate::birth::WorkerMain;
 use crate::instance::{self, PidFile, UnixSocket};
@@ -178,7 +178,7 @@ pub(super) fn prepare(
         wheel: wheel::Wheel::new(now),
         house: house::House::new(&settings.limits),
         pool: pool::Pool::new(most),
-        roused: Vec::new(),
+        rest: rest::Rest::default(),
         orphans: orphans::Orphans::default(),
         control: control::Control::default(),
         notify: notify::Notify::new(now, &ground.log),
