@@ -49,16 +49,9 @@ impl Handler {
         CStr::from_bytes_with_nul(&self.program).unwrap_or_default()
     }
 
-    /// The file's own name.
-    pub fn name(&self) -> &[u8] {
-        let name = self.program.strip_prefix(b"./");
-        name.and_then(|name| name.strip_suffix(b"\0"))
-            .unwrap_or_default()
-    }
-
     /// Its output goes to the client as it is (RFC 3875 section 5).
     pub fn is_nph(&self) -> bool {
-        self.name().starts_with(b"nph-")
+        self.program.starts_with(b"./nph-")
     }
 
     /// Identifies the handler in the scoreboard; never 0.

@@ -46,10 +46,8 @@ pub struct Request<'a> {
     pub local: Option<SocketAddr>,
     /// `REQUEST_SCHEME`.
     pub scheme: Scheme,
-    /// `DOCUMENT_ROOT`: the absolute path of the folder with the handlers.
+    /// `DOCUMENT_ROOT`: the absolute path of the folder with the handlers. `SCRIPT_FILENAME` begins with it.
     pub document_root: &'a [u8],
-    /// `SCRIPT_FILENAME`: the absolute path of the handler.
-    pub script_filename: &'a [u8],
     /// `PATH` for the handler.
     pub search_path: &'a [u8],
     /// `CAFFEINE_QUEUE_MS`: milliseconds that the client waited for a worker.
@@ -253,7 +251,10 @@ fn write_script(environment: &mut Environment, request: &Request<'_>) {
     // RFC 3875 4.1.7: MUST be set, empty without a query.
     environment.push(b"QUERY_STRING", request.query);
     environment.push(b"DOCUMENT_ROOT", request.document_root);
-    environment.push(b"SCRIPT_FILENAME", request.script_filename);
+    let mut entry = environment.begin(b"SCRIPT_FILENAME");
+    entry.append(request.document_root);
+    entry.append(request.script_name);
+    drop(entry);
     // RFC 3875 4.1.5, 4.1.6: without a path both are unset, as with Apache.
     if request.path_info.is_empty() {
         return;
@@ -363,8 +364,7 @@ mod tests {
             forwarded_for: None,
             local: Some("192.0.2.9:8080".parse().unwrap()),
             scheme: Scheme::Http,
-            document_root: b"/srv/cgi/",
-            script_filename: b"/srv/cgi/a b",
+            document_root: b"/srv/cgi",
             search_path: b"/usr/bin:/bin",
             queue_ms: 3,
             deadline_ms: 60_000,
@@ -408,7 +408,7 @@ mod tests {
             "REQUEST_URI=/a%20b/c%2Fd?x=%41",
             "SCRIPT_NAME=/a b",
             "QUERY_STRING=x=%41",
-            "DOCUMENT_ROOT=/srv/cgi/",
+            "DOCUMENT_ROOT=/srv/cgi",
             "SCRIPT_FILENAME=/srv/cgi/a b",
             "PATH_INFO=/c/d",
             "PATH_TRANSLATED=/srv/cgi/c/d",
@@ -421,6 +421,14 @@ mod tests {
             "HTTP_HOST=example.org:8080",
         ];
         assert_eq!(written(&request(), &[], &[]), expected);
+    }
+
+    #[test]
+    fn below_the_root_of_all_a_translated_path_begins_with_one_slash() {
+        let mut request = request();
+        request.document_root = b"/";
+        let variables = written(&request, &[], &[]);
+        assert!(variables.iter().any(|v| v == "PATH_TRANSLATED=/c/d"));
     }
 
     #[test]

@@ -136,7 +136,6 @@ pub(super) struct Planner<'a> {
     meta: MetaVariables,
     envp: Pointers,
     argv: Pointers,
-    file_name: Vec<u8>,
     /// Lives as long as the worker.
     null: &'static OwnedFd,
     document_root: Vec<u8>,
@@ -154,7 +153,6 @@ impl<'a> Planner<'a> {
             meta: MetaVariables::new(),
             envp: Pointers::default(),
             argv: Pointers::default(),
-            file_name: Vec::new(),
             null: Box::leak(Box::new(file::open_at(None, c"/dev/null", Open::Read)?)),
             document_root: root.as_os_str().as_bytes().to_vec(),
         })
@@ -238,9 +236,6 @@ impl<'a> Planner<'a> {
     }
 
     fn write_environment(&mut self, birth: &Birth<'_>, job: &Job<'_>) -> Result<(), NotLaunched> {
-        self.file_name.clear();
-        self.file_name.extend_from_slice(&self.document_root);
-        self.file_name.extend_from_slice(&job.handler.script_name);
         let bound = birth
             .listeners
             .get(usize::from(job.client.serve.listener))
@@ -276,7 +271,6 @@ impl<'a> Planner<'a> {
             local,
             scheme: forwarded.scheme,
             document_root: &self.document_root,
-            script_filename: &self.file_name,
             search_path: SEARCH_PATH,
             queue_ms: job.client.queued_ms(),
             deadline_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
