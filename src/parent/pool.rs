@@ -302,7 +302,9 @@ impl Pool {
         let before = std::mem::replace(&mut worker.duty, duty);
         worker.since = now;
         let (is_dismissed, edition) = (worker.is_dismissed, worker.edition);
-        if is_dismissed && matches!(before, Duty::Busy(_)) {
+        // With an order that was sent ahead it goes from one client to the next.
+        let is_busy_still = matches!(duty, Duty::Busy(_));
+        if is_dismissed && matches!(before, Duty::Busy(_)) && !is_busy_still {
             self.dismissed -= 1;
         }
         if before == Duty::Starting && duty == Duty::Ready {
