@@ -3,8 +3,11 @@
 //! Fixed size, every field checked: what arrives is an order or an error, never a guess. Sends and
 //! receives; decides nothing.
 
+mod verdict;
+
+pub use verdict::{Said, VERDICT_BYTES, Verdict, receive_verdict, send_verdict};
+
 use crate::scoreboard::Ticket;
-use crate::sys::fd::AsFd;
 use crate::sys::passing::{self, Record};
 use crate::sys::time::Moment;
 use crate::sys::{Errno, Error, Result};
@@ -13,9 +16,6 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Bytes of an order on the wire.
 pub const ORDER_BYTES: usize = 80;
-
-/// Bytes of a verdict on the wire: its letter, and the handler's hash.
-pub const VERDICT_BYTES: usize = 9;
 
 /// Parent → worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,61 +72,6 @@ pub struct Serve {
     pub woken: Moment,
     /// The client's address; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
-}
-
-/// Worker → parent: I am free, and this becomes of the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// No client yet (start-up).
-    Ready,
-    /// Park it as idle.
-    Keep,
-    /// Park it until more of the head has arrived. May bring a spool.
-    Head,
-    /// Park it until more of the body has arrived. Brings a spool.
-    Body,
-    /// Park it until it takes more of the response, then keep it. Brings a spool.
-    DrainKeep,
-    /// Park it until it takes more of the response, then close it. Brings a spool.
-    DrainClose,
-    /// Close it.
-    Close,
-    /// Discard what it still sends until its FIN, then close it.
-    Linger,
-    /// Its handler is at `max-concurrent`: hand it over again when one of those has ended.
-    Retry,
-}
-
-impl Verdict {
-    const ALL: [(Self, u8); 9] = [
-        (Self::Ready, b'R'),
-        (Self::Keep, b'K'),
-        (Self::Head, b'H'),
-        (Self::Body, b'B'),
-        (Self::DrainKeep, b'W'),
-        (Self::DrainClose, b'w'),
-        (Self::Close, b'C'),
-        (Self::Linger, b'L'),
-        (Self::Retry, b'Q'),
-    ];
-
-    /// The byte on the wire.
-    pub fn byte(self) -> u8 {
-        Self::ALL
-            .iter()
-            .find(|(v, _)| *v == self)
-            .map_or(b'C', |(_, b)| *b)
-    }
-
-    /// From the byte on the wire.
-    pub fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.iter().find(|(_, b)| *b == byte).map(|(v, _)| *v)
-    }
-
-    /// This verdict makes no sense without a spool.
-    pub fn needs_spool(self) -> bool {
-        matches!(self, Self::Body | Self::DrainKeep | Self::DrainClose)
-    }
 }
 
 const BAD_MESSAGE: Error = Error {
@@ -190,66 +135,13 @@ pub fn receive_order(channel: BorrowedFd<'_>) -> Result<Option<Received>> {
     }))
 }
 
-/// Worker: says its verdict, and which handler it ran or was refused; 0 for none.
-pub fn send_verdict(
-    channel: BorrowedFd<'_>,
-    verdict: Verdict,
-    handler: u64,
-    spool: Option<&OwnedFd>,
-) -> Result<()> {
-    let mut bytes = [verdict.byte(); VERDICT_BYTES];
-    let [_, place @ ..] = &mut bytes;
-    *place = handler.to_le_bytes();
-    match spool {
-        Some(spool) => passing::send_record(channel, &bytes, &[spool.as_fd()]),
-        None => passing::send_record(channel, &bytes, &[]),
-    }
-    .map(drop)
-}
-
-/// What a worker said.
-#[derive(Debug)]
-pub enum Said {
-    /// A verdict, the handler that it is about, and perhaps a spool.
-    Verdict(Verdict, u64, Option<OwnedFd>),
-    /// Nothing yet.
-    Nothing,
-    /// The worker is gone.
-    Gone,
-}
-
-/// Parent: takes one verdict if there is one. Half of one, an unknown letter, or one without its
-/// spool is an error: that worker can no longer be trusted.
-pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Said> {
-    let mut bytes = [0; VERDICT_BYTES];
-    let record = match passing::receive_record(channel, &mut bytes) {
-        Ok(record) => record,
-        Err(e) if e.is_would_block() => return Ok(Said::Nothing),
-        Err(e) if e.errno == Errno::CONNRESET => return Ok(Said::Gone),
-        Err(e) => return Err(e),
-    };
-    let [spool, surplus] = record.passed;
-    match record.len {
-        0 => Ok(Said::Gone),
-        VERDICT_BYTES if surplus.is_none() => {
-            let [letter, handler @ ..] = bytes;
-            let verdict = Verdict::from_byte(letter).ok_or(BAD_MESSAGE)?;
-            if verdict.needs_spool() && spool.is_none() {
-                return Err(BAD_MESSAGE);
-            }
-            Ok(Said::Verdict(verdict, u64::from_le_bytes(handler), spool))
-        }
-        _ => Err(BAD_MESSAGE),
-    }
-}
-
-/// Writes the fields of an order one behind the other.
-struct Writer {
-    bytes: [u8; ORDER_BYTES],
+/// Writes fields one behind the other.
+struct Writer<const N: usize> {
+    bytes: [u8; N],
     at: usize,
 }
 
-impl Writer {
+impl<const N: usize> Writer<N> {
     fn put(&mut self, field: &[u8]) {
         for (place, byte) in self.bytes.iter_mut().skip(self.at).zip(field) {
             *place = *byte;
@@ -333,7 +225,7 @@ pub fn encode(order: &Order) -> [u8; ORDER_BYTES] {
     writer.bytes
 }
 
-fn encode_peer(writer: &mut Writer, peer: Option<SocketAddr>) {
+fn encode_peer(writer: &mut Writer<ORDER_BYTES>, peer: Option<SocketAddr>) {
     match peer {
         None => writer.put(&[0]),
         Some(SocketAddr::V4(v4)) => {
@@ -401,7 +293,7 @@ fn decode_address(ip: IpAddr, reader: &mut Reader<'_>) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::socket;
+    use crate::sys::{fd::AsFd, socket};
 
     fn serve(peer: Option<&str>) -> Order {
         Order::Serve(Serve {
@@ -445,51 +337,6 @@ mod tests {
             bad[place] = 0xee;
             assert_eq!(decode(&bad), None, "byte {place}");
         }
-    }
-
-    #[test]
-    fn every_verdict_survives_the_wire_and_no_other_byte_is_one() {
-        let known = Verdict::ALL.map(|(verdict, byte)| {
-            assert_eq!(Verdict::from_byte(verdict.byte()), Some(verdict));
-            byte
-        });
-        for byte in 0..=255 {
-            assert_eq!(Verdict::from_byte(byte).is_some(), known.contains(&byte));
-        }
-    }
-
-    #[test]
-    fn a_worker_that_says_nonsense_is_an_error() {
-        for words in [
-            &b"x12345678"[..],
-            b"K",
-            b"K1234567",
-            b"B12345678",
-            b"W12345678",
-        ] {
-            let (parent, worker) = socket::pair().unwrap();
-            passing::send_record(worker.as_fd(), words, &[]).unwrap();
-            assert!(receive_verdict(parent.as_fd()).is_err(), "{words:?}");
-        }
-    }
-
-    #[test]
-    fn verdicts_that_wait_together_are_taken_one_by_one() {
-        let (parent, worker) = socket::pair().unwrap();
-        send_verdict(worker.as_fd(), Verdict::Keep, 7, None).unwrap();
-        send_verdict(worker.as_fd(), Verdict::Body, 8, Some(&worker)).unwrap();
-        send_verdict(worker.as_fd(), Verdict::Retry, u64::MAX, None).unwrap();
-        for (verdict, handler, has_spool) in [
-            (Verdict::Keep, 7, false),
-            (Verdict::Body, 8, true),
-            (Verdict::Retry, u64::MAX, false),
-        ] {
-            let Said::Verdict(said, of, spool) = receive_verdict(parent.as_fd()).unwrap() else {
-                panic!("nothing was said");
-            };
-            assert_eq!((said, of, spool.is_some()), (verdict, handler, has_spool));
-        }
-        assert!(matches!(receive_verdict(parent.as_fd()), Ok(Said::Nothing)));
     }
 
     #[test]

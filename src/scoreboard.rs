@@ -111,6 +111,19 @@ impl Spooled {
     }
 }
 
+/// What a worker says of the request that its verdict is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The handler that it ran, or was refused for being at `max-concurrent`; 0 for none.
+    pub handler: u64,
+    /// Requests that were answered on the connection before.
+    pub answered: u32,
+    /// When it began.
+    pub began: Moment,
+    /// When it ended.
+    pub ended: Moment,
+}
+
 /// One worker's slot. Written by that worker; the parent clears it when the worker has died.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
@@ -159,13 +172,23 @@ impl Entry<'_> {
         self.words[CONNECTION].load(Ordering::Relaxed)
     }
 
+    /// What it did last: between two requests.
+    pub fn report(&self) -> Report {
+        Report {
+            handler: self.handler(),
+            answered: self.answered(),
+            began: self.began(),
+            ended: self.heartbeat(),
+        }
+    }
+
     /// When it began with what it does, or did last.
     pub fn began(&self) -> Moment {
         Moment::from_micros(self.words[BEGAN].load(Ordering::Relaxed))
     }
 
     /// How many requests were answered on its connection before the one that it serves, or served last.
-    pub fn answered(&self) -> u32 {
+    fn answered(&self) -> u32 {
         u32::try_from(self.words[ANSWERED].load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 

@@ -5,7 +5,7 @@ use crate::child::Child;
 use crate::failure::Failure;
 use crate::samples::nanos;
 use caffeine::channel::{self, Order, Received, Serve, Stage, Verdict};
-use caffeine::scoreboard::Ticket;
+use caffeine::scoreboard::{Report, Ticket};
 use caffeine::sys::fd::{self, AsFd};
 use caffeine::sys::time::Moment;
 use caffeine::sys::{file, memory, socket};
@@ -126,7 +126,7 @@ fn answer_orders(channel: BorrowedFd<'_>, is_good: impl Fn(&Received) -> bool) {
         } else {
             Verdict::Close
         };
-        if channel::send_verdict(channel, verdict, 0, None).is_err() {
+        if channel::send_verdict(channel, verdict, Report::default(), None).is_err() {
             return;
         }
         // `received` is dropped here: its descriptor is closed after the answer, as a worker does.

@@ -122,10 +122,10 @@ fn hear_verdicts(own: BorrowedFd<'_>, sent: &[u8]) {
     let mut at = 0;
     loop {
         match channel::receive_verdict(own) {
-            Ok(Said::Verdict(verdict, handler, spool)) => {
+            Ok(Said::Verdict(verdict, report, spool)) => {
                 assert_eq!(sent.get(at), Some(&verdict.byte()));
-                let of = sent.get(at + 1..at + VERDICT_BYTES);
-                assert_eq!(of, Some(&handler.to_le_bytes()[..]));
+                let of = sent.get(at + 1..at + 9);
+                assert_eq!(of, Some(&report.handler.to_le_bytes()[..]));
                 assert_eq!(Verdict::from_byte(verdict.byte()), Some(verdict));
                 assert!(spool.is_some() || !verdict.needs_spool());
                 at += VERDICT_BYTES;

@@ -29,17 +29,23 @@ impl Parent {
         if !self.pool.is_quick() {
             return;
         }
+        // Those who have not taken the order before yet.
+        let mut late = Vec::new();
         while self.has_next()
             && let Some(slot) = self.pool.next_alone(self.now)
         {
-            let Some(id) = self.next_for_ahead() else {
-                return self.pool.is_alone(slot);
+            let Some((id, end)) = self.next_for_ahead() else {
+                late.push(slot);
+                break;
             };
             let ticket = match self.send(id, slot) {
                 Ok(Some(ticket)) => ticket,
-                // It has not taken the one before yet.
-                Ok(None) => return self.pool.is_alone(slot),
-                Err(e) => return self.is_out_of_reach(slot, e),
+                Ok(None) => {
+                    late.push(slot);
+                    continue;
+                }
+                // It may just be leaving: if it is not well, others will find out.
+                Err(_) => break,
             };
             if let Some(worker) = self.pool.get_mut(slot) {
                 worker.ahead = Some(Ahead { id, ticket });
@@ -47,7 +53,10 @@ impl Parent {
             if let Some(connection) = self.lot.get_mut(id) {
                 connection.worker = Some(slot);
             }
-            self.lot.enter(id, State::Ahead, End::Back);
+            self.lot.enter(id, State::Ahead, end);
+        }
+        for slot in late {
+            self.pool.is_alone(slot);
         }
     }
 
@@ -56,18 +65,18 @@ impl Parent {
     }
 
     /// Who gets the next order ahead: who waits behind a slow worker, or the first in the queue, if
-    /// it is no more than a descriptor.
-    fn next_for_ahead(&mut self) -> Option<Id> {
+    /// it is no more than a descriptor; and its place among those who are ahead.
+    fn next_for_ahead(&mut self) -> Option<(Id, End)> {
         while let Some(id) = self.longest_behind_slow() {
             if self.withdraw(id) {
-                return Some(id);
+                return Some((id, End::Front));
             }
         }
         let id = self.lot.at(State::Queued, End::Front)?;
         let connection = self.lot.get(id)?;
         let is_new =
             connection.stage == Stage::Head && connection.visits == 0 && connection.spool.is_none();
-        is_new.then_some(id)
+        is_new.then_some((id, End::Back))
     }
 
     fn longest_behind_slow(&self) -> Option<Id> {
@@ -94,7 +103,9 @@ impl Parent {
         if let Some(worker) = self.pool.get_mut(slot) {
             worker.ahead = None;
         }
-        self.pool.is_alone(slot);
+        if let Some(connection) = self.lot.get_mut(id) {
+            connection.is_copied = true;
+        }
         self.call_back(id);
         true
     }
@@ -127,8 +138,23 @@ impl Parent {
         if let Some(ahead) = self.pool.get(slot).and_then(|w| w.ahead) {
             self.withdraw(ahead.id);
         }
-        if !self.estate.scoreboard.entry(slot).must_speak() {
-            self.rouse(slot);
+        loop {
+            let board = &self.estate.scoreboard;
+            if board.entry(slot).must_speak() || self.rouse(slot) {
+                return;
+            }
+            // Else its present order stands there, if it has not just been taken.
+            let Some((Duty::Busy(id), ticket)) = self.pool.get(slot).map(|w| (w.duty, w.ticket))
+            else {
+                return;
+            };
+            if self.estate.scoreboard.entry(slot).take(ticket) {
+                self.is_free(slot);
+                if let Some(connection) = self.lot.get_mut(id) {
+                    connection.is_copied = true;
+                }
+                return self.hand_over_again(id, false);
+            }
         }
     }
 }

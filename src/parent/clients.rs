@@ -11,8 +11,9 @@ use super::token::Token;
 use crate::channel::Stage;
 use crate::scoreboard::Spooled;
 use crate::sys::fd::AsFd;
+use crate::sys::parting::{self, Direction};
 use crate::sys::readiness::Interest;
-use crate::sys::socket::{self, Direction};
+use crate::sys::socket;
 use crate::sys::{self, Errno, signal};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -183,6 +184,7 @@ impl Parent {
             peer,
             listener,
             visits: 0,
+            is_copied: false,
             is_set_aside: false,
             has_lost_worker: false,
             was_held: false,
@@ -262,7 +264,7 @@ impl Parent {
             return self.close(id);
         };
         let number = connection.number;
-        let _ = socket::shutdown(client, Direction::Write);
+        let _ = parting::shutdown(client, Direction::Write);
         self.log()
             .info(format_args!("{} {status} connection={number}", Peer(peer)));
         self.linger(id);
@@ -311,13 +313,21 @@ impl Parent {
     /// Cuts the connection so that the client can tell.
     pub(super) fn reset(&mut self, id: Id) {
         if let Some(connection) = self.lot.get(id) {
-            let _ = socket::reset_on_close(connection.client.as_fd());
+            let _ = parting::reset_on_close(connection.client.as_fd());
         }
         self.close(id);
     }
 
     /// Closes the connection.
     pub(super) fn close(&mut self, id: Id) {
+        if let Some(connection) = self.lot.get(id).filter(|c| c.is_copied) {
+            let _ = parting::end(connection.client.as_fd());
+        }
+        self.forget(id);
+    }
+
+    /// Closes the parent's descriptor of a connection: its end, if nobody else has one.
+    pub(super) fn forget(&mut self, id: Id) {
         self.set_spool(id, None);
         self.wheel.remove(id.index);
         let Some(connection) = self.lot.remove(id) else {

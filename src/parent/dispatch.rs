@@ -132,8 +132,11 @@ impl Parent {
         });
         let client = connection.client.as_fd();
         let spool = connection.spool.as_ref().map(AsFd::as_fd);
-        channel::send_order(channel.as_fd(), &order, Some(client), spool)?;
-        Ok(Some(ticket))
+        let sent = channel::send_order(channel.as_fd(), &order, Some(client), spool);
+        if sent.is_err() {
+            self.estate.scoreboard.entry(slot).take(ticket);
+        }
+        sent.map(|()| Some(ticket))
     }
 
     /// A worker has left this handler alone: the first that waits for it goes to the front of the

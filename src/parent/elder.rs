@@ -210,6 +210,7 @@ impl Parent {
             is_set_aside: false,
             has_lost_worker: passenger.has_lost_worker,
             was_held: passenger.was_held,
+            is_copied: passenger.is_copied,
             worker: None,
         });
         self.set_spool(id, spool);

@@ -40,6 +40,7 @@ pub struct Passenger {
     pub(super) visits: u8,
     pub(super) has_lost_worker: bool,
     pub(super) was_held: bool,
+    pub(super) is_copied: bool,
 }
 
 impl Passenger {
@@ -66,6 +67,7 @@ impl Passenger {
             visits: connection.visits,
             has_lost_worker: connection.has_lost_worker,
             was_held: connection.was_held,
+            is_copied: connection.is_copied,
         }
     }
 
@@ -119,6 +121,7 @@ pub fn encode(record: &Record) -> [u8; RECORD_BYTES] {
                 passenger.visits,
                 u8::from(passenger.has_lost_worker),
                 u8::from(passenger.was_held),
+                u8::from(passenger.is_copied),
             ]);
             bytes.extend_from_slice(&passenger.mark.to_le_bytes());
             bytes.extend_from_slice(&channel::encode(&Order::Serve(passenger.serve)));
@@ -173,7 +176,7 @@ fn decode_wish(kind: u8, text: &[u8]) -> Option<Option<Wish>> {
 }
 
 fn decode_client(bytes: &[u8]) -> Option<Passenger> {
-    let ([state, visits, lost, held], bytes) = bytes.split_first_chunk()?;
+    let ([state, visits, lost, held, copied], bytes) = bytes.split_first_chunk()?;
     let (mark, bytes) = bytes.split_first_chunk()?;
     let Order::Serve(serve) = channel::decode(bytes.get(..ORDER_BYTES)?)? else {
         return None;
@@ -186,6 +189,7 @@ fn decode_client(bytes: &[u8]) -> Option<Passenger> {
         visits: *visits,
         has_lost_worker: flag(*lost)?,
         was_held: flag(*held)?,
+        is_copied: flag(*copied)?,
     };
     passenger.is_possible().then_some(passenger)
 }
@@ -216,6 +220,7 @@ mod tests {
             visits: 9,
             has_lost_worker: true,
             was_held: false,
+            is_copied: true,
         })
     }
 

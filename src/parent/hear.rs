@@ -1,13 +1,12 @@
 //! What workers say: their verdicts, and the first word of a new one. Parent only.
 
 use super::Parent;
-use super::lot::{End, Id};
+use super::lot::{End, Id, State};
 use super::pool::Duty;
 use super::verdict::{Fate, fate};
 use crate::channel::{self, Order, Said, Verdict};
 use crate::route;
-use crate::scoreboard::Slot;
-use crate::scoreboard::Spooled;
+use crate::scoreboard::{Report, Slot, Spooled};
 use crate::sys::fd::AsFd;
 use crate::sys::{Errno, Error};
 use std::os::fd::OwnedFd;
@@ -27,8 +26,8 @@ impl Parent {
     /// Acts on what a worker said.
     pub(super) fn hear(&mut self, slot: Slot, said: Result<Said, Error>) {
         match said {
-            Ok(Said::Verdict(verdict, handler, spool)) => {
-                self.judge(slot, verdict, handler, spool);
+            Ok(Said::Verdict(verdict, report, spool)) => {
+                self.judge(slot, verdict, &report, spool);
             }
             Ok(Said::Nothing) => {}
             Ok(Said::Gone) => self.hang_up(slot),
@@ -56,7 +55,7 @@ impl Parent {
         &mut self,
         slot: Slot,
         verdict: Verdict,
-        handler: u64,
+        report: &Report,
         spool: Option<OwnedFd>,
     ) {
         let Some(worker) = self.pool.get(slot) else {
@@ -67,11 +66,9 @@ impl Parent {
                 self.pool.assign(slot, Duty::Ready, self.now);
             }
             Duty::Busy(id) => {
-                let since = self.busy_since(slot, worker.since);
-                let until = self.estate.scoreboard.entry(slot).heartbeat();
-                self.pool.note_service(until.since(since));
-                self.catch_up(slot, id);
-                self.settle(slot, id, (verdict, handler), spool);
+                self.pool.note_service(report.ended.since(report.began));
+                self.catch_up(id, report);
+                self.settle(slot, id, (verdict, report), spool);
             }
             // It was told to leave while it was idle, so it had nothing to say.
             _ => self.distrust(slot, &"a verdict without a client"),
@@ -83,7 +80,7 @@ impl Parent {
         &mut self,
         slot: Slot,
         id: Id,
-        (verdict, handler): (Verdict, u64),
+        (verdict, report): (Verdict, &Report),
         spool: Option<OwnedFd>,
     ) {
         let Some(connection) = self.lot.get(id) else {
@@ -91,13 +88,20 @@ impl Parent {
             self.is_free(slot);
             return;
         };
+        let handler = report.handler;
         let fate = fate(verdict, connection.stage);
         if fate == Fate::Distrust {
             return self.distrust(slot, &"a verdict that cannot follow");
         }
         self.is_free(slot);
         match fate {
-            Fate::Park(state, stage) => self.park(id, state, stage, spool),
+            Fate::Park(state, stage) => {
+                if let Some(connection) = self.lot.get_mut(id).filter(|_| state == State::Idle) {
+                    // Since when it has been, also if its worker has kept it.
+                    connection.head_begun = report.ended.min(self.now);
+                }
+                self.park(id, state, stage, spool);
+            }
             Fate::Linger => self.linger(id),
             Fate::Hold => {
                 // Before the handler is asked for room: one that runs it may be about to rest.

@@ -303,7 +303,7 @@ impl Parent {
             None => send_record(heir, &record, &[client]),
         };
         match sent {
-            Ok(_) => self.close(id),
+            Ok(_) => self.forget(id),
             Err(_) => self.arm_heir(Interest::Write),
         }
         sent.is_ok()

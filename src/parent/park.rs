@@ -76,8 +76,6 @@ impl Parent {
     /// Parks a connection that a worker has given back.
     pub(super) fn park(&mut self, id: Id, state: State, stage: Stage, spool: Option<OwnedFd>) {
         let now = self.now;
-        let worker = self.lot.get(id).and_then(|connection| connection.worker);
-        let finished = worker.map_or(now, |slot| self.estate.scoreboard.entry(slot).heartbeat());
         let Some(connection) = self.lot.get_mut(id) else {
             return;
         };
@@ -88,7 +86,6 @@ impl Parent {
         match state {
             State::Idle => {
                 connection.requests = connection.requests.saturating_add(1);
-                connection.head_begun = finished.min(now);
                 connection.visits = 0;
                 connection.has_lost_worker = false;
                 connection.was_held = false;

@@ -291,6 +291,9 @@ impl Pool {
         if worker.duty == Duty::Ready {
             self.ready.retain(|s| *s != slot);
         }
+        if worker.is_alone {
+            self.alone.retain(|s| *s != slot);
+        }
         Some(worker)
     }
 
@@ -325,13 +328,6 @@ impl Pool {
         }
         if matches!(duty, Duty::Busy(_)) {
             self.is_alone(slot);
-        }
-    }
-
-    /// A worker has answered something.
-    pub(super) fn has_served(&mut self, slot: Slot) {
-        if let Some(worker) = self.get_mut(slot) {
-            worker.has_served = true;
         }
     }
 

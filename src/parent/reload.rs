@@ -13,7 +13,8 @@ use super::{Parent, privilege, resolve};
 use crate::instance;
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
-use crate::sys::socket::{self, Direction};
+use crate::sys::parting::{self, Direction};
+use crate::sys::socket;
 use crate::sys::{self, Errno, process};
 use std::net::SocketAddr;
 
@@ -243,7 +244,7 @@ impl Parent {
             // Already out during a pause.
             let _ = self.readiness.forget(listener.fd());
             // Also for a server before this one that still has a copy.
-            let _ = socket::shutdown(listener.fd(), Direction::Both);
+            let _ = parting::shutdown(listener.fd(), Direction::Both);
             let shown = listener.shown();
             self.log()
                 .info(format_args!("no longer listening on {shown}"));

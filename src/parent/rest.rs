@@ -6,7 +6,7 @@ use super::life::State as Life;
 use super::lot::Id;
 use super::pool::Duty;
 use crate::channel::{self, Order, Verdict};
-use crate::scoreboard::Slot;
+use crate::scoreboard::{Report, Slot};
 use crate::sys::fd::AsFd;
 use crate::sys::time::Moment;
 use std::time::Duration;
@@ -100,31 +100,40 @@ impl Parent {
     /// Takes a resting worker's client back, as if it had said so; false if it does not rest (any more),
     /// or has died.
     pub(super) fn rouse(&mut self, slot: Slot) -> bool {
-        let entry = self.estate.scoreboard.entry(slot);
-        let can_hear = self.pool.get(slot).is_some_and(|w| w.channel.is_some());
-        if !can_hear || !entry.is_resting() || !entry.end_rest() {
+        let board = &self.estate.scoreboard;
+        let Some(worker) = self.pool.get(slot).filter(|w| w.channel.is_some()) else {
+            return false;
+        };
+        if !board.entry(slot).is_resting() {
             return false;
         }
-        let handler = entry.handler();
-        self.judge(slot, Verdict::Keep, handler, None);
+        if worker.ahead.is_some() {
+            // It has taken that order, so its verdict on the one before is here.
+            let generation = worker.generation;
+            self.on_channel(slot, generation);
+        }
+        let entry = self.estate.scoreboard.entry(slot);
+        if !entry.end_rest() {
+            return false;
+        }
+        let report = entry.report();
+        self.judge(slot, Verdict::Keep, &report, None);
         self.rest.roused.push(slot);
         true
     }
 
     /// What a worker has done for its client since the order: it may have begun further requests.
-    pub(super) fn catch_up(&mut self, slot: Slot, id: Id) {
-        let entry = self.estate.scoreboard.entry(slot);
+    pub(super) fn catch_up(&mut self, id: Id, report: &Report) {
         let Some(connection) = self.lot.get_mut(id) else {
             return;
         };
-        if entry.connection() == connection.number && entry.answered() > connection.requests {
-            connection.requests = entry.answered();
-            connection.woken = entry.began();
-            connection.head_begun = entry.began();
+        if report.answered > connection.requests {
+            connection.requests = report.answered;
+            connection.woken = report.began;
+            connection.head_begun = report.began;
             connection.visits = 0;
             connection.has_lost_worker = false;
             connection.was_held = false;
-            self.pool.has_served(slot);
         }
     }
 

@@ -49,7 +49,7 @@ fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
             }
             Phase::Launched | Phase::Answering => {
                 // Without one it runs no handler: an answer of its own takes no time.
-                let has_deadline = seen.deadline > seen.since;
+                let has_deadline = seen.deadline != Moment::default();
                 if has_deadline {
                     is_past(seen.deadline, grace + SILENCE)
                         .then_some("its request is over its deadline")

@@ -180,17 +180,17 @@ impl Parent {
 
     /// A worker is dead. Its slot says how far it had come.
     fn bury(&mut self, slot: Slot, reaped: Reaped) {
-        // It may have said its verdict just before it died.
-        while let Some(channel) = self.pool.get(slot).and_then(|w| w.channel.as_ref())
-            && let Ok(Said::Verdict(verdict, handler, spool)) =
-                channel::receive_verdict(channel.as_fd())
-        {
-            self.hear(slot, Ok(Said::Verdict(verdict, handler, spool)));
+        // It may have said its verdict just before it died, and one more.
+        while let Some(channel) = self.pool.get(slot).and_then(|w| w.channel.as_ref()) {
+            match channel::receive_verdict(channel.as_fd()) {
+                Ok(Said::Nothing | Said::Gone) => break,
+                said => self.hear(slot, said),
+            }
         }
         let entry = self.estate.scoreboard.entry(slot);
         if entry.end_rest() {
-            let handler = entry.handler();
-            self.judge(slot, Verdict::Keep, handler, None);
+            let report = entry.report();
+            self.judge(slot, Verdict::Keep, &report, None);
         }
         self.drop_channel(slot);
         let entry = self.estate.scoreboard.entry(slot);
@@ -201,9 +201,7 @@ impl Parent {
             .and_then(|w| w.ahead)
             .is_some_and(|ahead| entry.take(ahead.ticket));
         let (handler, handler_pid) = (entry.handler(), Pid::new(entry.handler_pid()));
-        if let Some(Duty::Busy(id)) = self.pool.get(slot).map(|w| w.duty) {
-            self.catch_up(slot, id);
-        }
+        let (connection, report) = (entry.connection(), entry.report());
         self.estate.scoreboard.entry(slot).clear();
         let Some(worker) = self.pool.remove(slot) else {
             return;
@@ -217,6 +215,12 @@ impl Parent {
             self.end_orphans(handler_pid.filter(|_| phase != Phase::Idle));
         }
         if let Duty::Busy(id) = worker.duty {
+            let is_own = self.lot.get(id).is_some_and(|c| c.number == connection);
+            if is_own {
+                self.catch_up(id, &report);
+            }
+            // Another one's phase says nothing of this client.
+            let phase = if is_own { phase } else { Phase::Idle };
             self.save_client(id, phase, is_untaken);
         }
         if let Some(ahead) = worker.ahead {

@@ -66,7 +66,7 @@ impl Entry<'_> {
 
     /// Parent: the worker may not rest any more; false if it does, or has an order to take.
     pub fn must_speak(&self) -> bool {
-        self.share(LEAVING)
+        self.share(LEAVING) || self.words[SHARED].load(Ordering::SeqCst) == LEAVING
     }
 
     fn share(&self, what: u64) -> bool {

@@ -27,6 +27,7 @@ pub mod launch;
 pub mod look;
 pub mod machine;
 pub mod memory;
+pub mod parting;
 pub mod passing;
 pub mod privilege;
 pub mod process;

@@ -12,7 +12,7 @@ fn socket(family: i32, extra: i32) -> Result<OwnedFd> {
     once(&"socket", || unsafe { born::socket(family, kind, 0) }).map(fd::own)
 }
 
-fn set_option<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: T) -> Result<()> {
+pub(super) fn set_option<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: T) -> Result<()> {
     let len = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
     // SAFETY: the value is live and the length is its own.
     once(&"setsockopt", || unsafe {
@@ -264,38 +264,6 @@ pub fn send_gathered(socket: BorrowedFd<'_>, pieces: &[std::io::IoSlice<'_>]) ->
 pub(super) fn empty_message() -> libc::msghdr {
     // SAFETY: a zeroed msghdr is valid; musl pads it differently, so it is never built by fields.
     unsafe { std::mem::zeroed() }
-}
-
-/// Which directions `shutdown` ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// We send no more: the peer sees FIN.
-    Write,
-    /// Neither.
-    Both,
-}
-
-/// shutdown(2): ends the connection itself, whoever else holds a copy of its descriptor.
-pub fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
-    let how = if direction == Direction::Write {
-        libc::SHUT_WR
-    } else {
-        libc::SHUT_RDWR
-    };
-    // SAFETY: takes two integers.
-    once(&"shutdown", || unsafe {
-        libc::shutdown(socket.as_raw_fd(), how)
-    })
-    .map(drop)
-}
-
-/// SO_LINGER {1, 0}: the close of the last copy sends RST instead of FIN.
-pub fn reset_on_close(socket: BorrowedFd<'_>) -> Result<()> {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, linger)
 }
 
 /// SO_RCVLOWAT: the socket counts as readable only from this many bytes on (in epoll since

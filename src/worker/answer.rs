@@ -6,7 +6,7 @@ use super::{Client, DateCache, Outcome, outlet};
 use crate::channel::Verdict;
 use crate::http::{self, ErrorResponse, Framing, ResponseHead, Version};
 use crate::settings::ErrorPage;
-use crate::sys::{self, socket};
+use crate::sys::{self, parting, socket};
 
 /// The page of an empty root.
 const WELCOME: &str = include_str!("welcome.html");
@@ -140,7 +140,7 @@ impl<'a> Answerer<'a> {
         let outcome = match (manner.close, manner.linger) {
             (true, true) => {
                 // The FIN that tells the client that nothing more comes; the parent discards.
-                let _ = socket::shutdown(client.socket(), socket::Direction::Write);
+                let _ = parting::shutdown(client.socket(), parting::Direction::Write);
                 Outcome::of(Verdict::Linger)
             }
             // What it has pipelined behind this request must not become a reset.

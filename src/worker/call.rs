@@ -18,7 +18,7 @@ use crate::route::{Handler, Route};
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::process::Pid;
-use crate::sys::{socket, time};
+use crate::sys::{parting, time};
 use std::os::fd::OwnedFd;
 
 /// Internal redirects (RFC 3875 section 6.2.2) of one request.
@@ -296,7 +296,7 @@ impl<'a> Desk<'a> {
         let outcome = match finished.fate {
             Fate::Complete if call.handler.is_nph() => {
                 // The handler's own bytes: only the end of the connection says that they are over.
-                let _ = socket::shutdown(client.socket(), socket::Direction::Write);
+                let _ = parting::shutdown(client.socket(), parting::Direction::Write);
                 outlet::close(client)
             }
             Fate::Redirect(target) => return Called::Redirect(target),
@@ -358,7 +358,7 @@ fn cut(client: &Client, spool: Option<OwnedFd>, is_close_delimited: bool) -> Out
         _ => {
             if is_close_delimited {
                 // Without it the parent's close sends FIN, which is the best that is left.
-                let _ = socket::reset_on_close(client.socket());
+                let _ = parting::reset_on_close(client.socket());
             }
             Outcome::of(Verdict::Close)
         }

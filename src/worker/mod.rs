@@ -51,7 +51,7 @@ mod turn;
 use crate::birth::Birth;
 use crate::channel::{self, Order, Received, Serve, Stage, Verdict};
 use crate::http::imf_fixdate;
-use crate::scoreboard::{Phase, Spooled};
+use crate::scoreboard::{Phase, Report, Spooled};
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, privilege, process, signal, socket};
@@ -207,7 +207,7 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     let channel = find_parent(birth)?;
     let mut exchange = Exchange::new(birth)?;
     let entry = birth.entry();
-    channel::send_verdict(channel.as_fd(), Verdict::Ready, 0, None)?;
+    channel::send_verdict(channel.as_fd(), Verdict::Ready, Report::default(), None)?;
     while let Some(received) = channel::receive_order(channel.as_fd())? {
         match received {
             Received {
@@ -234,8 +234,8 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
                 let client = Client::new(fd, serve);
                 if let Some(outcome) = attend(&mut exchange, channel.as_fd(), client, spool) {
                     let spool = outcome.spool.as_ref();
-                    let handler = entry.handler();
-                    channel::send_verdict(channel.as_fd(), outcome.verdict, handler, spool)?;
+                    let report = entry.report();
+                    channel::send_verdict(channel.as_fd(), outcome.verdict, report, spool)?;
                 }
                 if exchange.must_retire() {
                     return Ok(());

@@ -7,7 +7,7 @@ use super::{Client, Outcome};
 use crate::channel::Verdict;
 use crate::scoreboard::Phase;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, Errno, Error, fd::AsFd, file, signal, socket};
+use crate::sys::{self, Errno, Error, fd::AsFd, file, parting, signal, socket};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
@@ -212,6 +212,6 @@ pub(super) fn close(client: &Client) -> Outcome {
     if !has_unread {
         return Outcome::of(Verdict::Close);
     }
-    let _ = socket::shutdown(client.socket(), socket::Direction::Write);
+    let _ = parting::shutdown(client.socket(), parting::Direction::Write);
     Outcome::of(Verdict::Linger)
 }

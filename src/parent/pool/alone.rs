@@ -6,7 +6,7 @@ use crate::scoreboard::{Slot, Ticket};
 use crate::sys::time::Moment;
 use std::time::Duration;
 
-/// Orders are sent ahead while requests take less than this from order to verdict. The way of an order
+/// Orders are sent ahead while requests take less than this. The way of an order
 /// costs some 10 µs of CPU; what takes longer is better off with the first worker that is free.
 const QUICK: Duration = Duration::from_millis(4);
 
@@ -37,7 +37,7 @@ impl Pool {
         }
     }
 
-    /// A worker that has become busy a moment ago, and has no order ahead.
+    /// A worker that has become busy a moment ago, and has had no order ahead since.
     pub(in crate::parent) fn next_alone(&mut self, now: Moment) -> Option<Slot> {
         while let Some(slot) = self.alone.pop() {
             let Some(worker) = self.get_mut(slot) else {

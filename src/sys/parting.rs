@@ -1,0 +1,83 @@
+//! How a connection is ended: by FIN or RST, at the last close or now.
+
+use super::socket::{option, set_option};
+use super::{Result, once};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Which directions `shutdown` ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// We send no more: the peer sees FIN.
+    Write,
+    /// Neither.
+    Both,
+}
+
+/// shutdown(2): ends the connection itself, whoever else holds a copy of its descriptor.
+pub fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
+    let how = if direction == Direction::Write {
+        libc::SHUT_WR
+    } else {
+        libc::SHUT_RDWR
+    };
+    // SAFETY: takes two integers.
+    once(&"shutdown", || unsafe {
+        libc::shutdown(socket.as_raw_fd(), how)
+    })
+    .map(drop)
+}
+
+/// SO_LINGER {1, 0}: the close of the last copy sends RST instead of FIN.
+pub fn reset_on_close(socket: BorrowedFd<'_>) -> Result<()> {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, linger)
+}
+
+/// Ends a connection now, whoever else holds a copy of its descriptor, as the close of the last one
+/// would: by RST after [`reset_on_close`], else by FIN.
+pub fn end(socket: BorrowedFd<'_>) -> Result<()> {
+    // The first of its two numbers says whether it is on.
+    if option(socket, libc::SO_LINGER)? == 0 {
+        return shutdown(socket, Direction::Both);
+    }
+    // connect(2): with AF_UNSPEC it dissolves the connection.
+    let nobody = libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or(0);
+    let len = size_of_val(&nobody) as libc::socklen_t;
+    // SAFETY: the address is live and of this length.
+    once(&"connect", || unsafe {
+        libc::connect(socket.as_raw_fd(), (&raw const nobody).cast(), len)
+    })
+    .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fd::AsFd;
+    use std::io::{ErrorKind, Read};
+    use std::net::{TcpListener, TcpStream};
+
+    /// A connection; the server's end has a copy that stays open.
+    fn copied() -> (TcpStream, TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let copy = server.try_clone().unwrap();
+        (client, server, copy)
+    }
+
+    #[test]
+    fn an_end_is_seen_at_once_although_there_is_a_copy() {
+        let (mut client, server, _copy) = copied();
+        end(server.as_fd()).unwrap();
+        assert_eq!(client.read(&mut [0; 4]).unwrap(), 0);
+        let (mut client, server, _copy) = copied();
+        reset_on_close(server.as_fd()).unwrap();
+        end(server.as_fd()).unwrap();
+        let error = client.read(&mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+}
