@@ -151,12 +151,12 @@ impl Entry<'_> {
 
     /// Worker: by when its request must have been answered; 0 for none.
     pub fn set_deadline(&self, deadline: Moment) {
-        self.words[DEADLINE].store(deadline.as_micros(), Ordering::Relaxed);
+        self.words[DEADLINE].store(deadline.as_micros(), Ordering::Release);
     }
 
     /// By when its request must have been answered.
     pub fn deadline(&self) -> Moment {
-        Moment::from_micros(self.words[DEADLINE].load(Ordering::Relaxed))
+        Moment::from_micros(self.words[DEADLINE].load(Ordering::Acquire))
     }
 
     /// Worker: whom it serves from now on, and how many requests were answered on that connection.

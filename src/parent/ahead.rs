@@ -34,6 +34,10 @@ impl Parent {
         while self.has_next()
             && let Some(slot) = self.pool.next_alone(self.now)
         {
+            if self.estate.scoreboard.entry(slot).is_late() {
+                late.push(slot);
+                continue;
+            }
             let Some((id, end)) = self.next_for_ahead() else {
                 late.push(slot);
                 break;
@@ -144,8 +148,9 @@ impl Parent {
                 return;
             }
             // Else its present order stands there, if it has not just been taken.
-            let Some((Duty::Busy(id), ticket)) = self.pool.get(slot).map(|w| (w.duty, w.ticket))
-            else {
+            // One without a channel has died: it is reaped soon.
+            let able = self.pool.get(slot).filter(|w| w.channel.is_some());
+            let Some((Duty::Busy(id), ticket)) = able.map(|w| (w.duty, w.ticket)) else {
                 return;
             };
             if self.estate.scoreboard.entry(slot).take(ticket) {

@@ -35,8 +35,8 @@ impl Parent {
             Err(e) if e.errno == Errno::MFILE => {
                 self.log()
                     .error(format_args!("unable to take a spool: {e}"));
-                self.make_room();
                 self.lose_spool(slot);
+                self.make_room();
             }
             Err(e) => self.distrust(slot, &e),
         }

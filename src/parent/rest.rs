@@ -111,6 +111,9 @@ impl Parent {
             // It has taken that order, so its verdict on the one before is here.
             let generation = worker.generation;
             self.on_channel(slot, generation);
+            if self.pool.get(slot).is_none_or(|w| w.channel.is_none()) {
+                return false;
+            }
         }
         let entry = self.estate.scoreboard.entry(slot);
         if !entry.end_rest() {

@@ -106,13 +106,15 @@ impl Parent {
 
     fn seen(&self, slot: Slot, worker: &Worker) -> Seen {
         let entry = self.estate.scoreboard.entry(slot);
+        // First: the worker takes it away last.
+        let deadline = entry.deadline();
         Seen {
             duty: worker.duty,
             since: worker.since,
             has_channel: worker.channel.is_some(),
             phase: entry.phase(),
             heartbeat: entry.heartbeat(),
-            deadline: entry.deadline(),
+            deadline,
         }
     }
 }

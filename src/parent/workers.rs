@@ -187,8 +187,10 @@ impl Parent {
                 said => self.hear(slot, said),
             }
         }
+        let has_ahead = self.pool.get(slot).is_some_and(|w| w.ahead.is_some());
         let entry = self.estate.scoreboard.entry(slot);
-        if entry.end_rest() {
+        // With an order ahead its verdict on the one before was nonsense.
+        if entry.end_rest() && !has_ahead {
             let report = entry.report();
             self.judge(slot, Verdict::Keep, &report, None);
         }
@@ -203,9 +205,10 @@ impl Parent {
         let (handler, handler_pid) = (entry.handler(), Pid::new(entry.handler_pid()));
         let (connection, report) = (entry.connection(), entry.report());
         self.estate.scoreboard.entry(slot).clear();
-        let Some(worker) = self.pool.remove(slot) else {
+        let Some(mut worker) = self.pool.remove(slot) else {
             return;
         };
+        worker.has_served |= report.answered > 0;
         // With a client whose order it had not read, if the two crossed.
         let left = reaped.ended == Ended::Exited(0) && phase == Phase::Idle;
         self.note_end(&worker, reaped.ended, phase, left);

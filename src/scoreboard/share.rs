@@ -59,6 +59,11 @@ impl Entry<'_> {
         self.share(ticket.0)
     }
 
+    /// Parent: whether the worker has an order to take, or could not take one.
+    pub fn is_late(&self) -> bool {
+        self.words[SHARED].load(Ordering::SeqCst) != 0
+    }
+
     /// Worker: takes an order. Parent: takes it back. True for one of them.
     pub fn take(&self, ticket: Ticket) -> bool {
         self.unshare(ticket.0)
@@ -138,7 +143,7 @@ mod tests {
         for number in [0, RESTING, LEAVING] {
             assert_eq!(Ticket::from_number(number), None);
         }
-        assert!(entry.offer(first));
+        assert!(!entry.is_late() && entry.offer(first) && entry.is_late());
         assert!(!entry.offer(second) && !entry.rest() && !entry.must_speak());
         assert!(!entry.end_rest() && !entry.is_resting());
         assert!(!entry.take(second) && entry.take(first) && !entry.take(first));

@@ -40,10 +40,14 @@ pub fn reset_on_close(socket: BorrowedFd<'_>) -> Result<()> {
 /// would: by RST after [`reset_on_close`], else by FIN.
 pub fn end(socket: BorrowedFd<'_>) -> Result<()> {
     // The first of its two numbers says whether it is on.
-    if option(socket, libc::SO_LINGER)? == 0 {
-        return shutdown(socket, Direction::Both);
+    if option(socket, libc::SO_LINGER)? != 0 && dissolve(socket).is_ok() {
+        return Ok(());
     }
-    // connect(2): with AF_UNSPEC it dissolves the connection.
+    shutdown(socket, Direction::Both)
+}
+
+/// connect(2) to AF_UNSPEC, which resets a TCP connection of Linux; others refuse.
+fn dissolve(socket: BorrowedFd<'_>) -> Result<()> {
     let nobody = libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap_or(0);
     let len = size_of_val(&nobody) as libc::socklen_t;
     // SAFETY: the address is live and of this length.
@@ -59,6 +63,7 @@ mod tests {
     use crate::sys::fd::AsFd;
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
 
     /// A connection; the server's end has a copy that stays open.
     fn copied() -> (TcpStream, TcpStream, TcpStream) {
@@ -79,5 +84,10 @@ mod tests {
         end(server.as_fd()).unwrap();
         let error = client.read(&mut [0; 4]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        let (client, server) = UnixStream::pair().unwrap();
+        let _copy = server.try_clone().unwrap();
+        reset_on_close(server.as_fd()).unwrap();
+        end(server.as_fd()).unwrap();
+        assert_eq!((&client).read(&mut [0; 4]).unwrap(), 0);
     }
 }
