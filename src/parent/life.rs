@@ -294,7 +294,8 @@ impl Parent {
         if self.has_failed_to_start() {
             return self.stop_at_once();
         }
-        if self.pool.ready() < self.estate.settings.workers {
+        // Clients of the server before may keep them busy already.
+        if self.pool.ready() + self.pool.busy() < self.estate.settings.workers {
             return;
         }
         let line = start_line(self);
