@@ -11,6 +11,7 @@
     reason = "a test may stop at what it does not expect"
 )]
 
+mod ahead;
 mod command_line;
 mod confinement;
 mod conformance;

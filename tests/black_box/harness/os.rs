@@ -148,6 +148,11 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| !matches!(fields[0].as_str(), "Z" | "X"))
 }
 
+/// Whether it sleeps: what it had to do is done.
+pub(crate) fn is_asleep(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] == "S")
+}
+
 /// CPU time that it has used so far, in clock ticks (10 ms).
 pub(crate) fn cpu_ticks(pid: u32) -> u64 {
     let fields = stat(pid).unwrap();
