@@ -158,7 +158,7 @@ mod tests {
         let mut pool = busy(2);
         pool.note_began(Slot(1), at(5));
         pool.note_began(Slot(1), at(3));
-        for (now, first, second) in [(17, false, false), (18, true, false), (22, true, true)] {
+        for (now, first, second) in [(17, false, false), (20, true, false), (22, true, true)] {
             let stuck = [0, 1, 2].map(|n| pool.is_stuck(Slot(n), at(now)));
             assert_eq!(
                 stuck,
