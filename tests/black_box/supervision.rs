@@ -52,8 +52,10 @@ fn what_a_running_handler_leaves_behind_is_no_zombie_for_long() {
     let mut client = server.connect();
     client.send(request("/father"));
     let worker: u32 = server.wait_for_line("runs").parse().unwrap();
-    eventually(SECOND, "zombies are taken in", || os::zombies(worker) == 0);
-    assert_eq!(os::children(worker).len(), 1, "the handler runs");
+    // The last of them may still be alive when the others are gone.
+    eventually(SECOND, "only the handler is left", || {
+        os::zombies(worker) == 0 && os::children(worker).len() == 1
+    });
     os::reset_on_close(&client.stream);
     drop(client);
     eventually(PATIENCE, "it has ended", || os::children(worker).is_empty());
