@@ -391,6 +391,7 @@ fn a_new_server_serves_although_those_who_move_to_it_keep_its_workers_busy() {
         server.status_of("pid") != old.to_string() && server.status_of("ready") == "1"
     });
     let new = server.status_of("pid").parse().unwrap();
+    eventually(PATIENCE, "it has said so", || os::is_asleep(new));
     // Whoever is handed on is there together with the word that this is the server now.
     os::stop(new);
     os::kill(old, os::CONT);
