@@ -10,6 +10,7 @@ use crate::samples::{Round, take_apart, take_in_turn};
 use crate::scratch::Scratch;
 use crate::server::{Server, WORKERS};
 use crate::table;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
@@ -88,6 +89,27 @@ fn measure_channel(options: &Options, partner: &mut Partner) -> Result<(), Failu
     Ok(())
 }
 
+/// More than the server has workers.
+const STRANGERS: usize = 8;
+
+/// Kept connections that ask in turn, so many that no worker still has the one that asks: its parent has to
+/// hand it over.
+struct Strangers<'a>(VecDeque<Kept<'a>>);
+
+impl<'a> Strangers<'a> {
+    fn new(address: SocketAddr, exchange: &'a Exchange) -> Result<Self, Failure> {
+        let all = (0..STRANGERS).map(|_| Kept::new(address, exchange));
+        all.collect::<Result<_, _>>().map(Self)
+    }
+
+    fn ask(&mut self) -> Result<Instant, Failure> {
+        self.0.rotate_left(1);
+        let next = self.0.front_mut();
+        next.ok_or_else(|| Failure::wrong("nobody is connected"))?
+            .ask()
+    }
+}
+
 /// In turn and apart: the differences of the rows are the point.
 fn measure_dispatch(
     options: &Options,
@@ -108,7 +130,7 @@ fn measure_dispatch(
         make_gap(pacer)
     })?;
     // Not before: the server does not wait for ever for a client that says nothing.
-    let mut client = Kept::new(server.address, &missing)?;
+    let mut clients = Strangers::new(server.address, &missing)?;
     let mut looks = Looks::default();
     let mut lone = Echo::lone_worker(MISSING.request, missing.answer(), &scratch.path("root"))?;
     let [raw, tcp, alone, answered] = take_apart(
@@ -117,7 +139,7 @@ fn measure_dispatch(
             &mut || partner.round_trip(),
             &mut || echo.round_trip(),
             &mut || lone.round_trip(),
-            &mut || looks.after(server, client.ask()?),
+            &mut || looks.after(server, clients.ask()?),
         ],
         &mut || make_gap(pacer),
     )?;
@@ -125,10 +147,14 @@ fn measure_dispatch(
     table::print_row("descriptor, bare: round trip", &raw, "");
     table::print_row("TCP echo, bare", &tcp, "");
     table::print_row("404 of a worker's code without a parent", &alone, "");
-    table::print_row("404, kept connection: request → first byte", &answered, "");
+    table::print_row(
+        "404, kept connection that no worker has: request → first byte",
+        &answered,
+        "",
+    );
     let name = "404 less the same without a parent: dispatch";
     table::print_difference(name, &answered, &alone, &one_way);
-    let contenders: [Round<'_>; 1] = [&mut || looks.after(server, client.ask()?)];
+    let contenders: [Round<'_>; 1] = [&mut || looks.after(server, clients.ask()?)];
     let [back_to_back] = take_in_turn(options.rounds, contenders)?;
     table::print_row("404, kept connection, back to back", &back_to_back, "");
     Ok(())

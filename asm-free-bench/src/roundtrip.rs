@@ -4,7 +4,7 @@
 use crate::child::Child;
 use crate::failure::Failure;
 use crate::samples::nanos;
-use caffeine::channel::{self, Order, Received, Serve, Stage, Verdict};
+use caffeine::channel::{self, Order, Received, Serve, Stage, VERDICT_BYTES, Verdict};
 use caffeine::scoreboard::{Report, Ticket};
 use caffeine::sys::fd::{self, AsFd};
 use caffeine::sys::time::Moment;
@@ -58,7 +58,7 @@ impl Partner {
         Ok(partner)
     }
 
-    /// One round trip: there with the descriptor, back with the byte.
+    /// One round trip: there with the descriptor, back with the verdict.
     pub(crate) fn round_trip(&mut self) -> Result<Instant, Failure> {
         self.exchange(false)
     }
@@ -80,11 +80,11 @@ impl Partner {
         let order = sent_order(is_checked);
         let passed = Some(self.passed.as_fd());
         channel::send_order(self.channel.as_fd(), &order, passed, None).map_err(unable)?;
-        let mut said = [0; 2];
+        let mut said = [0; VERDICT_BYTES + 1];
         let n = fd::read(self.channel.as_fd(), &mut said).map_err(unable)?;
         let end = Instant::now();
         let said = said.get(..n).unwrap_or_default();
-        if said != [Verdict::Keep.byte()] {
+        if n != VERDICT_BYTES || !said.starts_with(&[Verdict::Keep.byte()]) {
             let said = said.escape_ascii();
             return Err(Failure::wrong(format_args!("verdict \"{said}\"")));
         }
