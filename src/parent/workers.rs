@@ -149,10 +149,11 @@ impl Parent {
         let Some(worker) = self.pool.get_mut(slot) else {
             return;
         };
-        worker.is_killed = true;
         let (pid, duty) = (worker.pid, worker.duty);
-        // It is our child and not reaped, so the number is still its own.
-        let _ = process::kill(pid, signal::SIGKILL);
+        if !std::mem::replace(&mut worker.is_killed, true) {
+            // It is our child and not reaped, so the number is still its own.
+            let _ = process::kill(pid, signal::SIGKILL);
+        }
         if !matches!(duty, Duty::Busy(_)) {
             self.pool.assign(slot, Duty::Retiring, self.now);
         }
@@ -180,6 +181,10 @@ impl Parent {
 
     /// A worker is dead. Its slot says how far it had come.
     fn bury(&mut self, slot: Slot, reaped: Reaped) {
+        if let Some(worker) = self.pool.get_mut(slot) {
+            // Its number may be another process's by now: whoever distrusts its last words must not kill.
+            worker.is_killed = true;
+        }
         // It may have said its verdict just before it died, and one more.
         while let Some(channel) = self.pool.get(slot).and_then(|w| w.channel.as_ref()) {
             match channel::receive_verdict(channel.as_fd()) {
