@@ -6,7 +6,7 @@ use crate::handler;
 use crate::options::Options;
 use crate::reply::{Exchange, Kept, Question};
 use crate::roundtrip::Partner;
-use crate::samples::{Round, take_apart, take_in_turn};
+use crate::samples::{self, Round, Samples, take_apart, take_in_turn};
 use crate::scratch::Scratch;
 use crate::server::{Server, WORKERS};
 use crate::table;
@@ -37,8 +37,8 @@ const CLOSED: Question = Question {
 /// Connections of the throughput row.
 const CONNECTIONS: usize = 16;
 
-/// Rounds between two looks at the server's log lines; far fewer than fill its pipe.
-const ROUNDS_PER_LOOK: usize = 32;
+/// Rounds between two looks at the server's log lines; few enough for it to keep them all.
+const ROUNDS_PER_LOOK: usize = 16;
 
 /// Round trips between two other processes that make up the gap before a timed round, about 100 µs:
 /// the server says its verdict, re-arms and logs after its answer, 10 to 20 µs. Work rather than
@@ -154,6 +154,8 @@ fn measure_dispatch(
     );
     let name = "404 less the same without a parent: dispatch";
     table::print_difference(name, &answered, &alone, &one_way);
+    let waits = Samples::new(std::mem::take(&mut looks.waits));
+    table::print_row("readable → the worker has it, by the log", &waits, "");
     let contenders: [Round<'_>; 1] = [&mut || looks.after(server, clients.ask()?)];
     let [back_to_back] = take_in_turn(options.rounds, contenders)?;
     table::print_row("404, kept connection, back to back", &back_to_back, "");
@@ -216,13 +218,18 @@ fn connect_all(address: SocketAddr, exchange: &Exchange) -> Result<Vec<Kept<'_>>
 
 /// Reads the server's log lines now and then, between rounds, so that no reader runs beside it.
 #[derive(Default)]
-struct Looks(usize);
+struct Looks {
+    rounds: usize,
+    /// Nanoseconds that clients waited for a worker, by those lines.
+    waits: Vec<u64>,
+}
 
 impl Looks {
     fn after(&mut self, server: &mut Server, end: Instant) -> Result<Instant, Failure> {
-        self.0 += 1;
-        if self.0.is_multiple_of(ROUNDS_PER_LOOK) {
-            server.take_lines()?;
+        self.rounds += 1;
+        if self.rounds.is_multiple_of(ROUNDS_PER_LOOK) {
+            self.waits
+                .extend(server.take_waits()?.into_iter().map(samples::nanos));
         }
         Ok(end)
     }

@@ -97,6 +97,16 @@ impl Server {
         }
     }
 
+    /// What its log says since the last time of how long clients waited for a worker, by the server's own
+    /// clock: from the end of the parent's sleep until the worker has the descriptor.
+    pub(crate) fn take_waits(&mut self) -> Result<Vec<Duration>, Failure> {
+        self.take_lines()?;
+        let end = self.said.iter().rposition(|byte| *byte == b'\n');
+        let lines: Vec<u8> = self.said.drain(..end.map_or(0, |end| end + 1)).collect();
+        let lines = String::from_utf8_lossy(&lines);
+        Ok(lines.lines().filter_map(wait).collect())
+    }
+
     /// A failure with the server's last lines.
     pub(crate) fn explain(&mut self, failure: Failure) -> Failure {
         // What cannot be read is not shown.
@@ -159,6 +169,13 @@ fn port(said: &[u8]) -> Option<u16> {
     rest.get(..end)?.parse().ok()
 }
 
+/// The wait in a request's line.
+fn wait(line: &str) -> Option<Duration> {
+    let (_, rest) = line.split_once(" queue=")?;
+    let (ms, _) = rest.split_once("ms")?;
+    Duration::try_from_secs_f64(ms.parse::<f64>().ok()? / 1_000.0).ok()
+}
+
 /// The binary to measure: the one that was named, else the one of the folder above, built now (a
 /// stale one would be measured without a word).
 pub(crate) fn binary(options: &Options) -> Result<PathBuf, Failure> {
@@ -197,5 +214,12 @@ mod tests {
         assert_eq!(port(line), Some(41234));
         assert_eq!(port(&line[..line.len() - 1]), None);
         assert_eq!(port(b"127.0.0.1:80 is taken\n"), None);
+    }
+    #[test]
+    fn the_wait_is_read_from_a_line_of_the_log() {
+        let line =
+            r#"INFO [7] 127.0.0.1:4 "GET /a HTTP/1.1" 404 in=0 out=9 queue=0.031ms total=1.200ms"#;
+        assert_eq!(wait(line), Some(Duration::from_micros(31)));
+        assert_eq!(wait("INFO [7] started"), None);
     }
 }

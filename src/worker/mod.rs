@@ -129,9 +129,8 @@ impl Client {
     }
 
     /// How long it has waited for this worker.
-    fn queued_ms(&self) -> u64 {
-        let queued = self.received.since(self.serve.woken);
-        u64::try_from(queued.as_millis()).unwrap_or(u64::MAX)
+    fn queued(&self) -> Duration {
+        self.received.since(self.serve.woken)
     }
 
     fn socket(&self) -> BorrowedFd<'_> {

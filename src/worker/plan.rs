@@ -272,7 +272,7 @@ impl<'a> Planner<'a> {
             scheme: forwarded.scheme,
             document_root: &self.document_root,
             search_path: SEARCH_PATH,
-            queue_ms: job.client.queued_ms(),
+            queue_ms: u64::try_from(job.client.queued().as_millis()).unwrap_or(u64::MAX),
             deadline_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
             authorization: job.settings.authorization,
             upgrade: job.handler.is_nph() && job.head.upgrade,

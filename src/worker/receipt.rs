@@ -74,8 +74,7 @@ impl Receipt {
         }
         put_number(line, b" in=", self.bytes_in);
         put_number(line, b" out=", self.bytes_out);
-        put_number(line, b" queue=", client.queued_ms());
-        line.text(b"ms");
+        put_ms(line, b" queue=", client.queued());
         if let Some(first) = self.first_byte {
             put_ms(line, b" first=", first.since(client.received));
         }
@@ -128,11 +127,15 @@ fn put_number(line: &mut Line<'_>, name: &[u8], number: u64) {
     line.number(number);
 }
 
-/// A duration in milliseconds with one decimal.
+/// A duration in milliseconds, to the microsecond.
 fn put_ms(line: &mut Line<'_>, name: &[u8], duration: Duration) {
-    let tenths =
-        duration.as_secs().saturating_mul(10_000) + u64::from(duration.subsec_micros() / 100);
-    put_number(line, name, tenths / 10);
-    let tenth = u8::try_from(tenths % 10).unwrap_or(0);
-    line.text(&[b'.', b'0' + tenth, b'm', b's']);
+    put_number(
+        line,
+        name,
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+    );
+    let micros = duration.subsec_micros() % 1_000;
+    let [hundreds, tens, ones] =
+        [100, 10, 1].map(|place| b'0' + u8::try_from(micros / place % 10).unwrap_or(0));
+    line.text(&[b'.', hundreds, tens, ones, b'm', b's']);
 }

@@ -591,6 +591,13 @@ fn every_request_leaves_a_line_in_the_log() {
     ] {
         assert!(line.contains(part), "{part} is missing in {line}");
     }
+    let (_, rest) = line.split_once("queue=").unwrap();
+    let (whole, rest) = rest.split_once('.').unwrap();
+    let (micros, _) = rest.split_once("ms").unwrap();
+    assert!(
+        whole.parse::<u64>().is_ok() && micros.len() == 3 && micros.parse::<u32>().is_ok(),
+        "{line}"
+    );
     let (time, _) = line.split_once(' ').unwrap();
     assert_eq!(time.len(), "2026-11-23T12:00:00.000+01:00".len(), "{line}");
     let worker: u32 = line.split(['[', ']']).nth(1).unwrap().parse().unwrap();
