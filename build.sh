@@ -154,8 +154,6 @@ source_std_is_here() {
     *) return 1 ;;
     esac
     command -v musl-gcc >/dev/null 2>&1 || return 1
-    # The linker of packaging/musl.toml.
-    command -v ld.gold >/dev/null 2>&1 || return 1
     facts=$(RUSTUP_AUTO_INSTALL=0 /usr/bin/rustc -vV 2>/dev/null) || return 1
     # panic = "immediate-abort" in packaging/musl.toml.
     at_least "$(say "$facts" | sed -n 's/^release: //p')" 1.92 || return 1

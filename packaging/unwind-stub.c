@@ -26,8 +26,8 @@ unsigned long _Unwind_GetCFA(void *context)
 }
 
 /*
- * The rest is only named by std's personality routine, which nothing calls; gold wants it all the
- * same, since it looks for what is missing before it drops what is not used.
+ * The rest is only named by std's personality routine, which nothing calls; some linkers (gold) want it all
+ * the same, since they look for what is missing before they drop what is not used.
  */
 void *_Unwind_GetLanguageSpecificData(void *context)
 {

@@ -7,9 +7,11 @@ use crate::cli::{self, Command, Environment, UsageError};
 use crate::doctor;
 use crate::settings::{ErrorPage, SEARCH_PATH, Settings};
 use crate::sys::fd::{self, AsFd};
-use crate::sys::{self, Errno, privilege};
+use crate::sys::{self, Errno, file, privilege};
+use std::ffi::CString;
 use std::fmt::{self, Write as _};
-use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// More than any configuration file may hold; what reads on for ever is not one.
@@ -140,8 +142,9 @@ fn read_config(path: PathBuf, is_named: bool) -> Result<Option<(PathBuf, Vec<u8>
     }
 }
 
-fn open(path: &Path) -> sys::Result<File> {
-    File::open(path).map_err(|e| sys::Error::from_io(&"open", &e))
+fn open(path: &Path) -> sys::Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    file::open_at(None, &name, file::Open::Read)
 }
 
 /// All of a file, or more than so many bytes of it.
@@ -166,7 +169,7 @@ pub fn print_log(path: &Path) -> Result<(), Error> {
     printed(copy(&file))
 }
 
-fn copy(file: &File) -> sys::Result<()> {
+fn copy(file: &OwnedFd) -> sys::Result<()> {
     let mut piece = vec![0; 1 << 16];
     loop {
         let n = fd::read(file.as_fd(), &mut piece)?;

@@ -228,7 +228,8 @@ impl Parent {
     fn stopping(&self) -> String {
         let limits = &self.estate.settings.limits;
         let most = limits.shutdown_grace + limits.kill_grace + 2 * LEAVE_GRACE;
-        format!("ok within_ms={}", most.as_millis())
+        let ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        format!("ok within_ms={ms}")
     }
 
     fn end_conversation(&mut self, id: Id) {

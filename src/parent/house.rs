@@ -5,8 +5,10 @@
 
 use crate::limits::Limits;
 use crate::sys::file::{self, Open};
+use crate::sys::random;
 use crate::sys::time::Moment;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -36,7 +38,7 @@ pub(super) struct House {
     /// `max-connections`.
     pub(super) most: usize,
     most_per_address: u32,
-    by_address: HashMap<u128, u32>,
+    by_address: HashMap<u128, u32, Keyed>,
     paused_until: Option<Moment>,
     /// One descriptor kept back, so that a new worker can be let in when there is none left.
     reserve: Option<OwnedFd>,
@@ -56,7 +58,7 @@ impl House {
         let mut house = Self {
             most: 0,
             most_per_address: 0,
-            by_address: HashMap::new(),
+            by_address: HashMap::with_hasher(Keyed(random::number())),
             paused_until: None,
             reserve: null(),
             full: Burst::default(),
@@ -147,6 +149,20 @@ impl House {
 
 fn null() -> Option<OwnedFd> {
     file::open_at(None, c"/dev/null", Open::Read).ok()
+}
+
+/// Hashes with a key that nobody outside knows, or clients could choose addresses that fall together.
+/// (`RandomState` does the same, and reads its key with the whole of std's files.)
+struct Keyed(u64);
+
+impl BuildHasher for Keyed {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
 }
 
 /// What connections are counted by: an IPv4 address, the /64 of an IPv6 one (a host has a whole /64

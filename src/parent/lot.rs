@@ -7,7 +7,6 @@
 use crate::channel::Stage;
 use crate::scoreboard::{Slot, Spooled};
 use crate::sys::time::Moment;
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -171,7 +170,8 @@ pub(super) struct Lot {
     places: Vec<Place>,
     vacant: Vec<u32>,
     lists: [List; State::ALL.len()],
-    held: HashMap<u64, List>,
+    /// By handler. As many as there are busy workers at most.
+    held: Vec<(u64, List)>,
     open: usize,
 }
 
@@ -182,7 +182,7 @@ impl Lot {
             places: Vec::new(),
             vacant: Vec::new(),
             lists: [EMPTY; State::ALL.len()],
-            held: HashMap::new(),
+            held: Vec::new(),
             open: 0,
         }
     }
@@ -297,7 +297,8 @@ impl Lot {
 
     /// The first that waits for a handler.
     pub(super) fn first_held(&self, handler: u64) -> Option<Id> {
-        self.id(self.held.get(&handler)?.first)
+        let (_, list) = self.held.iter().find(|(of, _)| *of == handler)?;
+        self.id(list.first)
     }
 
     /// All connections in a state, for the life cycle's rare events.
@@ -329,12 +330,19 @@ impl Lot {
             }
             return;
         }
-        let list = self.held.entry(handler).or_insert(EMPTY);
+        let known = self.held.iter().position(|(of, _)| *of == handler);
+        let at = known.unwrap_or_else(|| {
+            self.held.push((handler, EMPTY));
+            self.held.len() - 1
+        });
+        let Some((_, list)) = self.held.get_mut(at) else {
+            return;
+        };
         let before = list.len;
         change(list, &mut self.places);
         let after = list.len;
         if after == 0 {
-            self.held.remove(&handler);
+            self.held.swap_remove(at);
         }
         if let Some(all) = self.lists.get_mut(State::Held as usize) {
             all.len = (all.len + after).saturating_sub(before);

@@ -31,6 +31,7 @@ pub mod parting;
 pub mod passing;
 pub mod privilege;
 pub mod process;
+pub mod random;
 mod raw;
 pub mod readiness;
 pub mod signal;

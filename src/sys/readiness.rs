@@ -118,7 +118,8 @@ impl Readiness {
         events.clear();
         // Rounded up: a deadline must have passed when its wait ends.
         let ms = timeout.map_or(-1, |t| {
-            i32::try_from(t.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+            let micros = u64::try_from(t.as_micros()).unwrap_or(u64::MAX);
+            i32::try_from(micros.div_ceil(1000)).unwrap_or(i32::MAX)
         });
         match self {
             #[cfg(target_os = "linux")]
