@@ -18,8 +18,10 @@ pub struct Slot(pub usize);
 /// How far a worker has come with its client; decides what the parent does when it dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// No client.
+    /// No client, or a verdict on it that is still to be said.
     Idle,
+    /// Between two requests of its client: neither side owes anything.
+    Kept,
     /// Nothing was taken from the socket yet: another worker can serve the client.
     Looking,
     /// Part of the request was taken: the client gets 503, nothing ran.
@@ -30,8 +32,9 @@ pub enum Phase {
     Answering,
 }
 
-const PHASES: [Phase; 5] = [
+const PHASES: [Phase; 6] = [
     Phase::Idle,
+    Phase::Kept,
     Phase::Looking,
     Phase::Reading,
     Phase::Launched,
@@ -56,7 +59,7 @@ const PHASE: usize = 0;
 const HANDLER_PID: usize = 1;
 const HEARTBEAT: usize = 2;
 const DEADLINE: usize = 3;
-const CONNECTION: usize = 4;
+const ORDER: usize = 4;
 const HANDLER: usize = 5;
 const SPOOLED: usize = 6;
 const REQUESTS: usize = 7;
@@ -159,17 +162,19 @@ impl Entry<'_> {
         Moment::from_micros(self.words[DEADLINE].load(Ordering::Acquire))
     }
 
-    /// Worker: whom it serves from now on, and how many requests were answered on that connection.
-    pub fn begin(&self, connection: u64, answered: u32, now: Moment) {
-        self.words[CONNECTION].store(connection, Ordering::Relaxed);
+    /// Worker: which order it obeys from now on, and how many requests were answered on that connection.
+    pub fn begin(&self, order: Ticket, answered: u32, now: Moment) {
         self.words[ANSWERED].store(u64::from(answered), Ordering::Relaxed);
         self.words[BEGAN].store(now.as_micros(), Ordering::Relaxed);
         self.enter(Phase::Looking, now);
+        // Last, and before the client is touched: of an order that does not stand here, however far its
+        // worker had come with it, nothing was begun.
+        self.words[ORDER].store(order.number(), Ordering::Release);
     }
 
-    /// Whom it serves, or served last.
-    pub fn connection(&self) -> u64 {
-        self.words[CONNECTION].load(Ordering::Relaxed)
+    /// Which order it has begun last. Later ones are greater.
+    pub fn order(&self) -> Option<Ticket> {
+        Ticket::from_number(self.words[ORDER].load(Ordering::Acquire))
     }
 
     /// What it did last: between two requests.
@@ -303,7 +308,7 @@ impl Entry<'_> {
             PHASE,
             HANDLER_PID,
             DEADLINE,
-            CONNECTION,
+            ORDER,
             HANDLER,
             CLAIM,
             SPOOLED,

@@ -3,6 +3,7 @@
 use super::lot::State;
 use crate::channel::{Stage, Verdict};
 use crate::scoreboard::Phase;
+use std::cmp::Ordering;
 
 /// What the parent does with the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +55,17 @@ pub(super) enum Salvage {
     GiveUp,
 }
 
-/// The fate of a client by how far its dead worker said it had come. `is_untaken`: the order died with
-/// the worker.
+/// The fate of a client by how far its dead worker said it had come, and whether that was with an order
+/// before this client's, with this one, or with one behind it. (Kept with this one is a verdict.)
 ///
-/// Idle with an order that was taken means that the worker was done and had not said so, or was about
-/// to begin: a handler may have run, and none is run twice.
-pub(super) fn salvage(phase: Phase, is_untaken: bool, has_lost_worker: bool) -> Salvage {
+/// Idle, or already further, means that the worker was done and its verdict is lost: a handler may have
+/// run, and none is run twice.
+pub(super) fn salvage(phase: Phase, begun: Ordering, has_lost_worker: bool) -> Salvage {
     match phase {
-        Phase::Idle if is_untaken => Salvage::HandOverUnseen,
-        Phase::Idle => Salvage::Cut,
+        // Whether it was taken or not.
+        _ if begun.is_lt() => Salvage::HandOverUnseen,
+        _ if begun.is_gt() => Salvage::Cut,
+        Phase::Idle | Phase::Kept => Salvage::Cut,
         Phase::Looking if has_lost_worker => Salvage::GiveUp,
         Phase::Looking => Salvage::HandOver,
         Phase::Reading => Salvage::Unread,
@@ -119,17 +122,22 @@ mod tests {
 
     #[test]
     fn no_client_is_handed_over_when_a_handler_may_have_run() {
-        for (phase, unread, lost, expected) in [
-            (Phase::Idle, true, false, Salvage::HandOverUnseen),
-            (Phase::Idle, true, true, Salvage::HandOverUnseen),
-            (Phase::Idle, false, false, Salvage::Cut),
-            (Phase::Looking, false, false, Salvage::HandOver),
-            (Phase::Looking, false, true, Salvage::GiveUp),
-            (Phase::Reading, false, false, Salvage::Unread),
-            (Phase::Launched, true, false, Salvage::Lost),
-            (Phase::Answering, true, true, Salvage::Cut),
+        use Ordering::{Equal, Greater, Less};
+        for (phase, begun, lost, expected) in [
+            (Phase::Idle, Less, false, Salvage::HandOverUnseen),
+            (Phase::Kept, Less, true, Salvage::HandOverUnseen),
+            (Phase::Looking, Less, true, Salvage::HandOverUnseen),
+            (Phase::Idle, Equal, false, Salvage::Cut),
+            (Phase::Kept, Equal, false, Salvage::Cut),
+            (Phase::Looking, Equal, false, Salvage::HandOver),
+            (Phase::Looking, Equal, true, Salvage::GiveUp),
+            (Phase::Reading, Equal, false, Salvage::Unread),
+            (Phase::Launched, Equal, false, Salvage::Lost),
+            (Phase::Answering, Equal, true, Salvage::Cut),
+            (Phase::Looking, Greater, false, Salvage::Cut),
+            (Phase::Kept, Greater, false, Salvage::Cut),
         ] {
-            assert_eq!(salvage(phase, unread, lost), expected, "{phase:?}");
+            assert_eq!(salvage(phase, begun, lost), expected, "{phase:?} {begun:?}");
         }
     }
 

@@ -43,7 +43,9 @@ fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
         }
         Duty::Busy(_) => match seen.phase {
             // It may rest for so long.
-            Phase::Idle => is_past(signs, REST + SILENCE).then_some("it shows no sign of life"),
+            Phase::Idle | Phase::Kept => {
+                is_past(signs, REST + SILENCE).then_some("it shows no sign of life")
+            }
             Phase::Looking | Phase::Reading => {
                 is_past(signs, SILENCE).then_some("it shows no sign of life")
             }
@@ -143,6 +145,8 @@ mod tests {
             (BUSY, Phase::Reading, 2, 0, 3, false),
             (BUSY, Phase::Idle, 0, 0, 3, false),
             (BUSY, Phase::Idle, 0, 0, 4, true),
+            (BUSY, Phase::Kept, 0, 0, 3, false),
+            (BUSY, Phase::Kept, 0, 0, 4, true),
             (BUSY, Phase::Launched, 0, 60, 60, false),
             (BUSY, Phase::Launched, 0, 60, 65, true),
             (BUSY, Phase::Answering, 0, 0, 2, false),

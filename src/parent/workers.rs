@@ -15,6 +15,7 @@ use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::Moment;
 use crate::sys::{Errno, privilege, signal};
+use std::cmp::Ordering;
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -192,47 +193,39 @@ impl Parent {
                 said => self.hear(slot, said),
             }
         }
-        let has_ahead = self.pool.get(slot).is_some_and(|w| w.ahead.is_some());
-        let entry = self.estate.scoreboard.entry(slot);
-        // With an order ahead its verdict on the one before was nonsense.
-        if entry.end_rest() && !has_ahead {
-            let report = entry.report();
+        if self.has_kept(slot) {
+            // It was about to say so, rested, or was about to look for the next request.
+            let report = self.estate.scoreboard.entry(slot).report();
             self.judge(slot, Verdict::Keep, &report, None);
         }
         self.drop_channel(slot);
         let entry = self.estate.scoreboard.entry(slot);
         let phase = entry.phase();
-        let worker = self.pool.get(slot);
-        let is_untaken = worker.is_some_and(|w| entry.take(w.ticket));
-        let is_ahead_untaken = worker
-            .and_then(|w| w.ahead)
-            .is_some_and(|ahead| entry.take(ahead.ticket));
         let (handler, handler_pid) = (entry.handler(), Pid::new(entry.handler_pid()));
-        let (connection, report) = (entry.connection(), entry.report());
+        let (begun, report) = (entry.order(), entry.report());
         self.estate.scoreboard.entry(slot).clear();
         let Some(mut worker) = self.pool.remove(slot) else {
             return;
         };
         worker.has_served |= report.answered > 0;
         // With a client whose order it had not read, if the two crossed.
-        let left = reaped.ended == Ended::Exited(0) && phase == Phase::Idle;
+        let is_between = matches!(phase, Phase::Idle | Phase::Kept);
+        let left = reaped.ended == Ended::Exited(0) && is_between;
         self.note_end(&worker, reaped.ended, phase, left);
         if left {
             self.adopt_detached();
         } else {
-            self.end_orphans(handler_pid.filter(|_| phase != Phase::Idle));
+            self.end_orphans(handler_pid.filter(|_| !is_between));
         }
         if let Duty::Busy(id) = worker.duty {
-            let is_own = self.lot.get(id).is_some_and(|c| c.number == connection);
-            if is_own {
+            let order = begun.cmp(&Some(worker.ticket));
+            if order.is_eq() {
                 self.catch_up(id, &report);
             }
-            // Another one's phase says nothing of this client.
-            let phase = if is_own { phase } else { Phase::Idle };
-            self.save_client(id, phase, is_untaken);
+            self.save_client(id, phase, order);
         }
         if let Some(ahead) = worker.ahead {
-            if is_ahead_untaken {
+            if begun < Some(ahead.ticket) {
                 self.call_back(ahead.id);
             } else {
                 self.reset(ahead.id);
@@ -241,6 +234,17 @@ impl Parent {
         if handler != 0 {
             self.release(handler);
         }
+    }
+
+    /// Whether a dead worker was between two requests of its client.
+    fn has_kept(&self, slot: Slot) -> bool {
+        let entry = self.estate.scoreboard.entry(slot);
+        let worker = self.pool.get(slot);
+        worker.is_some_and(|worker| {
+            matches!(worker.duty, Duty::Busy(_))
+                && entry.phase() == Phase::Kept
+                && entry.order() == Some(worker.ticket)
+        })
     }
 
     /// Says how a worker ended, and paces its successor if it never got as far as to serve.
@@ -265,12 +269,12 @@ impl Parent {
     }
 
     /// What becomes of the client of a dead worker.
-    fn save_client(&mut self, id: Id, phase: Phase, is_untaken: bool) {
+    fn save_client(&mut self, id: Id, phase: Phase, begun: Ordering) {
         let Some(connection) = self.lot.get(id) else {
             return;
         };
         let number = connection.number;
-        match salvage(phase, is_untaken, connection.has_lost_worker) {
+        match salvage(phase, begun, connection.has_lost_worker) {
             Salvage::HandOver => self.hand_over_again(id, true),
             Salvage::HandOverUnseen => self.hand_over_again(id, false),
             Salvage::Unread => self.refuse(id, Canned::Unread),
@@ -340,7 +344,7 @@ impl fmt::Display for How {
 fn doing(phase: Phase, duty: Duty) -> &'static str {
     match (phase, duty) {
         (_, Duty::Starting) => "starting",
-        (Phase::Idle, _) => "idle",
+        (Phase::Idle | Phase::Kept, _) => "idle",
         (Phase::Looking, _) => "looking at a head",
         (Phase::Reading, _) => "reading a request",
         (Phase::Launched, _) => "its handler ran",

@@ -10,8 +10,8 @@ const RESTING: u64 = 1;
 /// In its place: the worker has to say its next verdict, since it will leave.
 const LEAVING: u64 = 2;
 
-/// Names an order, once. Greater than what else may stand in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Names an order, once; later ones are greater. Greater than what else may stand in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
 impl Ticket {
@@ -121,15 +121,16 @@ mod tests {
                 (1, false)
             );
         }
-        entry.begin(7, 3, Moment::from_micros(5));
-        assert_eq!((entry.connection(), entry.answered()), (7, 3));
+        assert_eq!(entry.order(), None);
+        entry.begin(Ticket::new(7), 3, Moment::from_micros(5));
+        assert_eq!((entry.order(), entry.answered()), (Some(Ticket::new(7)), 3));
         assert_eq!(
             (entry.began(), entry.heartbeat()),
             (entry.began(), Moment::from_micros(5))
         );
         entry.rest();
         entry.clear();
-        assert!(!entry.is_resting() && entry.answered() == 0);
+        assert!(!entry.is_resting() && entry.answered() == 0 && entry.order().is_none());
         board.need_workers(true);
         assert!(board.needs_workers());
     }

@@ -288,14 +288,16 @@ fn serve_one(
 ) -> Outcome {
     let entry = exchange.entry();
     let Serve {
-        connection,
-        requests,
-        ..
+        ticket, requests, ..
     } = client.serve;
-    entry.begin(connection, requests, client.received);
+    entry.begin(ticket, requests, client.received);
     let outcome = exchange.serve(client, channel, spool);
+    let phase = match outcome.verdict {
+        Verdict::Keep => Phase::Kept,
+        _ => Phase::Idle,
+    };
     // First: without a deadline it would be taken for one that has hung since its last sign of life.
-    entry.enter(Phase::Idle, time::now());
+    entry.enter(phase, time::now());
     entry.set_spooled(Spooled::default());
     entry.set_deadline(Moment::default());
     entry.set_claim(0);

@@ -1,9 +1,9 @@
 //! Workers that die at a chosen call: how far they had come by then shows what they had done before it.
 
-use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os};
+use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, watch_for};
 use super::matrix::KILL;
-use super::scenes::ask_status;
-use super::table::Table;
+use super::scenes::{PAUSE, ask_status};
+use super::table::{Call, Table};
 use super::visitor::{Seen, Visitor};
 
 /// More than sockets and pipes hold.
@@ -29,13 +29,18 @@ fn get_of(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
 
-/// Kills whichever worker makes this call for the `n`th time from now on.
-fn kill_at(table: &Table, name: &str, n: u64) -> super::table::Call {
+/// A call that workers have made.
+fn call_of(table: &Table, name: &str) -> Call {
     let calls = table.calls();
     let mut calls = calls
         .into_iter()
         .filter(|call| call.kind == "worker" && call.name == name);
-    let call = calls.next().unwrap();
+    calls.next().unwrap()
+}
+
+/// Kills whichever worker makes this call for the `n`th time from now on.
+fn kill_at(table: &Table, name: &str, n: u64) -> Call {
+    let call = call_of(table, name);
     table.arm(&call, KILL, n);
     call
 }
@@ -115,6 +120,87 @@ fn a_worker_that_dies_while_it_puts_away_leaves_its_turn_to_others() {
     for client in &mut others {
         let response = client.response();
         assert!(response.is_whole && response.body.len() == MUCH);
+    }
+    server.stop();
+}
+
+/// Two clients: one after the other with a worker that rests in between, and both at once.
+fn take_turns(server: &Server, one: &mut Visitor, other: &mut Visitor) -> Vec<Seen> {
+    let mut seen = vec![one.ask(get_of("/count")), one.ask(get_of("/count"))];
+    os::stop(server.pid());
+    for client in [&mut *one, &mut *other] {
+        client.send(get_of("/count"));
+    }
+    server.signal(os::CONT);
+    seen.extend([one.response(), other.response()]);
+    seen.extend([one.ask(get_of("/count")), other.ask(get_of("/count"))]);
+    seen
+}
+
+/// The same, and a body that an earlier order brought half of.
+fn go_on(server: &Server, one: &mut Visitor, other: &mut Visitor) -> Vec<Seen> {
+    let mut seen = take_turns(server, one, other);
+    one.send("POST /count HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nfirst");
+    watch_for(PAUSE);
+    seen.extend([one.ask("later"), one.ask(get_of("/count"))]);
+    seen
+}
+
+/// How a worker was killed, as far as the log says so behind `from`.
+fn last_words(server: &Server, from: usize) -> Option<String> {
+    let log = server.log();
+    let (_, words) = log
+        .get(from..)?
+        .split_once(" was killed by signal 9 while ")?;
+    words.lines().next().map(str::to_owned)
+}
+
+/// Each time it is killed one use later, until there are no more: at a clock where no other call is.
+#[test]
+fn who_has_a_worker_that_dies_between_two_requests_does_not_notice() {
+    type Scene = fn(&Server, &mut Visitor, &mut Visitor) -> Vec<Seen>;
+    let scenes: [(&str, Scene); 2] = [("clock_gettime", go_on), ("sendmsg", take_turns)];
+    let (server, table) = start(1);
+    server.handler(
+        "count",
+        "echo x >> runs; printf 'Content-Type: text/plain\\n\\n'; wc -l < runs",
+    );
+    let clients = || [(); 2].map(|()| Visitor::tcp(server.port));
+    for (name, scene) in scenes {
+        let [mut one, mut other] = clients();
+        scene(&server, &mut one, &mut other);
+        drop([one, other]);
+        let call = call_of(&table, name);
+        let mut quiet_deaths = 0;
+        for n in 1.. {
+            eventually(PATIENCE, "nobody is here", || {
+                let line = ask_status(&server).unwrap_or_default();
+                line.contains(" ready=1 ") && line.contains(" connections=0 ")
+            });
+            let (from, runs) = (server.log().len(), server.read("runs").lines().count());
+            let [mut one, mut other] = clients();
+            table.arm(&call, KILL, n);
+            let seen = scene(&server, &mut one, &mut other);
+            if !table.disarm(&call) {
+                break;
+            }
+            let mut how = None;
+            eventually(PATIENCE, "it is buried", || {
+                how = last_words(&server, from);
+                how.is_some()
+            });
+            if !matches!(how.as_deref(), Some("idle" | "looking at a head")) {
+                continue;
+            }
+            quiet_deaths += 1;
+            let ran = server.read("runs").lines().count() - runs;
+            let are_answered = seen.iter().all(|seen| matches!(seen, Seen::Whole(200, _)));
+            assert!(
+                are_answered && ran == seen.len(),
+                "{name}, use {n}, {how:?}: {ran} runs, {seen:?}"
+            );
+        }
+        assert!(quiet_deaths > 0, "{name}");
     }
     server.stop();
 }
