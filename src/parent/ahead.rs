@@ -107,9 +107,7 @@ impl Parent {
         if let Some(worker) = self.pool.get_mut(slot) {
             worker.ahead = None;
         }
-        if let Some(connection) = self.lot.get_mut(id) {
-            connection.is_copied = true;
-        }
+        self.note_copy(id, slot, ahead.ticket);
         self.call_back(id);
         true
     }
@@ -155,9 +153,7 @@ impl Parent {
             };
             if self.estate.scoreboard.entry(slot).take(ticket) {
                 self.is_free(slot);
-                if let Some(connection) = self.lot.get_mut(id) {
-                    connection.is_copied = true;
-                }
+                self.note_copy(id, slot, ticket);
                 return self.hand_over_again(id, false);
             }
         }

@@ -184,7 +184,7 @@ impl Parent {
             peer,
             listener,
             visits: 0,
-            is_copied: false,
+            copies: 0,
             is_set_aside: false,
             has_lost_worker: false,
             was_held: false,
@@ -320,7 +320,7 @@ impl Parent {
 
     /// Closes the connection.
     pub(super) fn close(&mut self, id: Id) {
-        if let Some(connection) = self.lot.get(id).filter(|c| c.is_copied) {
+        if let Some(connection) = self.lot.get(id).filter(|c| c.copies > 0) {
             let _ = parting::end(connection.client.as_fd());
         }
         self.forget(id);

@@ -210,7 +210,8 @@ impl Parent {
             is_set_aside: false,
             has_lost_worker: passenger.has_lost_worker,
             was_held: passenger.was_held,
-            is_copied: passenger.is_copied,
+            // The old one's worker does not say when it has closed it.
+            copies: passenger.is_copied.into(),
             worker: None,
         });
         self.set_spool(id, spool);

@@ -67,7 +67,7 @@ impl Passenger {
             visits: connection.visits,
             has_lost_worker: connection.has_lost_worker,
             was_held: connection.was_held,
-            is_copied: connection.is_copied,
+            is_copied: connection.copies > 0,
         }
     }
 

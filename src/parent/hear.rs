@@ -67,6 +67,7 @@ impl Parent {
             }
             Duty::Busy(id) => {
                 self.pool.note_service(report.ended.since(report.began));
+                self.forget_copies(slot);
                 self.catch_up(id, report);
                 self.settle(slot, id, (verdict, report), spool);
             }

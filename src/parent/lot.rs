@@ -115,8 +115,8 @@ pub(super) struct Connection {
     pub(super) listener: u8,
     /// Visits to a worker that found no whole head, or next to nothing of a body.
     pub(super) visits: u8,
-    /// A worker may still have a copy of its descriptor, in an order that was taken back.
-    pub(super) is_copied: bool,
+    /// Copies of its descriptor that workers may still have although it was taken back.
+    pub(super) copies: u32,
     /// It is silent until its tick: its request trickles.
     pub(super) is_set_aside: bool,
     /// A worker died while it looked at it.
@@ -412,7 +412,7 @@ mod tests {
             peer: None,
             listener: 0,
             visits: 0,
-            is_copied: false,
+            copies: 0,
             is_set_aside: false,
             has_lost_worker: false,
             was_held: false,

@@ -66,6 +66,8 @@ pub(super) struct Worker {
     pub(super) ticket: Ticket,
     /// What it will go on with.
     pub(super) ahead: Option<Ahead>,
+    /// Clients that were taken back from it, with the orders that they came with, see `copies`.
+    pub(super) copies: Vec<(Ticket, Id)>,
     /// It is among those who may get an order ahead.
     is_alone: bool,
 }
@@ -275,6 +277,7 @@ impl Pool {
                 has_served: false,
                 ticket: Ticket::new(0),
                 ahead: None,
+                copies: Vec::new(),
                 is_alone: false,
             });
             *self.tally(Duty::Starting) += 1;

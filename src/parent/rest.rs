@@ -120,7 +120,11 @@ impl Parent {
             return false;
         }
         let report = entry.report();
+        let had = self.pool.get(slot).map(|w| (w.duty, w.ticket));
         self.judge(slot, Verdict::Keep, &report, None);
+        if let Some((Duty::Busy(id), order)) = had {
+            self.note_copy(id, slot, order);
+        }
         self.rest.roused.push(slot);
         true
     }

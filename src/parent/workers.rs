@@ -207,6 +207,7 @@ impl Parent {
         let Some(mut worker) = self.pool.remove(slot) else {
             return;
         };
+        self.forget_copies_of(&worker);
         worker.has_served |= report.answered > 0;
         // With a client whose order it had not read, if the two crossed.
         let is_between = matches!(phase, Phase::Idle | Phase::Kept);

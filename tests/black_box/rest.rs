@@ -154,6 +154,20 @@ fn who_has_a_resting_worker_makes_room_in_a_full_house() {
 }
 
 #[test]
+fn who_has_to_go_is_told_although_its_resting_worker_stands_still() {
+    let server = Server::with(["--workers=1", "--max-workers=1", "--max-connections=1"]);
+    server.handler("worker", WORKER);
+    let mut client = server.connect();
+    let worker = worker_of(&mut client);
+    wait_until_idle(&server, 1);
+    os::stop(worker);
+    let mut next = server.connect();
+    client.expect_closed();
+    assert_ne!(worker_of(&mut next), worker);
+    server.stop();
+}
+
+#[test]
 fn who_leaves_a_resting_worker_is_gone_at_once() {
     let server = Server::new();
     server.handler("hello", HELLO);

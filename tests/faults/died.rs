@@ -204,3 +204,27 @@ fn who_has_a_worker_that_dies_between_two_requests_does_not_notice() {
     }
     server.stop();
 }
+
+/// A connection that is its copy's too has to be shut down; one that the worker is known to have closed
+/// need not be.
+#[test]
+fn who_was_taken_back_from_a_worker_costs_nothing_more_once_that_has_closed_its_copy() {
+    let (server, table) = start(1);
+    server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
+    let mut clients = [server.connect(), server.connect()];
+    for n in [0, 1, 0, 1, 0] {
+        assert_eq!(clients[n].get("/hello").ok(), "hello");
+    }
+    let [mut last, other] = clients;
+    last.send("GET /hello HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert_eq!(last.response().ok(), "hello");
+    last.expect_closed();
+    drop(other);
+    eventually(PATIENCE, "nobody is here", || {
+        ask_status(&server).is_some_and(|line| line.contains(" connections=0 "))
+    });
+    let calls = table.calls();
+    let mut of_parent = calls.iter().filter(|call| call.kind == "parent");
+    assert!(of_parent.all(|call| call.name != "shutdown"));
+    server.stop();
+}
