@@ -129,12 +129,14 @@ impl Parent {
         true
     }
 
-    /// What a worker has done for its client since the order: it may have begun further requests.
-    pub(super) fn catch_up(&mut self, id: Id, report: &Report) {
+    /// What a worker has done for its client since the order: true if it has answered it, and begun a
+    /// further request.
+    pub(super) fn catch_up(&mut self, id: Id, report: &Report) -> bool {
         let Some(connection) = self.lot.get_mut(id) else {
-            return;
+            return false;
         };
-        if report.answered > connection.requests {
+        let has_answered = report.answered > connection.requests;
+        if has_answered {
             connection.requests = report.answered;
             connection.woken = report.began;
             connection.head_begun = report.began;
@@ -142,6 +144,7 @@ impl Parent {
             connection.has_lost_worker = false;
             connection.was_held = false;
         }
+        has_answered
     }
 
     /// Since when a worker has had what it does now.

@@ -208,7 +208,12 @@ impl Parent {
             return;
         };
         self.forget_copies_of(&worker);
-        worker.has_served |= report.answered > 0;
+        let order = begun.cmp(&Some(worker.ticket));
+        if let Duty::Busy(id) = worker.duty
+            && order.is_eq()
+        {
+            worker.has_served |= self.catch_up(id, &report);
+        }
         // With a client whose order it had not read, if the two crossed.
         let is_between = matches!(phase, Phase::Idle | Phase::Kept);
         let left = reaped.ended == Ended::Exited(0) && is_between;
@@ -219,10 +224,6 @@ impl Parent {
             self.end_orphans(handler_pid.filter(|_| !is_between));
         }
         if let Duty::Busy(id) = worker.duty {
-            let order = begun.cmp(&Some(worker.ticket));
-            if order.is_eq() {
-                self.catch_up(id, &report);
-            }
             self.save_client(id, phase, order);
         }
         if let Some(ahead) = worker.ahead {

@@ -5,6 +5,7 @@ use super::matrix::KILL;
 use super::scenes::{PAUSE, ask_status};
 use super::table::{Call, Table};
 use super::visitor::{Seen, Visitor};
+use std::time::{Duration, Instant};
 
 /// More than sockets and pipes hold.
 const MUCH: usize = 24 << 20;
@@ -226,5 +227,33 @@ fn who_was_taken_back_from_a_worker_costs_nothing_more_once_that_has_closed_its_
     let calls = table.calls();
     let mut of_parent = calls.iter().filter(|call| call.kind == "parent");
     assert!(of_parent.all(|call| call.name != "shutdown"));
+    server.stop();
+}
+
+/// What others have answered on a connection is not the work of a worker that dies of its next request.
+#[test]
+fn who_comes_again_does_not_speed_up_a_crash_loop() {
+    let (server, table) = start(1);
+    server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
+    let mut clients = [(); 4].map(|()| Visitor::tcp(server.port));
+    for client in &mut clients {
+        let seen = client.ask(get_of("/hello"));
+        assert!(matches!(seen, Seen::Whole(200, _)), "{seen:?}");
+    }
+    let call = call_of(&table, "recv");
+    table.arm_all(&call, KILL);
+    let begun = Instant::now();
+    for client in &mut clients {
+        client.send(get_of("/hello"));
+    }
+    // Each costs two workers, and of the first one of all the server knows that it has served.
+    for client in &mut clients {
+        assert_eq!(client.response(), Seen::Closed);
+    }
+    let pauses = [20, 40, 80, 160, 320].map(Duration::from_millis);
+    assert!(begun.elapsed() >= pauses.iter().sum());
+    table.disarm(&call);
+    let seen = Visitor::tcp(server.port).ask(get_of("/hello"));
+    assert!(matches!(seen, Seen::Whole(200, _)), "{seen:?}");
     server.stop();
 }

@@ -101,6 +101,12 @@ impl Table {
         self.set(call.row, ERRNO, u64::try_from(errno).unwrap());
     }
 
+    /// Lets every use from now on fail.
+    pub(crate) fn arm_all(&self, call: &Call, errno: i32) {
+        self.arm(call, errno, 1);
+        self.set(call.row, STEP, 1);
+    }
+
     /// Ends that; whether it has happened.
     pub(crate) fn disarm(&self, call: &Call) -> bool {
         self.set(call.row, ERRNO, 0);
