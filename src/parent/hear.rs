@@ -112,14 +112,16 @@ impl Parent {
             Fate::Close | Fate::Distrust => self.close(id),
         }
         // One that ran this handler may have ended while this worker refused: its end has let nobody
-        // go on, and the next one may be far.
-        if handler != 0 && (fate != Fate::Hold || self.has_room(handler)) {
+        // go on, and the next one may be far. Not if it refused by older settings: it would do so again and
+        // again, for as long as there is no worker in its place.
+        let has_room = || !self.pool.is_outdated(slot) && self.room(handler) > 0;
+        if handler != 0 && (fate != Fate::Hold || has_room()) {
             self.release(handler);
         }
     }
 
-    /// Whether one more request of this handler may run now.
-    fn has_room(&self, handler: u64) -> bool {
+    /// How many more requests of this handler may run now.
+    fn room(&self, handler: u64) -> usize {
         let settings = &self.estate.settings;
         let own = settings
             .handlers
@@ -128,7 +130,22 @@ impl Parent {
         let limit = own
             .and_then(|own| own.max_concurrent)
             .or(settings.limits.max_concurrent);
-        limit.is_none_or(|limit| self.estate.scoreboard.concurrent(handler) < limit)
+        limit.map_or(usize::MAX, |limit| {
+            limit.saturating_sub(self.estate.scoreboard.concurrent(handler))
+        })
+    }
+
+    /// All workers have the present settings: those may go on whom only older ones have held.
+    #[cold]
+    pub(super) fn release_by_new_settings(&mut self) {
+        for handler in self.lot.held_handlers() {
+            for _ in 0..self.room(handler) {
+                let Some(id) = self.lot.first_held(handler) else {
+                    break;
+                };
+                self.queue(id, End::Back);
+            }
+        }
     }
 
     /// A worker is done: it goes on with the order that was sent ahead, or is ready, or leaves.

@@ -301,6 +301,11 @@ impl Lot {
         self.id(list.first)
     }
 
+    /// The handlers that somebody waits for.
+    pub(super) fn held_handlers(&self) -> Vec<u64> {
+        self.held.iter().map(|(handler, _)| *handler).collect()
+    }
+
     /// All connections in a state, for the life cycle's rare events.
     pub(super) fn all(&self, state: State) -> Vec<Id> {
         (0..self.places.len())

@@ -269,6 +269,7 @@ impl Parent {
                     self.log()
                         .info(format_args!("every worker has the new configuration"));
                     self.notify_ready();
+                    self.release_by_new_settings();
                 }
                 Step::Nothing => return,
             }

@@ -38,6 +38,8 @@ struct Walk {
 
 /// In an errno's place: the process is killed just before the call (src/sys/fault.rs).
 pub(crate) const KILL: i32 = 1000 + libc::SIGKILL;
+/// The same, stopped.
+pub(crate) const STOP: i32 = 1000 + libc::SIGSTOP;
 
 /// One fault in one scene.
 struct Case<'c> {

@@ -1,7 +1,9 @@
 //! Workers that are stopped at a chosen call, so in a chosen phase: each is replaced, and its client
 //! learns what is true.
 
-use super::harness::{Server, Setup, eventually, eventually_none, os};
+use super::harness::{PATIENCE, Server, Setup, eventually, eventually_none, os, watch_for};
+use super::matrix::STOP;
+use super::table::{Call, Table};
 use super::visitor::{Seen, Visitor};
 use std::time::{Duration, Instant};
 
@@ -74,4 +76,67 @@ fn a_worker_that_is_stopped_in_any_phase_is_replaced() {
         assert_eq!(os::zombies(server.pid()), 0, "{fault}");
         server.stop();
     }
+}
+
+/// Old workers would refuse by the old settings again and again, as long as no new one is ready.
+#[test]
+fn who_is_held_by_older_settings_goes_on_with_the_first_workers_of_the_new_ones() {
+    let mut setup = Setup::new();
+    let table = Table::new(&setup.folder);
+    setup.config("max-concurrent = 1\n");
+    setup.args(["--workers=2", "--max-workers=2"]);
+    setup.env("CAFFEINE_FAULT_TABLE", &table.path.display().to_string());
+    let server = setup.start();
+    server.handler(
+        "waits",
+        "echo x > $QUERY_STRING.runs; until [ -e $QUERY_STRING.go ]; do sleep 0.01; done
+        printf 'Content-Type: text/plain\\n\\nhello'",
+    );
+    server.handler("hello", HELLO);
+    let ask = |query: &str| {
+        let mut client = server.connect();
+        client.send(format!("GET /waits?{query} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        client
+    };
+    let wait_for_held = |n: usize| {
+        eventually(PATIENCE, "they are held", || {
+            server.status_of("held") == n.to_string()
+        });
+    };
+    let calls = |name: &str| -> Call {
+        let mut calls = table.calls().into_iter();
+        let is_it = |call: &Call| call.kind == "worker" && call.name == name;
+        calls.find(is_it).unwrap()
+    };
+    let mut clients = vec![ask("a")];
+    server.wait_for_line("a.runs");
+    clients.push(ask("b"));
+    wait_for_held(1);
+    let old = server.worker_pids();
+    let start = calls("connect");
+    table.arm(&start, STOP, 1);
+    server
+        .folder
+        .write("caffeine.conf", "max-concurrent = 2\n", 0o644);
+    server.signal(os::HUP);
+    eventually(PATIENCE, "a new worker starts", || table.has_failed(&start));
+    let before = calls("sendmsg").uses;
+    clients.push(ask("c"));
+    wait_for_held(2);
+    watch_for(Duration::from_millis(100));
+    assert_eq!(calls("sendmsg").uses, before + 1, "its one refusal");
+    // The end of one that has refused last would let somebody go on.
+    assert_eq!(server.get("/hello").ok(), "hello");
+    for new in server.worker_pids() {
+        if !old.contains(&new) {
+            os::kill(new, os::CONT);
+        }
+    }
+    server.wait_for_line("b.runs");
+    wait_for_held(1);
+    for (query, mut client) in ["a", "b", "c"].into_iter().zip(clients) {
+        server.file(&format!("{query}.go"), "", 0o644);
+        assert_eq!(client.response().ok(), "hello");
+    }
+    server.stop();
 }

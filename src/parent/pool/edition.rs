@@ -4,7 +4,7 @@
 //! A new worker is ready before an old one has to leave, so that there are never fewer than before.
 //! Decides and keeps books, as the pool does; refuses to fork and to tell anybody.
 
-use super::{Duty, Pool};
+use super::{Duty, Pool, Worker};
 use crate::scoreboard::Slot;
 
 /// The settings that workers are forked with now.
@@ -51,6 +51,12 @@ impl Pool {
     /// Workers of older editions are being replaced.
     pub(in crate::parent) fn is_mixed(&self) -> bool {
         self.edition.is_mixed
+    }
+
+    /// Whether a worker is one of those that are being replaced.
+    pub(in crate::parent) fn is_outdated(&self, slot: Slot) -> bool {
+        let is_old = |worker: &Worker| worker.edition != self.edition.number;
+        self.edition.is_mixed && self.get(slot).is_some_and(is_old)
     }
 
     /// The next step of the replacement. The idle go first: the busy may be done before their turn.
@@ -135,13 +141,16 @@ mod tests {
         let mut pool = Pool::new(2);
         let (busy, idle) = (add(&mut pool, BUSY), add(&mut pool, Duty::Ready));
         assert_eq!(pool.next_step(2), Step::Nothing, "no reload");
+        assert!(!pool.is_outdated(busy));
         pool.begin_edition();
+        assert!(pool.is_outdated(busy));
         for (old, is_busy) in [(idle, false), (busy, true)] {
             assert_eq!(pool.next_step(2), Step::Start);
             let slot = pool.vacant().unwrap();
             pool.add(slot, Pid::new(7).unwrap(), Moment::default());
             assert_eq!(pool.next_step(2), Step::Nothing, "it is not ready");
             pool.assign(slot, Duty::Ready, Moment::default());
+            assert!(!pool.is_outdated(slot));
             assert_eq!(pool.next_step(2), Step::Dismiss(old));
             if is_busy {
                 assert_eq!(pool.living(), 3);
