@@ -173,7 +173,8 @@ impl Parent {
         }
     }
 
-    fn bury_elder(&mut self) {
+    /// Takes nothing more from the old server.
+    pub(super) fn bury_elder(&mut self) {
         if let Some(elder) = self.upgrade.elder.take() {
             let _ = self.readiness.forget(elder.socket.as_fd());
         }

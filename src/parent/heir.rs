@@ -2,7 +2,9 @@
 //! all that cannot be had twice, and once it is ready the parked clients too. Parent only.
 //!
 //! Nothing that is copied is given up before this process leaves, so whatever becomes of the heir,
-//! it can all be taken back. Refuses to know what the new program makes of it.
+//! it can all be taken back (`loss`). Refuses to know what the new program makes of it.
+
+mod loss;
 
 use super::Parent;
 use super::elder::Elder;
@@ -12,10 +14,9 @@ use super::lot::{End, Id, State as Parked};
 use super::restart::{Command, own_program};
 use super::start::START_TIMEOUT;
 use super::token::Token;
-use super::workers::How;
 use crate::sys::fd::AsFd;
 use crate::sys::passing::send_record;
-use crate::sys::process::{self, Ended, Pid};
+use crate::sys::process::{self, Pid};
 use crate::sys::readiness::Interest;
 use crate::sys::time::Moment;
 use crate::sys::{self, Errno, Error, signal, socket};
@@ -304,6 +305,9 @@ impl Parent {
         };
         match sent {
             Ok(_) => self.forget(id),
+            // It takes nobody any more, and is about to end. Armed, its socket would wake this server
+            // for ever.
+            Err(e) if e.errno == Errno::PIPE => {}
             Err(_) => self.arm_heir(Interest::Write),
         }
         sent.is_ok()
@@ -325,56 +329,5 @@ impl Parent {
         for listener in &mut self.listeners {
             listener.set_own(is_own);
         }
-    }
-
-    /// The new server has ended.
-    #[cold]
-    pub(super) fn heir_has_ended(&mut self, ended: Ended) {
-        // Its last words may have come together with the signal.
-        self.on_heir();
-        let Some(heir) = &self.upgrade.heir else {
-            return;
-        };
-        let (pid, how) = (heir.pid, How(ended));
-        let when = if heir.is_settled {
-            ""
-        } else {
-            " before it was ready"
-        };
-        if heir.is_settled && ended == Ended::Exited(0) {
-            // It was told to stop, so nobody is to serve.
-            return self.drain();
-        }
-        let why = match heir.why.as_str() {
-            "" => format!("the new server ({pid}) {how}{when}"),
-            why => format!("the new server ({pid}) {how}{when}: {why}"),
-        };
-        self.take_back(&why);
-    }
-
-    /// The upgrade has failed: on as before.
-    #[cold]
-    pub(super) fn take_back(&mut self, why: &str) {
-        let Some(heir) = self.upgrade.heir.take() else {
-            return;
-        };
-        let _ = self.readiness.forget(heir.socket.as_fd());
-        self.log()
-            .error(format_args!("unable to upgrade, going on as before: {why}"));
-        if heir.is_settled {
-            let _ = process::set_subreaper(true);
-            self.state = State::Serving;
-            self.set_own(true);
-            self.write_pid(process::pid());
-            self.notify_ready();
-        }
-        if self.house.paused_until().is_none() {
-            self.watch_meeting();
-            if heir.is_settled {
-                self.watch_listeners();
-            }
-        }
-        // It and what was its own, or what it leaves when it dies.
-        self.end_orphans(None);
     }
 }

@@ -162,9 +162,10 @@ impl Parent {
     /// Starts to stop: nobody else is let in, who is here is answered.
     #[cold]
     pub(super) fn drain(&mut self) {
-        match self.state {
-            State::Starting(_) => return self.stop(),
-            State::Serving | State::HandingOver => {}
+        let state = self.state;
+        match state {
+            State::Starting(until) if !self.is_server_already(until) => return self.stop(),
+            State::Starting(_) | State::Serving | State::HandingOver => {}
             _ => return,
         }
         self.tell_elder_to_stop();
@@ -202,9 +203,16 @@ impl Parent {
         self.listeners.clear();
     }
 
+    /// Nobody is left, and nobody comes: who was before this one may still send clients.
+    fn is_done(&self) -> bool {
+        self.lot.len() == 0 && self.upgrade.elder.is_none()
+    }
+
     /// Cuts who is left and tells the workers to leave.
     #[cold]
     fn stop(&mut self) {
+        // Nobody would serve whom the one before still sends: so it keeps them.
+        self.bury_elder();
         let cut = self.lot.len();
         if cut > 0 {
             self.log()
@@ -259,15 +267,12 @@ impl Parent {
         self.upgrade();
         match self.state {
             State::Starting(until) => self.start_up(until),
-            // Who was before this one may still send clients.
-            State::HandingOver if self.lot.len() == 0 && self.upgrade.elder.is_none() => {
-                self.stop();
-            }
+            State::HandingOver if self.is_done() => self.stop(),
             State::Draining { until, .. } => {
                 if self.is_time_for_idle() {
                     self.close_idle();
                 }
-                if self.lot.len() == 0 || until <= self.now {
+                if self.is_done() || until <= self.now {
                     self.stop();
                 }
             }
@@ -282,6 +287,21 @@ impl Parent {
         if self.state.is_leaving() && self.pool.total() == 0 {
             self.state = State::Over;
         }
+    }
+
+    /// While it starts: whether the server before has given way, and not been heard yet. What it has sent
+    /// since then is this one's to answer and to remove, also if it is to stop now.
+    #[cold]
+    fn is_server_already(&mut self, until: Moment) -> bool {
+        if !self.upgrade.is_follower {
+            return false;
+        }
+        self.on_elder();
+        let elder = self.upgrade.elder.as_ref();
+        if elder.is_none_or(|elder| elder.has_yielded) {
+            self.start_up(until);
+        }
+        self.state == State::Serving
     }
 
     /// Opens the house once every worker is ready.

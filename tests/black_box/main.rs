@@ -31,3 +31,4 @@ mod slow_clients;
 mod supervision;
 mod turns;
 mod upgrade;
+mod upgrade_end;
