@@ -125,16 +125,19 @@ fn a_worker_that_dies_while_it_puts_away_leaves_its_turn_to_others() {
     server.stop();
 }
 
-/// Two clients: one after the other with a worker that rests in between, and both at once.
+/// Two clients: both at once, so that verdicts are said; then one after the other, with a worker that
+/// rests in between.
 fn take_turns(server: &Server, one: &mut Visitor, other: &mut Visitor) -> Vec<Seen> {
-    let mut seen = vec![one.ask(get_of("/count")), one.ask(get_of("/count"))];
     os::stop(server.pid());
     for client in [&mut *one, &mut *other] {
         client.send(get_of("/count"));
     }
     server.signal(os::CONT);
-    seen.extend([one.response(), other.response()]);
-    seen.extend([one.ask(get_of("/count")), other.ask(get_of("/count"))]);
+    let mut seen = vec![one.response(), other.response()];
+    let clients = [one, other];
+    for n in [0, 0, 1, 0] {
+        seen.push(clients[n].ask(get_of("/count")));
+    }
     seen
 }
 
@@ -167,12 +170,12 @@ fn who_has_a_worker_that_dies_between_two_requests_does_not_notice() {
         "echo x >> runs; printf 'Content-Type: text/plain\\n\\n'; wc -l < runs",
     );
     let clients = || [(); 2].map(|()| Visitor::tcp(server.port));
+    let mut quiet_deaths = 0;
     for (name, scene) in scenes {
         let [mut one, mut other] = clients();
         scene(&server, &mut one, &mut other);
         drop([one, other]);
         let call = call_of(&table, name);
-        let mut quiet_deaths = 0;
         for n in 1.. {
             eventually(PATIENCE, "nobody is here", || {
                 let line = ask_status(&server).unwrap_or_default();
@@ -201,8 +204,9 @@ fn who_has_a_worker_that_dies_between_two_requests_does_not_notice() {
                 "{name}, use {n}, {how:?}: {ran} runs, {seen:?}"
             );
         }
-        assert!(quiet_deaths > 0, "{name}");
     }
+    // At a clock there are some each time, however busy the machine is.
+    assert!(quiet_deaths > 0);
     server.stop();
 }
 
