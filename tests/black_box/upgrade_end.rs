@@ -88,6 +88,34 @@ fn who_is_left_when_the_new_server_has_stopped_is_served_by_the_old_one() {
     expect_end_of_both(server, new);
 }
 
+/// The new one has less time to stop, and a worker that does not leave at once.
+#[test]
+fn nobody_is_handed_on_to_a_new_server_that_cuts_who_is_left() {
+    let mut setup = Setup::new();
+    setup.args(["--workers=1", "--kill-grace=3s"]).config("");
+    let server = setup.start();
+    let slow = Slow::arrive(&server);
+    let old = server.pid();
+    let config = "shutdown-grace = 1s\n";
+    server.folder.write("caffeine.conf", config, 0o644);
+    let new = server.upgrade();
+    os::stop(os::children(new)[0]);
+    stop_both(&server, new, os::TERM);
+    eventually(PATIENCE, "its time is over", || {
+        server.status_of("state") == "stopping"
+    });
+    let before = os::cpu_ticks(old);
+    server.file("go", "", 0o644);
+    eventually(PATIENCE, "the new one ends", || !os::is_alive(new));
+    let used = os::cpu_ticks(old) - before;
+    assert!(used < 30, "the old one has not slept: {used} ticks");
+    eventually(PATIENCE, "the old one has a socket", || {
+        server.folder.at("socket").exists()
+    });
+    slow.see_served(&server);
+    expect_end_of_both(server, new);
+}
+
 #[test]
 fn a_server_that_was_told_to_stop_stops_when_the_new_one_is_killed_too() {
     let server = Server::with(["--workers=1"]);
