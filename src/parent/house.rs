@@ -179,6 +179,13 @@ fn address_key(peer: SocketAddr) -> Option<u128> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn addresses_fall_elsewhere_with_another_key() {
+        let hash = |key| Keyed(key).hash_one(7_u128);
+        assert_eq!(hash(1), hash(1));
+        assert_ne!(hash(1), hash(2));
+    }
+
     fn peer(text: &str) -> Option<SocketAddr> {
         Some(SocketAddr::new(text.parse().unwrap(), 1))
     }
