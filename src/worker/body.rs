@@ -3,6 +3,7 @@
 //! spool with everything else that the next worker must know goes back to the parent.
 
 use super::Client;
+use super::buffer::Buffer;
 use super::input;
 use super::large::Large;
 use super::progress::{Left, Progress, read_exactly};
@@ -59,7 +60,7 @@ impl From<sys::Error> for Stop {
 pub(super) struct BodyReader {
     memory: Vec<u8>,
     large: Option<Large>,
-    scratch: Box<[u8]>,
+    scratch: Buffer,
     /// The data of one piece's chunks: stored together, since a chunk may be one byte.
     decoded: Vec<u8>,
 }
@@ -106,11 +107,10 @@ impl Reading<'_, '_> {
 
 impl BodyReader {
     pub(super) fn new() -> Self {
-        let scratch = vec![0; PIECE].into_boxed_slice();
         Self {
             memory: Vec::with_capacity(PIECE),
             large: None,
-            scratch,
+            scratch: Buffer::new(PIECE),
             decoded: Vec::with_capacity(PIECE),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::answer::{Answerer, Manner};
 use super::body::BodyReader;
+use super::buffer::Buffer;
 use super::call::Call;
 use super::exchange::Request;
 use super::plan::Planner;
@@ -35,7 +36,7 @@ pub(super) struct Desk<'a> {
     pub(super) planner: Planner<'a>,
     pub(super) answerer: Answerer<'a>,
     pub(super) buffers: Buffers,
-    pub(super) relay_buffer: Box<[u8]>,
+    pub(super) relay_buffer: Buffer,
     pub(super) stderr: stderr::Pipe,
     pub(super) receipt: Receipt,
     pub(super) gushers: Gushers,
@@ -83,7 +84,7 @@ impl<'a> Desk<'a> {
             planner: Planner::new(birth)?,
             answerer: Answerer::new(&settings.error_pages, keeper),
             buffers: Buffers::default(),
-            relay_buffer: vec![0; RELAY_BYTES].into_boxed_slice(),
+            relay_buffer: Buffer::new(RELAY_BYTES),
             stderr: stderr::Pipe::new()?,
             receipt: Receipt::default(),
             gushers: Gushers::default(),

@@ -28,6 +28,7 @@
 
 mod answer;
 mod body;
+mod buffer;
 mod call;
 mod confine;
 mod desk;
