@@ -4,6 +4,7 @@ Then the load generator, one session, is as much as a whole server, another sess
 each answer. Clients are on other machines in earnest and take none.
 """
 
+import argparse
 import contextlib
 import os
 
@@ -19,9 +20,22 @@ def has_groups():
         return False
 
 
-def may_switch():
-    """Whether this user may change it, if there is anything to change."""
-    return not has_groups() or os.access(_SWITCH, os.W_OK)
+def describe():
+    """For the head of the output."""
+    return "a group per session, the load's beside the server's" if has_groups() else "no groups of sessions"
+
+
+class Off(argparse.Action):
+    """The option; a mistake where it cannot be done."""
+
+    def __init__(self, option_strings, dest, **others):
+        text = "switch autogroups (sched(7)) off meanwhile; for root"
+        super().__init__(option_strings, dest, nargs=0, default=False, help=text, **others)
+
+    def __call__(self, parser, namespace, _values, option_string=None):
+        if has_groups() and not os.access(_SWITCH, os.W_OK):
+            parser.error(f"{option_string} is for root")
+        setattr(namespace, self.dest, True)
 
 
 def _switch(text):
