@@ -201,7 +201,8 @@ fn wait_with(
     let (time, pointer);
     if let Some(timeout) = timeout {
         time = libc::timespec {
-            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+            // The crate's name for this type is deprecated on musl.
+            tv_sec: i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX).into(),
             tv_nsec: timeout.subsec_nanos().try_into().unwrap_or(0),
         };
         pointer = &raw const time;

@@ -57,7 +57,8 @@ pub fn unix_ms() -> i64 {
 
 /// Seconds that local time is ahead of UTC at a unix time (localtime_r(3)).
 pub fn local_offset(unix_seconds: i64) -> i64 {
-    let time = unix_seconds as libc::time_t;
+    // time_t: the crate's name for it is deprecated on musl.
+    let time = unix_seconds as _;
     // SAFETY: a zeroed tm is valid; localtime_r fills it or leaves it.
     let mut parts: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live values of this frame.
