@@ -34,7 +34,7 @@ class Off(argparse.Action):
 
     def __call__(self, parser, namespace, _values, option_string=None):
         if has_groups() and not os.access(_SWITCH, os.W_OK):
-            parser.error(f"{option_string} is for root")
+            parser.error(f"{option_string}: {_SWITCH} cannot be written; root may")
         setattr(namespace, self.dest, True)
 
 
