@@ -56,6 +56,8 @@ pub(super) struct Worker {
     pub(super) since: Moment,
     /// The parent has killed it; why stands in the log.
     pub(super) is_killed: bool,
+    /// When the watchdog last saw it wait for a disk.
+    pub(super) at_disk: Moment,
     /// The settings that it was forked with: how many reloads came before.
     pub(super) edition: u32,
     /// It was told to leave, or will be as soon as it is free.
@@ -249,9 +251,8 @@ impl Pool {
 
     /// Who has this process id.
     pub(super) fn find(&self, pid: Pid) -> Option<Slot> {
-        self.workers()
-            .find(|(_, w)| w.pid == pid)
-            .map(|(slot, _)| slot)
+        let found = self.workers().find(|(_, w)| w.pid == pid);
+        found.map(|(slot, _)| slot)
     }
 
     /// The lowest vacant slot.
@@ -272,6 +273,7 @@ impl Pool {
                 born: now,
                 since: now,
                 is_killed: false,
+                at_disk: Moment::default(),
                 edition: self.edition.number,
                 is_dismissed: false,
                 has_served: false,
@@ -371,8 +373,7 @@ impl Pool {
         };
     }
 
-    /// Seconds after which a client that is turned away may come back: until those before it are
-    /// served.
+    /// Seconds after which a client that is turned away may come back: those before it are served.
     pub(super) fn retry_after(&self, queued: usize) -> u32 {
         retry_after(queued, self.service_micros, self.living())
     }

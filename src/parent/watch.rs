@@ -6,6 +6,7 @@ use super::Parent;
 use super::pool::{Duty, Worker};
 use super::start::START_TIMEOUT;
 use crate::scoreboard::{Phase, REST, Slot};
+use crate::sys::process;
 use crate::sys::time::Moment;
 use std::time::Duration;
 
@@ -19,6 +20,11 @@ const STALL: Duration = Duration::from_secs(1);
 /// at least once a second; the same again is slack for a loaded machine.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// So much longer a worker may take that is seen to wait for a disk: one spins up, a file system is
+/// frozen for a snapshot or writes back what it owes. Killed, it would end no sooner, and cost its
+/// client. Who cannot be looked at (no /proc, hidepid) gets the same time.
+const DISK_TIME: Duration = Duration::from_secs(30);
+
 /// What the watchdog sees of a worker.
 #[derive(Clone, Copy)]
 struct Seen {
@@ -28,11 +34,16 @@ struct Seen {
     phase: Phase,
     heartbeat: Moment,
     deadline: Moment,
+    /// When it last waited for a disk, as far as anybody looked.
+    at_disk: Moment,
 }
 
 /// Why a worker has to go, if it has to. `grace` is what it may need to end its handler's tree.
 fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
-    let is_past = |from: Moment, time: Duration| now > from.after(time);
+    let is_past = |from: Moment, time: Duration| {
+        let pardoned = seen.at_disk.min(from.after(DISK_TIME));
+        now > from.max(pardoned).after(time)
+    };
     let signs = seen.since.max(seen.heartbeat);
     match seen.duty {
         Duty::Starting => is_past(seen.since, START_TIMEOUT).then_some("it does not start"),
@@ -82,28 +93,50 @@ impl Parent {
             return;
         }
         let grace = self.estate.settings.limits.kill_grace;
-        let late: Vec<(Slot, &'static str)> = self
+        let late: Vec<(Slot, Seen, &'static str)> = self
             .pool
             .workers()
             .filter_map(|(slot, worker)| {
-                let why = overdue(self.seen(slot, worker), grace, self.now)?;
-                Some((slot, why))
+                let seen = self.seen(slot, worker);
+                Some((slot, seen, overdue(seen, grace, self.now)?))
             })
             .collect();
-        let is_any_late = !late.is_empty();
-        for (slot, why) in late {
-            if let Some(worker) = self.pool.get(slot).filter(|w| !w.is_killed) {
-                let pid = worker.pid;
-                self.log().warn(format_args!("killing worker {pid}: {why}"));
+        let mut is_any_killed = false;
+        for (slot, seen, why) in late {
+            if !self.is_pardoned(slot, seen) {
+                self.end_overdue(slot, why);
+                is_any_killed = true;
             }
-            self.kill(slot);
         }
-        if is_any_late {
+        if is_any_killed {
             // It may have ended long ago, and the word of it been lost.
             self.reap();
         }
         let watched = self.pool.total() - self.pool.ready();
         self.watch_at = (watched > 0).then(|| self.now.after(INTERVAL));
+    }
+
+    /// Whether it waits for a disk, or may do so, and has not done so for too long.
+    fn is_pardoned(&mut self, slot: Slot, seen: Seen) -> bool {
+        let grace = self.estate.settings.limits.kill_grace;
+        let at_disk = self.now;
+        let Some(worker) = self.pool.get_mut(slot) else {
+            return false;
+        };
+        let may_wait = process::state_of(worker.pid).is_none_or(|state| state == b'D');
+        let is_pardoned = may_wait && overdue(Seen { at_disk, ..seen }, grace, at_disk).is_none();
+        if is_pardoned {
+            worker.at_disk = at_disk;
+        }
+        is_pardoned
+    }
+
+    fn end_overdue(&mut self, slot: Slot, why: &str) {
+        if let Some(worker) = self.pool.get(slot).filter(|w| !w.is_killed) {
+            let pid = worker.pid;
+            self.log().warn(format_args!("killing worker {pid}: {why}"));
+        }
+        self.kill(slot);
     }
 
     fn seen(&self, slot: Slot, worker: &Worker) -> Seen {
@@ -117,6 +150,7 @@ impl Parent {
             phase: entry.phase(),
             heartbeat: entry.heartbeat(),
             deadline,
+            at_disk: worker.at_disk,
         }
     }
 }
@@ -164,9 +198,44 @@ mod tests {
                 } else {
                     at(deadline)
                 },
+                at_disk: Moment::default(),
             };
             let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
             assert_eq!(killed, expected, "{duty:?} {phase:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_a_disk_is_given_more_time_and_not_for_ever() {
+        let at = |s: u64| Moment::from_micros(1_000_000 * (100 + s));
+        let none = Moment::default();
+        // phase, deadline, last seen at a disk, now: killed?
+        for (phase, deadline, at_disk, now, expected) in [
+            (Phase::Reading, none, none, 3, true),
+            (Phase::Reading, none, at(3), 3, false),
+            (Phase::Reading, none, at(3), 5, false),
+            // It has gone on, without a word.
+            (Phase::Reading, none, at(3), 6, true),
+            (Phase::Reading, none, at(29), 31, false),
+            (Phase::Reading, none, at(33), 33, true),
+            (Phase::Looking, none, at(3), 5, false),
+            (Phase::Kept, none, at(5), 8, false),
+            (Phase::Answering, none, at(4), 6, false),
+            (Phase::Launched, at(60), at(66), 70, false),
+            (Phase::Launched, at(60), at(66), 71, true),
+            (Phase::Launched, at(60), at(99), 99, true),
+        ] {
+            let seen = Seen {
+                duty: BUSY,
+                since: at(0),
+                has_channel: true,
+                phase,
+                heartbeat: at(0),
+                deadline,
+                at_disk,
+            };
+            let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
+            assert_eq!(killed, expected, "{phase:?} {at_disk:?} at {now}");
         }
     }
 }

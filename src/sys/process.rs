@@ -214,13 +214,30 @@ fn children_by_walk(own: Pid) -> Result<Vec<Pid>> {
         .collect())
 }
 
-/// The fourth field of `/proc/PID/stat`; the second, the name, may hold blanks and brackets.
+/// `/proc/PID/stat` from its third field on; the second, the name, may hold blanks and brackets.
+#[cfg(target_os = "linux")]
+fn stat_of(pid: Pid) -> Option<Vec<u8>> {
+    let mut stat = privilege::read_proc(&format!("{pid}/stat")).ok()?;
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    (name_end + 2 <= stat.len()).then(|| stat.split_off(name_end + 2))
+}
+
 #[cfg(target_os = "linux")]
 fn parent_of(pid: Pid) -> Option<Pid> {
-    let stat = privilege::read_proc(&format!("{pid}/stat")).ok()?;
-    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = stat.get(name_end + 2..)?.split(|byte| *byte == b' ');
-    pid_of(fields.nth(1)?)
+    pid_of(stat_of(pid)?.split(|byte| *byte == b' ').nth(1)?)
+}
+
+/// What a process does, as ps(1) shows it: `R`uns, `S`leeps, waits for a `D`isk, is s`T`opped, a `Z`ombie.
+/// `None`: it cannot be told.
+#[cfg(target_os = "linux")]
+pub fn state_of(pid: Pid) -> Option<u8> {
+    stat_of(pid)?.first().copied()
+}
+
+/// Elsewhere it cannot be told.
+#[cfg(not(target_os = "linux"))]
+pub fn state_of(_: Pid) -> Option<u8> {
+    None
 }
 
 /// Whether this process, a subreaper, is above another one: then it has started it.
@@ -392,5 +409,50 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!children_by_walk(super::pid()).unwrap().contains(&pid));
+    }
+
+    /// Who waits for a child of vfork(2) to become another program is shown as one who waits for a
+    /// disk: no signal but a deadly one awakens either.
+    #[test]
+    fn what_a_process_does_can_be_told() {
+        let fork = |flags: libc::c_int| {
+            // SAFETY: without CLONE_VM the child is a copy with a stack of its own, as after fork.
+            let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
+            Pid::new(i32::try_from(pid).unwrap())
+        };
+        let pause = || {
+            loop {
+                // SAFETY: no arguments.
+                unsafe { libc::pause() };
+            }
+        };
+        let becomes = |pid: Pid, state: u8| {
+            let begun = std::time::Instant::now();
+            while state_of(pid) != Some(state) {
+                assert!(begun.elapsed() < Duration::from_secs(20), "never {state}");
+                std::thread::yield_now();
+            }
+        };
+        let Some(pid) = fork(0) else {
+            let own = super::pid();
+            if fork(libc::CLONE_VFORK).is_none() {
+                // Ends after the one who waits for it.
+                while parent_pid() == own {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            exit_now(0)
+        };
+        becomes(pid, b'D');
+        kill(pid, libc::SIGKILL).unwrap();
+        becomes(pid, b'Z');
+        wait_for(pid).unwrap();
+        assert_eq!(state_of(pid), None);
+        let Some(pid) = fork(0) else { pause() };
+        becomes(pid, b'S');
+        kill(pid, libc::SIGSTOP).unwrap();
+        becomes(pid, b'T');
+        kill(pid, libc::SIGKILL).unwrap();
+        wait_for(pid).unwrap();
     }
 }
