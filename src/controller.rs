@@ -1,15 +1,16 @@
 //! Talks to running servers through their Unix sockets: `--status`, `--reload`, `--stop`, `--list`.
 //! Runs in the command, never in a server.
 //!
-//! Whom it talks to is known by the kernel's word (SO_PEERCRED), and that it is the server of this
-//! pid file by its lock; a number that was read from a file is never sent a signal. Everything that
-//! comes back is hostile.
+//! Whom it talks to is known by the kernel's word (SO_PEERCRED). What changes the server takes a proof: an
+//! open descriptor of the pid file goes along with the word, and the server compares it with its own. A
+//! number that was read from a file is never sent a signal. Everything that comes back is hostile.
 
-use crate::instance::{self, Holder};
+use crate::instance;
 use crate::log::Escaped;
 use crate::settings::is_instance;
 use crate::sys::fd::AsFd;
-use crate::sys::process::{self, Pid};
+use crate::sys::passing::send_record;
+use crate::sys::process;
 use crate::sys::socket::{self, Peer};
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, file, look, signal};
@@ -22,9 +23,6 @@ use std::time::Duration;
 
 /// A server answers in a turn of its loop. It may be stopped, or on a machine that swaps.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// An upgrade is through with its names by then.
-const FOLLOWING: Duration = Duration::from_millis(500);
 
 /// Between two looks at what says nothing when it changes.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -64,11 +62,18 @@ fn error(path: &Path, what: impl Into<String>) -> Error {
 /// What a server has said.
 struct Answer {
     text: Vec<u8>,
-    pid: Pid,
-    holder: Option<Holder>,
+    pid: i32,
+    /// The pid file, if it is the server's.
+    pid_file: Option<OwnedFd>,
 }
 
 impl Answer {
+    /// Why it was refused, printable.
+    fn refusal(&self) -> Option<String> {
+        let why = self.text.strip_prefix(b"error ")?;
+        Some(Escaped(why.trim_ascii_end()).to_string())
+    }
+
     /// A value of its first line, printable.
     fn value(&self, key: &str) -> &str {
         let line = self.text.split(|b| *b == b'\n').next();
@@ -79,6 +84,9 @@ impl Answer {
     }
 }
 
+/// How another server is chosen.
+const ANOTHER: &str = "; another is chosen with --name, --socket or --config";
+
 /// Whether a server of `peer` is one for this user to talk to. Root talks to everybody's: what it
 /// says there does no harm, and what it hears is only shown.
 fn is_trusted(peer: Peer, own_uid: u32) -> bool {
@@ -86,60 +94,49 @@ fn is_trusted(peer: Peer, own_uid: u32) -> bool {
 }
 
 /// Connects, and sees who is there. `None`: too many others wait there.
-fn reach(path: &Path) -> Result<Option<(OwnedFd, Pid)>, Error> {
+fn reach(path: &Path) -> Result<Option<(OwnedFd, Peer)>, Error> {
     let call = |why: sys::Error| error(path, format!("unable to ask: {why}"));
     let socket = match socket::connect_unix_at_once(path) {
         Ok(socket) => socket,
         Err(e) if e.is_would_block() => return Ok(None),
         Err(e) if matches!(e.errno, Errno::CONNREFUSED | Errno::NOENT) => {
-            let what = "no server runs here; another is chosen with --name, --socket or --config";
-            return Err(error(path, what));
+            return Err(error(path, ["no server runs here", ANOTHER].concat()));
         }
         Err(e) if e.errno == Errno::ACCES => {
-            return Err(error(path, "this server belongs to another user"));
+            let what = ["this server belongs to another user", ANOTHER].concat();
+            return Err(error(path, what));
         }
         Err(why) => return Err(call(why)),
     };
     let peer = socket::peer(socket.as_fd()).map_err(call)?;
-    match Pid::new(peer.pid) {
-        Some(pid) if is_trusted(peer, process::effective_uid()) => Ok(Some((socket, pid))),
-        _ => {
-            let what = format!("this server belongs to user {}", peer.uid);
-            Err(error(path, what))
-        }
+    if is_trusted(peer, process::effective_uid()) {
+        return Ok(Some((socket, peer)));
     }
+    let what = format!("this server belongs to user {}{ANOTHER}", peer.uid);
+    Err(error(path, what))
 }
 
-/// Says a word to the server at a socket, which with `pid_file` has to be its holder, and hears the
-/// answer. A server that is overrun by others may hang up: then again.
+/// Says a word to the server at a socket, with `pid_file` as proof, and hears the answer. A server that is
+/// overrun by others may hang up without one: then again. A file of another user than the server's is
+/// not passed on: it proves nothing there.
 fn ask(
     path: &Path,
     pid_file: Option<&Path>,
     word: &[u8],
     patience: Duration,
 ) -> Result<Answer, Error> {
-    let start = time::now();
-    let deadline = start.after(patience);
+    let deadline = time::now().after(patience);
     loop {
-        if let Some((socket, pid)) = reach(path)? {
-            let holder = pid_file.and_then(instance::holder);
-            if let Some(file) = pid_file
-                && holder.as_ref().and_then(|holder| holder.pid) != Some(pid)
-            {
-                // While one server follows another, the two may be told apart for a moment.
-                if time::now().since(start) < FOLLOWING {
-                    std::thread::sleep(PAUSE);
-                    continue;
-                }
-                let what = format!(
-                    "the server at the socket (pid {pid}) does not hold this pid file; correct --pid-file or --socket"
-                );
-                return Err(error(file, what));
-            }
-            let text = converse(&socket, word, deadline);
+        if let Some((socket, Peer { pid, uid })) = reach(path)? {
+            let pid_file = pid_file.and_then(|file| instance::held(file, uid));
+            let text = converse(&socket, word, pid_file.as_ref(), deadline);
             let begins = |with: &&[u8]| text.starts_with(with);
             if [&b"state="[..], b"ok", b"error "].iter().any(begins) {
-                return Ok(Answer { text, pid, holder });
+                return Ok(Answer {
+                    text,
+                    pid,
+                    pid_file,
+                });
             }
             if !text.is_empty() {
                 return Err(error(path, "this is the socket of another program"));
@@ -154,10 +151,11 @@ fn ask(
 }
 
 /// Nothing is an answer too: none.
-fn converse(socket: &OwnedFd, word: &[u8], deadline: Moment) -> Vec<u8> {
+fn converse(socket: &OwnedFd, word: &[u8], proof: Option<&OwnedFd>, deadline: Moment) -> Vec<u8> {
     let mut text = Vec::new();
+    let proof = proof.map(AsFd::as_fd);
     // What was hung up says so at the next call.
-    let _ = socket::send(socket.as_fd(), word, false);
+    let _ = send_record(socket.as_fd(), word, proof.as_slice());
     let mut bytes = [0; 4096];
     while text.len() < MOST_BYTES {
         let left = deadline.since(time::now());
@@ -207,15 +205,13 @@ pub fn status(socket: &Path) -> Result<String, Error> {
 /// No server, or it keeps its configuration: why.
 pub fn reload(socket: &Path, pid_file: &Path) -> Result<String, Error> {
     let answer = ask(socket, Some(pid_file), b"reload\n", 2 * PATIENCE)?;
-    if answer.text.starts_with(b"ok") {
-        return Ok(format!("reloaded (pid {})\n", answer.pid));
+    match answer.refusal() {
+        None => Ok(format!("reloaded (pid {})\n", answer.pid)),
+        Some(why) => Err(error(
+            socket,
+            format!("the old configuration stays in force: {why}"),
+        )),
     }
-    let line = answer.text.strip_prefix(b"error ").unwrap_or_default();
-    let why = Escaped(line.trim_ascii_end());
-    Err(error(
-        socket,
-        format!("the old configuration stays in force: {why}"),
-    ))
 }
 
 /// `--stop`: the text to print, once the server is gone.
@@ -224,12 +220,15 @@ pub fn reload(socket: &Path, pid_file: &Path) -> Result<String, Error> {
 /// No server, or it is still there after all its graces.
 pub fn stop(socket: &Path, pid_file: &Path) -> Result<String, Error> {
     let answer = ask(socket, Some(pid_file), b"stop\n", PATIENCE)?;
+    if let Some(why) = answer.refusal() {
+        return Err(error(socket, why));
+    }
     let grace = answer.value("within_ms").parse().unwrap_or(0);
     let grace = Duration::from_millis(grace) + PATIENCE;
     let deadline = time::now().after(grace);
     // The lock goes with the process, whatever its end.
-    while let Some(holder) = &answer.holder
-        && !file::try_lock(holder.file.as_fd()).unwrap_or(false)
+    while let Some(file) = &answer.pid_file
+        && !file::try_lock(file.as_fd()).unwrap_or(false)
     {
         if time::now() >= deadline {
             let (pid, seconds) = (answer.pid, grace.as_secs());
@@ -285,8 +284,8 @@ mod tests {
     fn answer(text: &str) -> Answer {
         Answer {
             text: text.into(),
-            pid: Pid::new(7).unwrap(),
-            holder: None,
+            pid: 7,
+            pid_file: None,
         }
     }
 

@@ -9,7 +9,7 @@ mod folders;
 mod holder;
 
 pub use folders::{open_root, prepare_log};
-pub use holder::{Holder, holder};
+pub use holder::held;
 
 use crate::sys::file::{self, Open, Stat};
 use crate::sys::process::{self, Pid};
@@ -180,6 +180,15 @@ impl PidFile {
             });
         }
         Err(taken(path, None, PID_FILE))
+    }
+
+    /// Whether an open descriptor is one of this file that can be written to. Only this user can open it so
+    /// (mode 0600), and of his processes none in a sandbox that does not name it: O_PATH, and reading where
+    /// all may be read, are not enough.
+    pub fn is_same_as(&self, other: &OwnedFd) -> bool {
+        // Asked first, since it waits for no file system.
+        fd::is_read_write(other.as_fd())
+            && file::stat(other.as_fd()).is_ok_and(|found| found.identity == self.made.identity)
     }
 
     /// Writes a server's process id. Who reads meanwhile finds it or the one before, never a part.
@@ -443,14 +452,33 @@ mod tests {
     fn who_holds_a_pid_file_is_known_by_its_lock() {
         let folder = Folder::new("holder");
         let path = folder.at("pid");
-        assert!(holder(&path).is_none());
+        let own = process::effective_uid();
+        assert!(held(&path, own).is_none());
         fs::write(&path, "1\n").unwrap();
-        assert!(holder(&path).is_none(), "nobody has locked it");
-        let held = PidFile::take(&path).unwrap();
-        assert_eq!(holder(&path).unwrap().pid, Pid::new(1));
-        drop(held);
-        assert!(holder(&path).is_none());
-        assert!(holder(&folder.0).is_none());
+        assert!(held(&path, own).is_none(), "nobody has locked it");
+        let taken = PidFile::take(&path).unwrap();
+        assert!(held(&path, own).is_some());
+        assert!(held(&path, own + 1).is_none(), "another user's server");
+        drop(taken);
+        assert!(held(&path, own).is_none());
+        assert!(held(&folder.0, own).is_none());
+    }
+
+    #[test]
+    fn only_a_descriptor_that_can_write_to_the_pid_file_proves_anything() {
+        let folder = Folder::new("proof");
+        let path = folder.at("pid");
+        let taken = PidFile::take(&path).unwrap();
+        let open = |at: &Path, how| {
+            let name = c_path(at, PID_FILE).unwrap();
+            file::open_at(None, &name, how).unwrap()
+        };
+        assert!(taken.is_same_as(&open(&path, Open::Existing)));
+        for how in [Open::Read, Open::Write, Open::Handle] {
+            assert!(!taken.is_same_as(&open(&path, how)));
+        }
+        fs::write(folder.at("other"), "").unwrap();
+        assert!(!taken.is_same_as(&open(&folder.at("other"), Open::Existing)));
     }
 
     #[test]

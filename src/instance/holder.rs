@@ -1,27 +1,16 @@
-//! Who holds a pid file, as a command sees it. Changes nothing.
+//! A pid file that a server holds, as a command sees it. Changes nothing.
 
-use super::{PID_FILE, c_path, owner_in};
+use super::{PID_FILE, c_path};
 use crate::sys::file::{self, Open};
-use crate::sys::process::Pid;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// A pid file that somebody holds.
-#[derive(Debug)]
-pub struct Holder {
-    /// The file; its lock can be had when the holder is gone.
-    pub file: OwnedFd,
-    /// The number in it.
-    pub pid: Option<Pid>,
-}
-
-/// Command: who holds a pid file; `None` if nobody does.
-pub fn holder(path: &Path) -> Option<Holder> {
+/// Command: the pid file, open for writing, if a server of the user `uid` holds it. Its lock can be had
+/// when that is gone.
+pub fn held(path: &Path, uid: u32) -> Option<OwnedFd> {
     let name = c_path(path, PID_FILE).ok()?;
     let file = file::open_at(None, &name, Open::Existing).ok()?;
-    if !file::stat(file.as_fd()).ok()?.is_file() || file::try_lock(file.as_fd()).ok()? {
-        return None;
-    }
-    let pid = owner_in(&file);
-    Some(Holder { file, pid })
+    let found = file::stat(file.as_fd()).ok()?;
+    let is_held = found.is_file() && found.uid == uid && !file::try_lock(file.as_fd()).ok()?;
+    is_held.then_some(file)
 }

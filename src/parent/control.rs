@@ -1,16 +1,20 @@
 //! The Unix socket: new workers find their parent there, and its user may ask and stop. Parent only.
 //!
 //! A conversation is one line in, one line out (`status`: and one per worker), from the same user or
-//! root. Refuses everybody else, what a handler has started, and to wait: what does not say its line
+//! root. What changes the server takes a proof: the controller passes an open descriptor of the server's
+//! pid file (SCM_RIGHTS), and device and inode are compared. A handler in a sandbox has none, however it
+//! connects and whatever becomes of it. Refuses everybody else, and to wait: what does not say its line
 //! in time is closed. Many of the same user may hold every place, so a newcomer takes the place of who has said
 //! nothing for longest, and nobody but root that of root.
 
 use super::Parent;
+use super::house::Burst;
 use super::life::LEAVE_GRACE;
 use super::lot::Id;
 use super::pool::Duty;
 use super::token::Token;
 use crate::sys::fd::AsFd;
+use crate::sys::passing::receive_record;
 use crate::sys::process::{self, Pid};
 use crate::sys::socket::{self, Peer};
 use crate::sys::time::Moment;
@@ -32,7 +36,9 @@ struct Conversation {
     generation: u32,
     line: Vec<u8>,
     deadline: Moment,
-    is_root: bool,
+    peer_is: Peer,
+    /// A descriptor of the pid file came along.
+    is_proven: bool,
 }
 
 /// The place of a newcomer, of places with what holds them (by root? until when?): a free one, else
@@ -52,6 +58,10 @@ fn place_for(places: &[Option<(bool, Moment)>], is_root: bool) -> Option<usize> 
 pub(super) struct Control {
     places: [Option<Conversation>; MOST],
     generation: u32,
+    /// Another user has connected.
+    strangers: Burst,
+    /// Somebody of this user had no proof.
+    unproven: Burst,
 }
 
 impl Control {
@@ -68,7 +78,7 @@ impl Control {
     /// Where a newcomer will be; what is there has to be ended before.
     fn next_place(&self, is_root: bool) -> Option<Id> {
         let holders = self.places.each_ref();
-        let holders = holders.map(|place| place.as_ref().map(|c| (c.is_root, c.deadline)));
+        let holders = holders.map(|place| place.as_ref().map(|c| (c.peer_is.uid == 0, c.deadline)));
         let index = place_for(&holders, is_root)?;
         let holder = self.places.get(index)?.as_ref();
         Some(Id {
@@ -77,7 +87,7 @@ impl Control {
         })
     }
 
-    fn add(&mut self, peer: OwnedFd, place: Id, is_root: bool, deadline: Moment) -> Option<Id> {
+    fn add(&mut self, peer: OwnedFd, place: Id, peer_is: Peer, deadline: Moment) -> Option<Id> {
         self.generation = (self.generation + 1) & 0x00ff_ffff;
         let generation = self.generation;
         *self.places.get_mut(place.index as usize)? = Some(Conversation {
@@ -85,7 +95,8 @@ impl Control {
             generation,
             line: Vec::with_capacity(LINE_BYTES),
             deadline,
-            is_root,
+            peer_is,
+            is_proven: false,
         });
         Some(Id {
             generation,
@@ -136,8 +147,10 @@ impl Parent {
             return;
         };
         if !is_trusted(who, process::effective_uid()) {
-            self.log()
-                .warn(format_args!("refused user {} on the Unix socket", who.uid));
+            if self.control.strangers.is_new(self.now) {
+                self.log()
+                    .warn(format_args!("refused user {} on the Unix socket", who.uid));
+            }
             return;
         }
         let slot = Pid::new(who.pid).and_then(|pid| self.pool.find(pid));
@@ -149,24 +162,17 @@ impl Parent {
         if let Some(slot) = expected {
             return self.adopt(slot, peer);
         }
-        if Pid::new(who.pid).is_some_and(process::is_descendant) {
-            let pid = who.pid;
-            self.log().warn(format_args!(
-                "refused process {pid} on the Unix socket: a handler has started it"
-            ));
-            return;
-        }
-        self.converse(peer, who.uid == 0);
+        self.converse(peer, who);
     }
 
     /// Somebody wants to say a line. Mostly it is here already.
-    fn converse(&mut self, peer: OwnedFd, is_root: bool) {
-        let Some(place) = self.control.next_place(is_root) else {
+    fn converse(&mut self, peer: OwnedFd, who: Peer) {
+        let Some(place) = self.control.next_place(who.uid == 0) else {
             return;
         };
         self.end_conversation(place);
         let deadline = self.now.after(TIMEOUT);
-        let Some(id) = self.control.add(peer, place, is_root, deadline) else {
+        let Some(id) = self.control.add(peer, place, who, deadline) else {
             return;
         };
         if let Some(conversation) = self.control.get_mut(id) {
@@ -185,11 +191,14 @@ impl Parent {
             return;
         };
         let mut bytes = [0; LINE_BYTES];
-        let said = match socket::receive(conversation.peer.as_fd(), &mut bytes) {
+        let received = match receive_record(conversation.peer.as_fd(), &mut bytes) {
             Err(e) if e.is_would_block() => return,
-            Ok(n) if n > 0 => bytes.get(..n).unwrap_or_default(),
+            Ok(received) if received.len > 0 => received,
             _ => return self.end_conversation(id),
         };
+        let mut passed = received.passed.iter().flatten();
+        conversation.is_proven |= passed.any(|fd| self.pid_file.is_same_as(fd));
+        let said = bytes.get(..received.len).unwrap_or_default();
         conversation.line.extend_from_slice(said);
         if conversation.line.len() > LINE_BYTES {
             return self.end_conversation(id);
@@ -199,12 +208,32 @@ impl Parent {
             && line.len() < conversation.line.len()
         {
             let asked = command(line);
-            self.answer(id, &asked);
+            let (who, is_proven) = (conversation.peer_is, conversation.is_proven);
+            match asked {
+                Command::Reload | Command::Stop if !is_proven => self.refuse_unproven(id, who),
+                _ => self.answer(id, &asked),
+            }
+        }
+    }
+
+    /// Whoever could not open the pid file for writing is not the server's user, but a handler of the
+    /// same uid in a sandbox, or takes another server for this one.
+    fn refuse_unproven(&mut self, id: Id, who: Peer) {
+        let own = process::pid();
+        self.say(id, format!("error the server at the socket (pid {own}) does not hold this pid file, or it cannot be opened for writing; correct --pid-file or --socket"));
+        if self.control.unproven.is_new(self.now) {
+            let pid = who.pid;
+            self.log().warn(format_args!(
+                "refused process {pid} on the Unix socket: it has not shown the pid file"
+            ));
         }
     }
 
     fn answer(&mut self, id: Id, asked: &Command) {
+        // The server before would go on.
+        let is_between = self.upgrade.is_follower && self.state.is_starting();
         let text = match asked {
+            Command::Stop if is_between => String::from("error an upgrade is under way; ask again"),
             Command::Status => self.status(),
             Command::Reload => match self.reload() {
                 Ok(()) => String::from("ok reloaded"),
@@ -213,15 +242,20 @@ impl Parent {
             Command::Stop => self.stopping(),
             Command::Unknown => String::from("error unknown command"),
         };
+        self.say(id, text);
+        if *asked == Command::Stop && !is_between {
+            self.drain();
+        }
+    }
+
+    /// The last word of a conversation.
+    fn say(&mut self, id: Id, text: String) {
         if let Some(conversation) = self.control.get_mut(id) {
             let line = text + "\n";
             // An empty socket holds a line; a controller that is gone needs none.
             let _ = socket::send(conversation.peer.as_fd(), line.as_bytes(), false);
         }
         self.end_conversation(id);
-        if *asked == Command::Stop {
-            self.drain();
-        }
     }
 
     /// What a controller has to know who waits for the end.
@@ -305,7 +339,8 @@ mod tests {
         let add = |control: &mut Control, at| {
             let place = control.next_place(false)?;
             let (peer, _) = socket::pair().unwrap();
-            control.add(peer, place, false, Moment::from_micros(at))
+            let who = Peer { pid: 1, uid: 1 };
+            control.add(peer, place, who, Moment::from_micros(at))
         };
         let ids: Vec<Id> = (1..=MOST)
             .map(|at| add(&mut control, at as u64).unwrap())

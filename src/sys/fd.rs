@@ -106,6 +106,15 @@ pub fn duplicate_onto(fd: BorrowedFd<'_>, standard: RawFd) -> Result<()> {
     retry(&"dup2", || unsafe { libc::dup2(fd.as_raw_fd(), standard) }).map(drop)
 }
 
+/// fcntl(F_GETFL): whether it was opened for reading and writing; an O_PATH descriptor was for neither.
+pub fn is_read_write(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: F_GETFL takes no argument.
+    let flags = once(&"fcntl", || unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)
+    });
+    flags.is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDWR)
+}
+
 /// fcntl(F_SETFL): sets or clears O_NONBLOCK of the open file description, which is shared by all
 /// its descriptors in all processes.
 pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {

@@ -240,19 +240,6 @@ pub fn state_of(_: Pid) -> Option<u8> {
     None
 }
 
-/// Whether this process, a subreaper, is above another one: then it has started it.
-#[cfg(target_os = "linux")]
-pub fn is_descendant(of: Pid) -> bool {
-    let line = std::iter::successors(Some(of), |pid| parent_of(*pid));
-    line.skip(1).any(|above| above == pid())
-}
-
-/// Elsewhere nobody can tell.
-#[cfg(not(target_os = "linux"))]
-pub fn is_descendant(_: Pid) -> bool {
-    false
-}
-
 #[cfg(target_os = "linux")]
 fn pid_of(digits: &[u8]) -> Option<Pid> {
     Pid::new(std::str::from_utf8(digits).ok()?.parse().ok()?)

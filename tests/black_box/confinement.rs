@@ -289,10 +289,69 @@ fn a_sandbox_keeps_a_handler_from_killing_the_server_and_nothing_else_does() {
 
 #[test]
 fn a_handler_cannot_stop_the_server_by_its_socket() {
-    let server = server("");
-    assert_eq!(ask(&server, "say"), ["connect: done", "nothing"]);
-    server.wait_for_log("on the Unix socket: a handler has started it");
+    for config in ["", "[handler /hostile]\nread = /\n"] {
+        if !config.is_empty() && os::landlock_version() == 0 {
+            continue;
+        }
+        let server = server(config);
+        for _ in 0..50 {
+            assert_eq!(ask(&server, "say-and-die"), ["said"]);
+        }
+        server.wait_for_log("on the Unix socket: it has not shown the pid file");
+        let refusal = refusal(&server);
+        let mut told = ask(&server, "say?reload");
+        if config.is_empty() {
+            // Without a sandbox nothing tells it from its user, and it could as well send a signal.
+            assert_eq!(told.pop().unwrap(), "write: ok reloaded");
+        }
+        for (line, with) in told.iter().zip(["none", "path", "read", "write"]) {
+            assert_eq!(*line, format!("{with}: {refusal}"), "{config}");
+        }
+        // What changes nothing takes no proof.
+        for line in ask(&server, "say?status") {
+            assert!(line.ends_with(": state"), "{line}");
+        }
+        // A burst is said once.
+        let refusals = server.log().matches("refused process").count();
+        assert_eq!(refusals, 1, "{}", server.log());
+        still_serves(server);
+    }
+}
+
+#[test]
+fn a_handler_of_the_server_before_cannot_stop_its_successor() {
+    if os::landlock_version() == 0 {
+        return;
+    }
+    let mut server = server("[handler /hostile]\nread = /\n");
+    let mut client = server.connect();
+    client.send("GET /hostile/say-later?stop HTTP/1.1\r\nHost: test\r\n\r\n");
+    eventually(PATIENCE, "its handler runs", || {
+        server.status_of("busy") == "1"
+    });
+    server.upgrade();
+    server.folder.write("say", "", 0o644);
+    let refusal = refusal(&server);
+    for (line, with) in client
+        .response()
+        .ok()
+        .lines()
+        .zip(["none", "path", "read", "write"])
+    {
+        assert_eq!(line, format!("{with}: {refusal}"));
+    }
+    drop(client);
+    server.expect_end_of_old();
     still_serves(server);
+}
+
+/// What is answered to a word that takes a proof.
+fn refusal(server: &Server) -> String {
+    let pid = server.pid();
+    format!(
+        "error the server at the socket (pid {pid}) does not hold this pid file, \
+         or it cannot be opened for writing; correct --pid-file or --socket"
+    )
 }
 
 /// What the hostile handler finds that it can do in its folder.

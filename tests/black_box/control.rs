@@ -397,3 +397,30 @@ fn a_server_that_has_followed_another_is_the_one_to_talk_to() {
     );
     server.expect_nothing_left();
 }
+
+#[test]
+fn a_handler_that_asks_is_answered_or_refused_at_once_with_a_sentence() {
+    let server = Server::new();
+    let at = |name: &str| server.folder.at(name).display().to_string();
+    let program = env!("CARGO_BIN_EXE_caffeine");
+    let asks = |word: &str, pid_file: &str| {
+        format!(
+            "printf 'Content-Type: text/plain\\n\\n'; HOME=/ '{program}' {word} '--socket={}' '--pid-file={}' 2>&1",
+            at("socket"),
+            at(pid_file)
+        )
+    };
+    server.handler("status", &asks("--status", "pid"));
+    server.handler("stop", &asks("--stop", "root/status"));
+    let start = Instant::now();
+    for _ in 0..5 {
+        let text = server.get("/status").ok();
+        assert!(text.starts_with("state: serving\n"), "{text}");
+        let text = server.get("/stop").ok();
+        assert!(text.contains("does not hold this pid file"), "{text}");
+    }
+    assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
+    let refusals = server.log().matches("refused process").count();
+    assert_eq!(refusals, 1, "{}", server.log());
+    server.stop();
+}

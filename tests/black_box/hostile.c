@@ -168,18 +168,62 @@ static void touch_all(void)
     tell("null", open("/dev/null", O_RDWR));
 }
 
-/* Says a line on the server's Unix socket, and what comes back. */
+/* Sends a line, with a descriptor if there is one. */
+static void send_with(int to, const char *line, int passed)
+{
+    char control[CMSG_SPACE(sizeof passed)] = { 0 };
+    struct iovec piece = { (void *)line, strlen(line) };
+    struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
+    if (passed >= 0) {
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof passed);
+        memcpy(CMSG_DATA(header), &passed, sizeof passed);
+    }
+    sendmsg(to, &message, MSG_NOSIGNAL);
+}
+
+/* Says a line on the server's Unix socket with each descriptor of its pid file that can be had, and what
+ * comes back. */
 static void say(void)
 {
+    static const struct { const char *name; int flags; } all[] = {
+        { "none", -1 }, { "path", O_PATH }, { "read", O_RDONLY }, { "write", O_RDWR },
+    };
     struct sockaddr_un to = { .sun_family = AF_UNIX };
-    char answer[512];
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     snprintf(to.sun_path, sizeof to.sun_path, "../socket");
+    char line[32], answer[4096];
+    snprintf(line, sizeof line, "%s\n", argument);
     head();
-    tell("connect", connect(fd, (struct sockaddr *)&to, sizeof to));
-    send(fd, "stop\n", 5, MSG_NOSIGNAL);
-    ssize_t n = read(fd, answer, sizeof answer);
-    printf("%.*s\n", n > 0 ? (int)n : 7, n > 0 ? answer : "nothing");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        int passed = all[i].flags == -1 ? -1 : open("../pid", all[i].flags);
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        connect(fd, (struct sockaddr *)&to, sizeof to);
+        send_with(fd, line, passed);
+        ssize_t n = read(fd, answer, sizeof answer);
+        size_t first = n > 0 ? strcspn(answer, "\n=") : 7;
+        printf("%s: %.*s\n", all[i].name, (int)first, n > 0 ? answer : "nothing");
+        close(fd);
+    }
+}
+
+/* A child says it, and is gone before anybody can ask who it was. */
+static void say_and_die(void)
+{
+    if (fork() == 0) {
+        struct sockaddr_un to = { .sun_family = AF_UNIX };
+        snprintf(to.sun_path, sizeof to.sun_path, "../socket");
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        connect(fd, (struct sockaddr *)&to, sizeof to);
+        send_with(fd, "stop\n", -1);
+        _exit(0);
+    }
+    wait(NULL);
+    head();
+    puts("said");
 }
 
 static void limits(void)
@@ -247,6 +291,12 @@ int main(void)
         touch_all();
     else if (!strcmp(what, "say"))
         say();
+    else if (!strcmp(what, "say-later")) {
+        while (access("../say", F_OK) != 0)
+            usleep(10000);
+        say();
+    } else if (!strcmp(what, "say-and-die"))
+        say_and_die();
     else if (!strcmp(what, "limits"))
         limits();
     return 0;
