@@ -24,6 +24,7 @@ impl Privileges {
         let uid = account
             .as_ref()
             .map_or_else(process::effective_uid, |to| to.uid);
+        limit_cores(settings)?;
         limit_handlers(settings, uid, 0)?;
         if let Some(folder) = &settings.chroot {
             let failed = |why| Error::File("change the root to", folder.clone(), why);
@@ -80,15 +81,18 @@ fn account(settings: &Settings) -> Result<Option<Account>, Error> {
     Ok((!is_already).then_some(account))
 }
 
-/// The limit that handlers inherit, and the one that depends on what else there is; `workers` are
-/// there already.
+/// The limit that handlers inherit from this process.
+pub(super) fn limit_cores(settings: &Settings) -> Result<(), Error> {
+    let core = settings.allowance.core.unwrap_or(0);
+    confine::set_soft_limit(Resource::Core, core).map_err(call("limit core files"))
+}
+
+/// Adds what else there is to the limit that counts it too; `workers` are there already.
 pub(super) fn limit_handlers(
     settings: &mut Settings,
     uid: u32,
     workers: usize,
 ) -> Result<(), Error> {
-    let core = settings.allowance.core.unwrap_or(0);
-    confine::set_soft_limit(Resource::Core, core).map_err(call("limit core files"))?;
     let most_workers = settings.limits.max_workers;
     let most_workers = most_workers.unwrap_or(settings.workers.saturating_mul(8));
     let handlers = settings.handlers.iter_mut();

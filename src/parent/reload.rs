@@ -16,7 +16,11 @@ use crate::settings::Settings;
 use crate::sys::parting::{self, Direction};
 use crate::sys::socket;
 use crate::sys::{self, Errno, process};
+use std::ffi::CString;
+use std::fs;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 /// Keeps the old value of a setting that only a restart can change; notes its key if it differs.
 fn keep<T: Clone + PartialEq>(
@@ -74,6 +78,35 @@ fn compare(now: &[(Wish, Option<SocketAddr>)], wishes: Vec<Wish>) -> Change {
         }
     }
     Change { stays, new }
+}
+
+/// Listeners that are bound and not in charge yet.
+struct Bound {
+    /// They stand behind those of before.
+    first_new: usize,
+    /// Whom they take the place of, by number.
+    going: Vec<u8>,
+    /// What was known by number before.
+    addresses: Vec<Option<SocketAddr>>,
+}
+
+/// Of these paths and the folders above them what is not there, the innermost first.
+#[cold]
+fn missing(paths: [&PathBuf; 2]) -> Vec<PathBuf> {
+    let all = paths.iter().flat_map(|path| path.ancestors());
+    all.filter(|path| path.symlink_metadata().is_err())
+        .map(Path::to_path_buf)
+        .collect()
+}
+
+/// Takes back what was made at them for nothing: folders that are empty, a file.
+#[cold]
+fn remove(paths: &[PathBuf]) {
+    for path in paths {
+        if fs::remove_dir(path).is_err() && path.metadata().is_ok_and(|m| m.len() == 0) {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// The port that a wish names.
@@ -145,19 +178,12 @@ impl Parent {
     #[cold]
     fn change_to(&mut self, mut settings: Settings) -> Result<(), Error> {
         let kept = keep_fixed(&self.estate.settings, &mut settings);
-        let root = instance::open_root(&settings.path)?;
-        let log_file = instance::prepare_log(&settings.log_file)?;
+        let paths = missing([&settings.path, &settings.log_file]);
         let wishes = listeners::wishes(&settings.bind, settings.port);
-        resolve::limits(
-            &mut settings,
-            self.descriptor_limit,
-            wishes.len(),
-            self.log(),
-        )?;
-        let workers = self.pool.living();
-        privilege::limit_handlers(&mut settings, process::effective_uid(), workers)?;
-        self.change_listeners(wishes)?;
+        let ready = self.get_ready(&mut settings, wishes);
+        let (root, log_file, change) = ready.inspect_err(|_| remove(&paths))?;
         // Nothing can fail from here on.
+        self.settle_listeners(&change);
         self.log().change(log_file, settings.log_level);
         for key in kept {
             self.log()
@@ -174,49 +200,116 @@ impl Parent {
         Ok(())
     }
 
-    /// New listeners are bound before old ones go.
+    /// All that may fail; what is changed for all comes last.
+    #[cold]
+    fn get_ready(
+        &mut self,
+        settings: &mut Settings,
+        wishes: Vec<Wish>,
+    ) -> Result<(OwnedFd, CString, Bound), Error> {
+        let root = instance::open_root(&settings.path)?;
+        let log_file = instance::prepare_log(&settings.log_file)?;
+        let workers = self.pool.living();
+        privilege::limit_handlers(settings, process::effective_uid(), workers)?;
+        let change = self.bind_listeners(wishes)?;
+        let listeners = self.listeners.len() - change.going.len();
+        let limits = resolve::limits(settings, self.descriptor_limit, listeners, self.log());
+        match limits.and_then(|()| privilege::limit_cores(settings)) {
+            Ok(()) => Ok((root, log_file, change)),
+            Err(why) => {
+                self.unbind(change);
+                Err(why)
+            }
+        }
+    }
+
+    /// Changes the listeners, or nothing.
     #[cold]
     pub(super) fn change_listeners(&mut self, wishes: Vec<Wish>) -> Result<(), Error> {
+        let change = self.bind_listeners(wishes)?;
+        self.settle_listeners(&change);
+        Ok(())
+    }
+
+    /// Binds new listeners, before old ones go.
+    #[cold]
+    fn bind_listeners(&mut self, wishes: Vec<Wish>) -> Result<Bound, Error> {
+        let mut bound = Bound {
+            first_new: self.listeners.len(),
+            going: Vec::new(),
+            addresses: self.estate.addresses.clone(),
+        };
         let mut now = Vec::new();
         for listener in &self.listeners {
             let Some(wish) = listener.wish.clone() else {
                 // The service manager has its own configuration for them.
-                return Ok(());
+                return Ok(bound);
             };
             now.push((wish, listener.address));
         }
         let change = compare(&now, wishes);
-        let going: Vec<u8> = self
-            .listeners
-            .iter()
-            .zip(&change.stays)
+        let stay = self.listeners.iter().zip(&change.stays);
+        bound.going = stay
             .filter(|(_, stays)| !**stays)
             .map(|(listener, _)| listener.index)
             .collect();
-        let mut new = Vec::new();
-        for wish in change.new {
-            new.push(self.bind_new(wish, &going)?);
+        match self.bind_all(change.new, &bound.going) {
+            Ok(()) => Ok(bound),
+            Err(why) => {
+                self.unbind(bound);
+                Err(why)
+            }
         }
-        let first_new = self.listeners.len();
-        for listener in new {
+    }
+
+    /// Those at a port of ours come last: once a port was shared, the kernel lets others of this user
+    /// share it for as long as anybody listens there.
+    #[cold]
+    fn bind_all(&mut self, wishes: Vec<Wish>, going: &[u8]) -> Result<(), Error> {
+        let is_beside = |wish: &Wish| self.with_port(wish, going).next().is_some();
+        let (beside, plain): (Vec<Wish>, Vec<Wish>) = wishes.into_iter().partition(is_beside);
+        for wish in plain.into_iter().chain(beside) {
+            let listener = self.bind_new(wish, going)?;
             let known = |index| self.lot.is_from(index);
             let addresses = &mut self.estate.addresses;
             if !listeners::enroll(&mut self.listeners, listener, addresses, &known) {
-                self.listeners.truncate(first_new);
                 return Err(Error::ManyListeners);
             }
         }
-        for listener in self.listeners.iter().skip(first_new) {
+        Ok(())
+    }
+
+    /// Those of ours that will go and have the port of a wish.
+    fn with_port(&self, wish: &Wish, going: &[u8]) -> impl Iterator<Item = &Listener> {
+        let port = port_of(wish);
+        let going = self.listeners.iter().filter(|l| going.contains(&l.index));
+        going.filter(move |l| port.is_some() && l.address.map(|a| a.port()) == port)
+    }
+
+    /// The listeners are as they were.
+    #[cold]
+    fn unbind(&mut self, bound: Bound) {
+        self.listeners.truncate(bound.first_new);
+        self.estate.addresses = bound.addresses;
+        for listener in &self.listeners {
+            // Else others of this user could take its clients.
+            let _ = socket::share_port(listener.fd(), false);
+        }
+    }
+
+    /// The new ones are in charge.
+    #[cold]
+    fn settle_listeners(&mut self, bound: &Bound) {
+        for listener in self.listeners.iter().skip(bound.first_new) {
             let shown = listener.shown();
             self.log().info(format_args!("listening on {shown}"));
         }
         if self.house.paused_until().is_none() {
-            self.watch_listeners_from(first_new);
+            self.watch_listeners_from(bound.first_new);
         }
-        for index in going {
-            self.dismiss_listener(index);
+        for index in &bound.going {
+            self.dismiss_listener(*index);
         }
-        Ok(())
     }
 
     /// Binds a new listener, beside one of ours that will go if that has the port.
@@ -226,10 +319,8 @@ impl Parent {
             Err(Error::Listen(_, why)) if why.errno == Errno::ADDRINUSE => {}
             other => return other,
         }
-        for listener in self.listeners.iter().filter(|l| going.contains(&l.index)) {
-            if listener.address.map(|address| address.port()) == port_of(&wish) {
-                let _ = socket::share_port(listener.fd(), true);
-            }
+        for listener in self.with_port(&wish, going) {
+            let _ = socket::share_port(listener.fd(), true);
         }
         Listener::bind(wish, true)
     }
@@ -292,7 +383,6 @@ impl Parent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     #[test]
     fn a_listener_stays_for_each_equal_wish() {

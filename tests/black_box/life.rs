@@ -195,6 +195,83 @@ fn an_address_that_cannot_be_had_changes_nothing() {
     server.stop();
 }
 
+/// Of a reload that would have let handlers dump cores of 2 MiB in the place of 1.
+#[track_caller]
+fn expect_no_effect(server: &Server, name: &str) {
+    for file in ["new", "http"] {
+        assert!(!server.folder.at(file).exists(), "{name}: {file}");
+    }
+    let log = server.log();
+    assert!(
+        !log.contains("listening") && !log.contains(" WARN "),
+        "{name}: {log}"
+    );
+    assert!(
+        !os::can_share_port(server.port),
+        "{name}: others can have the port"
+    );
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core"));
+    assert!(core.unwrap().contains(" 1048576 "), "{name}: {core:?}");
+    os::kill(server.worker_pids()[0], os::KILL);
+    server.wait_for_log("was killed by signal 9");
+    for _ in 0..8 {
+        let core = server.get("/core").ok();
+        assert!(core.contains(" 1048576 "), "{name}: {core}");
+    }
+}
+
+/// Each fails at another step of a reload, after others could have had their effect.
+#[test]
+fn a_reload_that_fails_has_no_half_effect() {
+    let mut setup = Setup::new();
+    setup.without("--bind").without("--port");
+    setup.without("--path").without("--log-file");
+    let at = |name: &str| setup.folder.at(name).display().to_string();
+    let own = format!("path = {}\nlog-file = {}\n", at("root"), at("log"));
+    let own = format!("{own}max-core = 1M\nbind = 127.0.0.1:0\n");
+    setup.config(&own);
+    let server = setup.start();
+    server.handler(
+        "core",
+        "printf 'Content-Type: text/plain\n\n'; grep 'Max core' /proc/self/limits",
+    );
+    server.folder.write("file", "", 0o644);
+    let taken = TcpListener::bind("127.0.0.3:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let (folder, port) = (server.folder.path().display(), server.port);
+    let half = "max-core = 2M\nmax-connections = 1000000\n";
+    for (name, text, part) in [
+        (
+            "a listener",
+            format!("bind = 0.0.0.0:{port}\nbind = {address}\n"),
+            "unable to listen",
+        ),
+        (
+            "a log",
+            format!(
+                "path = {folder}/new/root\nlog-file = {folder}/file/log\nbind = unix:{folder}/http\n"
+            ),
+            "/file",
+        ),
+        (
+            "a root",
+            format!("path = {folder}/file\nlog-file = {folder}/new/log\nport = {port}\n"),
+            "is not a folder",
+        ),
+    ] {
+        let text = format!("{half}{text}");
+        server.folder.write("caffeine.conf", text, 0o644);
+        fs::write(server.folder.at("log"), "").unwrap();
+        server.signal(os::HUP);
+        server.wait_for_log(part);
+        expect_no_effect(&server, name);
+    }
+    reload(&server, &own.replace("1M", "2M"));
+    assert!(server.get("/core").ok().contains(" 2097152 "));
+    server.stop();
+}
+
 #[test]
 fn workers_are_replaced_and_a_busy_one_finishes_its_request_first() {
     let server = Server::start(|setup| {

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -58,6 +58,27 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
 /// Makes the socket's receive buffer that large, so that little is enough to fill it.
 pub(crate) fn set_receive_buffer(stream: &TcpStream, bytes: i32) {
     set_option(stream, libc::SO_RCVBUF, &bytes);
+}
+
+/// Whether another socket of this user may listen at this port of 127.0.0.1 (SO_REUSEPORT).
+pub(crate) fn can_share_port(port: u16) -> bool {
+    // SAFETY: takes numbers only.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    assert!(socket >= 0);
+    // SAFETY: it was made just now and is nobody else's.
+    let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(socket) });
+    set_option(&socket, libc::SO_REUSEPORT, &1_i32);
+    let address = libc::sockaddr_in {
+        sin_family: libc::sa_family_t::try_from(libc::AF_INET).unwrap(),
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes([127, 0, 0, 1]),
+        },
+        sin_zero: [0; 8],
+    };
+    let size = libc::socklen_t::try_from(size_of::<libc::sockaddr_in>()).unwrap();
+    // SAFETY: the address lives, and the length is its own.
+    unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) == 0 }
 }
 
 fn set_option<T>(stream: &TcpStream, option: i32, value: &T) {
