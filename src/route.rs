@@ -40,6 +40,8 @@ pub struct Handler {
     pub script_name: Vec<u8>,
     /// Where PATH_INFO begins in the decoded path.
     pub path_info_at: usize,
+    /// It answers for its folder.
+    pub is_index: bool,
     hash: u64,
 }
 
@@ -150,28 +152,31 @@ impl<'a> Router<'a> {
 
     fn walk(&mut self, path: &DecodedPath) -> sys::Result<Route> {
         let (mut program, mut script_name) = std::mem::take(&mut self.spare);
+        script_name.clear();
         let mut folder: Option<OwnedFd> = None;
         for (depth, segment) in path.segments().enumerate() {
-            let is_hidden_here = depth == 0 && self.hidden.as_deref() == Some(segment);
+            // `//a` is `/a`, as it is for every file system and elsewhere.
+            if segment.is_empty() {
+                continue;
+            }
+            let is_hidden_here = script_name.is_empty() && self.hidden.as_deref() == Some(segment);
             if is_hidden(segment) || is_hidden_here {
                 return Ok(Route::NotFound);
             }
             set_program(&mut program, segment);
-            let path_info_at = path.offset_after(depth + 1);
-            let below = path.bytes().get(1..path_info_at).unwrap_or_default();
-            match self.step(folder.as_ref(), &program, below)? {
+            script_name.push(b'/');
+            script_name.extend_from_slice(segment);
+            match self.step(folder.as_ref(), &program, &script_name)? {
                 Found::Folder(next) => folder = Some(next),
                 Found::File(stat) if stat.has_execute_bit() => {
-                    script_name.clear();
-                    script_name.push(b'/');
-                    script_name.extend_from_slice(below);
                     let handler = Handler {
                         identity: stat.identity,
                         folder,
                         program,
                         hash: hash_of(&script_name),
                         script_name,
-                        path_info_at,
+                        path_info_at: path.offset_after(depth + 1),
+                        is_index: false,
                     };
                     return Ok(self.admit(handler, &stat));
                 }
@@ -179,7 +184,7 @@ impl<'a> Router<'a> {
                 Found::Nothing => return Ok(Route::NotFound),
             }
         }
-        self.index_of(folder, path, program)
+        self.index_of(folder, path, (program, script_name))
     }
 
     /// What somebody else can write is not run: it would be his program.
@@ -195,29 +200,26 @@ impl<'a> Router<'a> {
         &self,
         folder: Option<OwnedFd>,
         path: &DecodedPath,
-        mut program: Vec<u8>,
+        (mut program, mut script_name): (Vec<u8>, Vec<u8>),
     ) -> sys::Result<Route> {
         let is_root = folder.is_none();
-        let mut below = path.bytes().get(1..).unwrap_or_default().to_vec();
-        if !below.is_empty() && !below.ends_with(b"/") {
-            below.push(b'/');
-        }
-        below.extend_from_slice(&self.index);
+        script_name.push(b'/');
+        script_name.extend_from_slice(&self.index);
         set_program(&mut program, &self.index);
-        let found = match self.step(folder.as_ref(), &program, &below) {
+        let found = match self.step(folder.as_ref(), &program, &script_name) {
             Err(e) if e.errno == Errno::NOENT => Found::Nothing,
             found => found?,
         };
         Ok(match found {
             Found::File(stat) if stat.has_execute_bit() => {
-                below.insert(0, b'/');
                 let handler = Handler {
                     identity: stat.identity,
                     folder,
                     program,
-                    hash: hash_of(&below),
-                    script_name: below,
+                    hash: hash_of(&script_name),
+                    script_name,
                     path_info_at: path.bytes().len(),
+                    is_index: true,
                 };
                 self.admit(handler, &stat)
             }
@@ -227,9 +229,10 @@ impl<'a> Router<'a> {
         })
     }
 
-    /// One name in one folder. `below` is the whole path up to this name, from the root: a link is
-    /// resolved from there, so that it may lead anywhere inside the root and nowhere else.
-    fn step(&self, folder: Option<&OwnedFd>, program: &[u8], below: &[u8]) -> sys::Result<Found> {
+    /// One name in one folder. `path` is the whole path up to this name, from the root, with a slash
+    /// before it: a link is resolved from there, so that it may lead anywhere inside the root and
+    /// nowhere else.
+    fn step(&self, folder: Option<&OwnedFd>, program: &[u8], path: &[u8]) -> sys::Result<Found> {
         let name = program.get(2..).unwrap_or_default();
         let Ok(name) = CStr::from_bytes_with_nul(name) else {
             return Ok(Found::Nothing);
@@ -250,7 +253,7 @@ impl<'a> Router<'a> {
         if !stat.is_link() {
             return Ok(Found::Nothing);
         }
-        let Ok(below) = CString::new(below) else {
+        let Ok(below) = CString::new(path.get(1..).unwrap_or_default()) else {
             return Ok(Found::Nothing);
         };
         let target = match file::open_beneath(self.root, &below, Beneath::Handle) {
@@ -294,11 +297,10 @@ fn is_absence(errno: Errno) -> bool {
     )
 }
 
-/// Names that are never found: hidden files, editors' backups, and what names no file: an empty
-/// segment, or one with an encoded slash in it.
+/// Names that are never found: hidden files, editors' backups, and a segment with an encoded slash
+/// in it, which names no file.
 pub fn is_hidden(segment: &[u8]) -> bool {
-    segment.is_empty()
-        || segment.starts_with(b".")
+    segment.starts_with(b".")
         || segment.ends_with(b"~")
         || segment.ends_with(b".bak")
         || segment.ends_with(b".orig")
@@ -393,7 +395,12 @@ mod tests {
             ("/sub/deep", "404"),
             ("/sub/nph-raw", "/sub/nph-raw| nph"),
             ("/sub/../hello", "/hello|"),
-            ("//hello", "404"),
+            ("//hello", "/hello|"),
+            ("//sub//deep///run//x", "/sub/deep/run|//x"),
+            ("//sub", "/sub/index|"),
+            ("/sub//", "/sub/index|"),
+            ("//", "welcome"),
+            ("//etc", "404"),
             ("/", "welcome"),
             ("/plain", "403"),
             ("/plain/x", "403"),
@@ -412,6 +419,8 @@ mod tests {
             "/old~",
             "/old.bak",
             "/caffeine.conf",
+            "//caffeine.conf",
+            "//.secret",
             "/sub/.x",
         ] {
             assert_eq!(folder.resolve(path, false), "404", "{path}");

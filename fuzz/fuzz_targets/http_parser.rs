@@ -149,8 +149,8 @@ fn is_intended(malformed: Malformed, head: &[u8]) -> bool {
         BareLf | VersionSyntax => has_bare_lf(head),
         // It skips any number of empty lines (RFC 9112 section 2.2: at least one).
         EmptyLines => true,
-        // It takes any VCHAR and obs-text for a target (RFC 9112 section 3.2 says URI).
-        TargetSyntax => head.iter().any(|&byte| byte == b'#' || byte >= 0x80),
+        // It takes any VCHAR and obs-text for a target (RFC 9112 section 3.2 says URI, without a fragment).
+        TargetSyntax => head.contains(&b'#'),
         // It has no limits but the number of fields.
         MethodTooLong | TargetTooLong | HeadTooLarge | TooManyFields => true,
         // It leaves the meaning of target and fields to its caller.

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use caffeine::http::{DecodedPath, Form, is_authority, split, split_port};
+use caffeine::http::{DecodedPath, Form, is_authority, push_path, split, split_port};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|target: &[u8]| {
@@ -58,6 +58,15 @@ fn check_path(raw: &[u8]) {
     bytes.extend_from_slice(if slash { b"/" } else { b"" });
     assert_eq!(path.bytes(), bytes);
     check_safe(&path);
+    // What is written for a client's eyes is a path that means the same.
+    let mut written = Vec::new();
+    push_path(&mut written, path.bytes());
+    assert!(written.iter().all(u8::is_ascii_graphic));
+    if !segments.iter().any(|segment| segment.contains(&b'/')) {
+        let mut again = DecodedPath::new();
+        again.decode(&written).expect("a written path");
+        assert_eq!(again.bytes(), path.bytes());
+    }
     // Encoding the result again and decoding that changes nothing.
     let mut again = DecodedPath::new();
     again
@@ -106,7 +115,7 @@ fn decode_segment(raw: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::new();
     let mut bytes = raw.iter();
     while let Some(&byte) = bytes.next() {
-        if !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#') {
+        if byte <= b' ' || matches!(byte, 0x7f | b'?' | b'#') {
             return None;
         }
         let mut digit = || char::from(*bytes.next()?).to_digit(16);

@@ -25,8 +25,9 @@ pub struct Request<'a> {
     pub method: &'a [u8],
     /// `SERVER_PROTOCOL`, as the client sent it: `HTTP/1.1`.
     pub protocol: &'a [u8],
-    /// `REQUEST_URI`: the target as sent, raw, in origin-form or absolute-form.
-    pub target: &'a [u8],
+    /// `REQUEST_URI` is this and the query: the path as sent, raw, without scheme and host, which are
+    /// told elsewhere and which other servers leave out too.
+    pub raw_path: &'a [u8],
     /// The valid Host of the request, or the authority of an absolute-form target, which
     /// replaces it (RFC 9112 3.2.2). Becomes `SERVER_NAME` and `HTTP_HOST`.
     pub host: Option<&'a [u8]>,
@@ -35,9 +36,12 @@ pub struct Request<'a> {
     /// `PATH_INFO`: the decoded rest of the path; empty or starts with `/`.
     pub path_info: &'a [u8],
     /// `QUERY_STRING`: what follows the `?`, raw; empty without one.
-    pub query: &'a [u8],
+    pub query: Option<&'a [u8]>,
     /// Bytes that stdin holds, counted after decoding; `None` if the request has no body.
     pub body_length: Option<u64>,
+    /// In place of another handler (RFC 3875 6.2.2), as a GET without a body: what the fields say of one
+    /// (`Content-*`) was said of that handler's.
+    pub is_redirected: bool,
     /// The client; `None` on a Unix domain socket.
     pub peer: Option<SocketAddr>,
     /// The client's address by the word of a trusted proxy, which is the peer then.
@@ -210,7 +214,13 @@ fn is_passed(name: &[u8], request: &Request<'_>) -> bool {
     !name.is_empty()
         && name.iter().all(|&byte| names::in_variable(byte) != 0)
         && !names::is_one_of(name, &NEVER)
+        && (!request.is_redirected || !starts_with_content(name))
         && (request.authorization || !names::is_one_of(name, &AUTHORIZATION))
+}
+
+fn starts_with_content(name: &[u8]) -> bool {
+    let start = name.get(..8).unwrap_or_default();
+    start.eq_ignore_ascii_case(b"content-")
 }
 
 /// Content-Type is not given up when Connection lists it: RFC 3875 4.1.3 says MUST.
@@ -246,13 +256,21 @@ fn write_gateway(environment: &mut Environment, request: &Request<'_>) {
 }
 
 fn write_script(environment: &mut Environment, request: &Request<'_>) {
-    environment.push(b"REQUEST_URI", request.target);
+    let mut entry = environment.begin(b"REQUEST_URI");
+    entry.append(request.raw_path);
+    if let Some(query) = request.query {
+        entry.append(b"?");
+        entry.append(query);
+    }
+    drop(entry);
     environment.push(b"SCRIPT_NAME", request.script_name);
     // RFC 3875 4.1.7: MUST be set, empty without a query.
-    environment.push(b"QUERY_STRING", request.query);
+    environment.push(b"QUERY_STRING", request.query.unwrap_or_default());
     environment.push(b"DOCUMENT_ROOT", request.document_root);
+    let root = request.document_root;
+    let root = root.strip_suffix(b"/").unwrap_or(root);
     let mut entry = environment.begin(b"SCRIPT_FILENAME");
-    entry.append(request.document_root);
+    entry.append(root);
     entry.append(request.script_name);
     drop(entry);
     // RFC 3875 4.1.5, 4.1.6: without a path both are unset, as with Apache.
@@ -260,9 +278,8 @@ fn write_script(environment: &mut Environment, request: &Request<'_>) {
         return;
     }
     environment.push(b"PATH_INFO", request.path_info);
-    let root = request.document_root;
     let mut entry = environment.begin(b"PATH_TRANSLATED");
-    entry.append(root.strip_suffix(b"/").unwrap_or(root));
+    entry.append(root);
     entry.append(request.path_info);
 }
 
@@ -354,12 +371,13 @@ mod tests {
         Request {
             method: b"GET",
             protocol: b"HTTP/1.1",
-            target: b"/a%20b/c%2Fd?x=%41",
+            raw_path: b"/a%20b/c%2Fd",
             host: Some(b"example.org:8080"),
             script_name: b"/a b",
             path_info: b"/c/d",
-            query: b"x=%41",
+            query: Some(b"x=%41"),
             body_length: None,
+            is_redirected: false,
             peer: Some("192.0.2.1:5000".parse().unwrap()),
             forwarded_for: None,
             local: Some("192.0.2.9:8080".parse().unwrap()),
@@ -424,20 +442,23 @@ mod tests {
     }
 
     #[test]
-    fn below_the_root_of_all_a_translated_path_begins_with_one_slash() {
+    fn below_the_root_of_all_a_file_name_begins_with_one_slash() {
         let mut request = request();
         request.document_root = b"/";
         let variables = written(&request, &[], &[]);
-        assert!(variables.iter().any(|v| v == "PATH_TRANSLATED=/c/d"));
+        for expected in ["PATH_TRANSLATED=/c/d", "SCRIPT_FILENAME=/a b"] {
+            assert!(variables.iter().any(|v| v == expected), "{variables:?}");
+        }
     }
 
     #[test]
     fn what_is_absent_is_unset_but_the_query_is_always_set() {
         let mut bare = request();
-        (bare.path_info, bare.query, bare.host) = (b"", b"", None);
+        (bare.path_info, bare.query, bare.host) = (b"", None, None);
         let variables = written(&bare, &[], &[]);
         let names: Vec<_> = variables.iter().filter_map(|v| v.split_once('=')).collect();
         assert!(names.contains(&("QUERY_STRING", "")));
+        assert!(names.contains(&("REQUEST_URI", "/a%20b/c%2Fd")));
         assert!(names.contains(&("SERVER_NAME", "192.0.2.9")));
         for absent in [
             "PATH_INFO",
@@ -471,6 +492,22 @@ mod tests {
         assert!(variables.contains(&"CONTENT_LENGTH=12".into()));
         assert!(variables.contains(&"CONTENT_TYPE=a/b".into()));
         assert!(!variables.iter().any(|v| v.starts_with("HTTP_CONTENT")));
+    }
+
+    #[test]
+    fn who_answers_in_anothers_place_is_told_nothing_of_a_body() {
+        let mut redirected = request();
+        redirected.is_redirected = true;
+        let fields: [(&[u8], &[u8]); 4] = [
+            (b"content-TYPE", b"a/b"),
+            (b"Content-Encoding", b"gzip"),
+            (b"Content", b"1"),
+            (b"X-Content-Type", b"2"),
+        ];
+        assert_eq!(
+            from_fields(&redirected, &fields),
+            ["HTTP_CONTENT=1", "HTTP_X_CONTENT_TYPE=2"]
+        );
     }
 
     #[test]

@@ -51,9 +51,9 @@ pub struct Output<'a> {
     pub reason: Option<&'a [u8]>,
     /// A local redirect response (RFC 3875 6.2.2): the path and query, starting with `/`, to
     /// process as a GET without body in place of this request. Only for a CGI response that
-    /// consists of this Location alone: beside a Status, a Content-Type or a Set-Cookie, or
-    /// with a fragment, which only a client can use, Location is passed on, with 302 unless
-    /// there is a Status.
+    /// consists of this Location alone: beside a Status, a Content-Type or a Set-Cookie, with a
+    /// fragment, which only a client can use, or with a host (`//host/path`), Location is passed
+    /// on, with 302 unless there is a Status.
     pub local: Option<&'a [u8]>,
     /// What the handler says of its body's length, in bytes.
     pub content_length: Option<u64>,
@@ -375,9 +375,10 @@ fn note(
     }
 }
 
-/// RFC 3875 6.3.2: local-Location is an abs-path with a query, without a fragment.
+/// RFC 3875 6.3.2: local-Location is an abs-path with a query, without a fragment. `//x` is none: it
+/// names a host (RFC 3986 4.2).
 fn is_local_path(location: &[u8]) -> bool {
-    location.first() == Some(&b'/') && memchr(b'#', location).is_none()
+    location.starts_with(b"/") && !location.starts_with(b"//") && memchr(b'#', location).is_none()
 }
 
 #[cfg(test)]
@@ -508,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_cgi_response_is_told_as_rfc_3875_6_says() {
-        let rows: [(&[u8], u16, &str, &str); 14] = [
+        let rows: [(&[u8], u16, &str, &str); 15] = [
             (b"Content-Type: a/b\n\n", 200, "", "Content-Type=a/b"),
             (b"Status: 404 Not Found\n\n", 404, "Not Found", ""),
             (b"status:\t503\r\n\r\n", 503, "", ""),
@@ -522,6 +523,7 @@ mod tests {
             (b"Location: /x\nSet-Cookie: a\n\n", 302, "", "Location=/x|Set-Cookie=a"),
             (b"Location: /x\nContent-Length: 0\n\n", 302, "", "Location=/x"),
             (b"Location: /x#y\n\n", 302, "", "Location=/x#y"),
+            (b"Location: //h/x\n\n", 302, "", "Location=//h/x"),
             // The framing is Caffeine's.
             (
                 b"Content-Type: a/b\nTransfer-Encoding: chunked\nConnection: close\nKeep-Alive: 1\n\n",
@@ -554,8 +556,9 @@ mod tests {
 
     #[test]
     fn a_local_location_alone_is_an_internal_redirect() {
-        let rows: [(&[u8], &str); 4] = [
+        let rows: [(&[u8], &str); 5] = [
             (b"Location: /x?y=1\n\n", "/x?y=1"),
+            (b"Location: /a b?\xc3\xbc c\n\n", "/a b?\\xc3\\xbc c"),
             (b"Location: /\r\n\r\n", "/"),
             (b"Location: /x\nLocation: /x\n\n", "/x"),
             (b"Location: /x\nConnection: close\n\n", "/x"),

@@ -4,10 +4,12 @@
 
 /// `tchar` (RFC 9110 section 5.6.2).
 pub(super) const TOKEN: u8 = 1;
-/// Bytes of a request target: VCHAR without `#`, since a fragment is never sent (RFC 9112 section 3.2).
+/// Bytes of a request target: VCHAR without `#`, since a fragment is never sent (RFC 9112 section 3.2),
+/// and obs-text.
 ///
-/// RFC 3986 also excludes `"<>\^{|}` and the backtick, but browsers send them in queries; they
-/// separate nothing in HTTP, so refusing them would protect nobody.
+/// RFC 3986 also excludes `"<>\^{|}`, the backtick and all above 127, but browsers send the former in
+/// queries, curl and wget the latter as it was typed; they separate nothing in HTTP, so refusing them
+/// would protect nobody.
 pub(super) const TARGET: u8 = 2;
 /// What stands for itself in a raw path: TARGET without `%` and `?`.
 pub(super) const PATH: u8 = 32;
@@ -17,6 +19,11 @@ pub(super) const REG_NAME: u8 = 4;
 pub(super) const VALUE: u8 = 8;
 /// `qdtext`: inside a quoted-string, without `"` and `\` (RFC 9110 section 5.6.4).
 pub(super) const QUOTED: u8 = 16;
+
+/// VCHAR: what may come through in a URI reference that a handler has printed.
+pub(super) const REFERENCE: u8 = 64;
+/// `/` and what stands for itself in a segment (`pchar`, RFC 3986 section 3.3).
+pub(super) const SEGMENTS: u8 = 128;
 
 static CLASSES: [u8; 256] = class_table();
 
@@ -41,14 +48,20 @@ const fn classes_of(byte: u8) -> u8 {
     {
         classes |= TOKEN;
     }
-    if byte.is_ascii_graphic() && byte != b'#' {
+    if matches!(byte, b'!'..=b'~' | 0x80..) && byte != b'#' {
         classes |= TARGET;
         if !matches!(byte, b'%' | b'?') {
             classes |= PATH;
         }
     }
     if unreserved || matches!(byte, b'!' | b'$' | b'&'..=b',' | b';' | b'=') {
-        classes |= REG_NAME;
+        classes |= REG_NAME | SEGMENTS;
+    }
+    if matches!(byte, b'/' | b':' | b'@') {
+        classes |= SEGMENTS;
+    }
+    if byte.is_ascii_graphic() {
+        classes |= REFERENCE;
     }
     if matches!(byte, b'\t' | b' '..=b'~' | 0x80..) {
         classes |= VALUE;
@@ -88,7 +101,7 @@ pub(super) fn find_target_end(bytes: &[u8]) -> Option<usize> {
     while let Some((block, tail)) = rest.split_first_chunk::<16>() {
         // The bytes outside TARGET, as the compiler can test them all at once.
         if any(block, |byte| {
-            u8::from(byte.wrapping_sub(b'!') > b'~' - b'!') | u8::from(byte == b'#')
+            u8::from(byte < b'!') | u8::from(byte == 0x7f) | u8::from(byte == b'#')
         }) {
             break;
         }
@@ -247,6 +260,18 @@ mod tests {
                     let expected = bytes.iter().position(u8::is_ascii_control);
                     assert_eq!(find_control(&bytes), expected, "{byte:#04x} at {at}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_target_ends_at_the_same_byte_in_words_and_alone() {
+        for byte in 0..=u8::MAX {
+            let ends = byte <= b' ' || byte == 0x7f || byte == b'#';
+            for at in 0..36 {
+                let mut bytes = [b'a'; 36];
+                bytes[at] = byte;
+                assert_eq!(find_target_end(&bytes), ends.then_some(at), "{byte:#04x}");
             }
         }
     }

@@ -430,7 +430,7 @@ mod tests {
         b"M-SEARCH!#$%&'*+.^_`|~ /a%20b?c=d|e HTTP/1.1\r\nhost:h\r\n\r\n",
         b"OPTIONS * HTTP/1.1\r\nHost: \r\n\r\n",
         b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n",
-        b"GET http://a.b:1/c HTTP/1.1\r\nHost: other\r\n\r\n",
+        b"GET http://a.b:1/\xc3\xbc?\xff HTTP/1.1\r\nHost: other\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5, 5\r\ncontent-length:5\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\nExpect: 100-Continue\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: [::1]:80\r\nX: \t a\tb \xff\t \r\nEmpty:\r\nSpaces: \t \r\n\r\n",
@@ -514,7 +514,8 @@ mod tests {
             ("GET /\r\n", TargetSyntax),           // HTTP/0.9
             ("GET /\tHTTP/1.1\r\n", TargetSyntax),
             ("GET /a\0 HTTP/1.1\r\n", TargetSyntax),
-            ("GET /\u{e9} HTTP/1.1\r\n", TargetSyntax),
+            ("GET /a\x7f HTTP/1.1\r\n", TargetSyntax),
+            ("GET http://\u{e9}/ HTTP/1.1\r\n", TargetAuthority),
             ("GET /#a HTTP/1.1\r\n", TargetSyntax), // 9112 3.2: no fragment
             ("GET /  HTTP/1.1\r\n", VersionSyntax),
             ("GET / HTTP/1.1 \r\n", VersionSyntax),

@@ -28,4 +28,4 @@ pub use response::{
     ErrorResponse, Framing, ResponseHead, begin, error_response, finish, frame, has_body,
     is_server_controlled, push_field, status_reason,
 };
-pub use target::{Form, Target, split};
+pub use target::{Form, Target, push_path, push_reference, split};

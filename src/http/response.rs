@@ -47,6 +47,8 @@ pub struct ErrorResponse<'a> {
     pub close: bool,
     /// Seconds after which the client may try again (RFC 9110 section 10.2.3).
     pub retry_after: Option<u32>,
+    /// Where the client is sent (RFC 9110 section 10.2.2).
+    pub location: Option<&'a [u8]>,
     /// Whether the request was HEAD, so that the body stays away.
     pub head_only: bool,
     /// A page of one's own, with its media type; else the body is the status line's text.
@@ -132,6 +134,9 @@ pub fn error_response(out: &mut Vec<u8>, error: &ErrorResponse<'_>) {
     );
     if framing != Framing::None {
         push_line(out, b"Content-Type", kind.as_bytes());
+    }
+    if let Some(location) = error.location {
+        push_line(out, b"Location", location);
     }
     if let Some(seconds) = error.retry_after {
         push_number_line(out, b"Retry-After", u64::from(seconds));
@@ -421,6 +426,7 @@ mod tests {
             version: Version::Http11,
             close: true,
             retry_after: Some(7),
+            location: None,
             head_only: false,
             page: None,
         };
@@ -438,6 +444,15 @@ mod tests {
             ..error
         };
         assert_eq!(text(|out| error_response(out, &for_head)), expected);
+        let elsewhere = ErrorResponse {
+            location: Some(b"/a/"),
+            ..for_head
+        };
+        let retry = "Retry-After: 7||";
+        assert_eq!(
+            text(|out| error_response(out, &elsewhere)),
+            expected.replace(retry, &format!("Location: /a/|{retry}"))
+        );
         let of_its_own = ErrorResponse {
             page: Some((b"<p>later", "text/html")),
             ..error

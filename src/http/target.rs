@@ -1,7 +1,9 @@
 //! The request target (RFC 9112 section 3.2): its form and its parts, undecoded.
 //!
-//! Refuses to decode, normalise or look anything up; [`super::DecodedPath`] decodes.
+//! Refuses to decode, normalise or look anything up; [`super::DecodedPath`] decodes. Writes one, too,
+//! where a client is sent elsewhere.
 
+use super::class::{REFERENCE, SEGMENTS, is_in};
 use super::{Malformed, is_authority, split_port};
 
 /// The four forms of a target.
@@ -102,6 +104,31 @@ fn split_path<'a>(form: Form, authority: Option<&'a [u8]>, rest: &'a [u8]) -> Ta
     }
 }
 
+/// Appends a decoded path as it stands in a URI.
+pub fn push_path(out: &mut Vec<u8>, path: &[u8]) {
+    push_escaped(out, path, SEGMENTS);
+}
+
+/// Appends a URI reference that somebody has written as he would read it: spaces and all that is not
+/// ASCII are escaped, the rest is left as it is.
+pub fn push_reference(out: &mut Vec<u8>, reference: &[u8]) {
+    push_escaped(out, reference, REFERENCE);
+}
+
+/// RFC 3986 section 2.1: all bytes outside `class` become `%XX`.
+fn push_escaped(out: &mut Vec<u8>, bytes: &[u8], class: u8) {
+    for &byte in bytes {
+        if is_in(byte, class) {
+            out.push(byte);
+        } else {
+            out.push(b'%');
+            for digit in [byte >> 4, byte & 15] {
+                out.push(digit + if digit < 10 { b'0' } else { b'A' - 10 });
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,5 +204,15 @@ mod tests {
                 "{method} {text}"
             );
         }
+    }
+
+    #[test]
+    fn what_no_uri_holds_is_escaped_when_one_is_written() {
+        let mut out = Vec::new();
+        push_path(&mut out, b"/a b/%?#;\xc3\xbc\"<:@!");
+        assert_eq!(out, b"/a%20b/%25%3F%23;%C3%BC%22%3C:@!");
+        out.clear();
+        push_reference(&mut out, b"//h/a b%20\xc3?q=\"\t<#f");
+        assert_eq!(out, b"//h/a%20b%20%C3?q=\"%09<#f");
     }
 }

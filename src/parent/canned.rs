@@ -50,6 +50,7 @@ pub(super) fn answer(client: BorrowedFd<'_>, canned: Canned) -> Option<u16> {
             version: Version::Http11,
             close: true,
             retry_after: canned.retry_after(),
+            location: None,
             head_only: false,
             page: None,
         },

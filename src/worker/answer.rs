@@ -1,5 +1,5 @@
-//! The server's own short responses: errors (DESIGN section 6), the welcome page, OPTIONS *. They
-//! never echo a client's byte.
+//! The server's own short responses: errors (DESIGN section 6), the way to a folder, the welcome page,
+//! OPTIONS *. Of a client's bytes they echo nothing but a query, in Location.
 
 use super::spool::{Spool, SpoolKeeper, Use};
 use super::{Client, DateCache, Outcome, outlet};
@@ -68,6 +68,25 @@ impl<'a> Answerer<'a> {
         status: u16,
         retry_after: Option<u32>,
     ) -> (Outcome, u64) {
+        self.short(client, manner, (status, retry_after, None))
+    }
+
+    /// The client is to ask for another path, for good.
+    pub(super) fn redirect(
+        &mut self,
+        client: &Client,
+        manner: Manner,
+        location: &[u8],
+    ) -> (Outcome, u64) {
+        self.short(client, manner, (301, None, Some(location)))
+    }
+
+    fn short(
+        &mut self,
+        client: &Client,
+        manner: Manner,
+        (status, retry_after, location): (u16, Option<u32>, Option<&[u8]>),
+    ) -> (Outcome, u64) {
         self.bytes.clear();
         let page = self.pages.iter().find(|page| page.status == status);
         let error = ErrorResponse {
@@ -76,6 +95,7 @@ impl<'a> Answerer<'a> {
             version: manner.version,
             close: manner.close,
             retry_after,
+            location,
             head_only: manner.is_head,
             page: page.map(|page| (page.body.as_slice(), page.content_type())),
         };

@@ -14,28 +14,27 @@ use super::{Client, Outcome, stderr, tree};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
 use crate::log::Escaped;
-use crate::route::{Handler, Route};
+use crate::route::Handler;
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::process::Pid;
 use crate::sys::{parting, time};
 use std::os::fd::OwnedFd;
 
-/// Internal redirects (RFC 3875 section 6.2.2) of one request.
-const MAX_REDIRECTS: usize = 10;
-
 /// Which handler is called, and how.
 pub(super) struct Call<'c> {
     pub(super) handler: Handler,
     pub(super) settings: &'c HandlerSettings,
     pub(super) method: &'c [u8],
-    pub(super) target: &'c [u8],
-    pub(super) query: &'c [u8],
+    pub(super) raw_path: &'c [u8],
+    pub(super) query: Option<&'c [u8]>,
     pub(super) body_length: Option<u64>,
+    /// In place of another one, to whose request any fields about content belong.
+    pub(super) is_redirected: bool,
 }
 
 /// What one call came to.
-enum Called {
+pub(super) enum Called {
     Done(Outcome),
     /// The handler names another path to answer in its place.
     Redirect(Vec<u8>),
@@ -156,57 +155,28 @@ impl<'a> Desk<'a> {
         call: Call<'_>,
         spool: Option<Spool<'a>>,
     ) -> Outcome {
-        let mut target = match self.call(request, &call, spool) {
+        match self.call(request, &call, spool) {
             Called::Done(outcome) => {
                 self.router.recycle(call.handler);
-                return outcome;
+                outcome
             }
-            Called::Redirect(target) => target,
-        };
-        for _ in 0..MAX_REDIRECTS {
-            self.reader.reset();
-            let (path, query) = match memchr::memchr(b'?', &target) {
-                Some(at) => target.split_at_checked(at).unwrap_or((&target, b"")),
-                None => (&*target, &b""[..]),
-            };
-            if self.path.decode(path).is_err() {
-                return self.fail(request, request.manner, 502);
-            }
-            let Route::Handler(handler) = self.router.resolve(&self.path) else {
-                return self.fail(request, request.manner, 404);
-            };
-            let settings = self.settings_of(&handler);
-            let query = query.strip_prefix(b"?").unwrap_or(query);
-            let method = b"GET";
-            let call = Call {
-                handler,
-                settings,
-                method,
-                target: &target,
-                query,
-                body_length: None,
-            };
-            match self.call(request, &call, None) {
-                Called::Done(outcome) => return outcome,
-                Called::Redirect(next) => target = next,
-            }
+            Called::Redirect(target) => self.follow(request, &call.handler.script_name, target),
         }
-        let name = Escaped(&call.handler.script_name);
-        self.birth.log.warn(format_args!(
-            "{name}: more than {MAX_REDIRECTS} internal redirects"
-        ));
-        self.fail(request, request.manner, 502)
     }
 
     /// Launches one handler and relays its output.
-    fn call(&mut self, request: &Request<'_>, call: &Call<'_>, spool: Option<Spool<'a>>) -> Called {
+    pub(super) fn call(
+        &mut self,
+        request: &Request<'_>,
+        call: &Call<'_>,
+        spool: Option<Spool<'a>>,
+    ) -> Called {
         let limits = &self.birth.settings.limits;
         let timeout = call
             .settings
             .handler_timeout
             .unwrap_or(limits.handler_timeout);
-        let entry = self.birth.entry();
-        let started = time::now();
+        let (entry, started) = (self.birth.entry(), time::now());
         // The slot goes on naming the first handler of a redirect: the request takes its place, and
         // whoever is held for that place is let go when the request has ended.
         entry.set_deadline(started.after(timeout));
@@ -218,9 +188,10 @@ impl<'a> Desk<'a> {
             handler: &call.handler,
             settings: call.settings,
             method: call.method,
-            target: call.target,
+            raw_path: call.raw_path,
             query: call.query,
             body_length: call.body_length,
+            is_redirected: call.is_redirected,
             timeout,
         };
         let body = Body {

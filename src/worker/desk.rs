@@ -11,7 +11,7 @@ use super::receipt::Receipt;
 use super::relay::Gushers;
 use super::response::Buffers;
 use super::spool::{Spool, SpoolKeeper};
-use super::{Client, Outcome, stderr};
+use super::{Client, Outcome, redirect, stderr};
 use crate::birth::Birth;
 use crate::http::{self, BodyLength, DecodedPath, Form, Malformed};
 use crate::log::Escaped;
@@ -47,6 +47,11 @@ pub(super) struct Desk<'a> {
 
 /// A body that an earlier worker began to read.
 pub(super) type Begun<'a> = Option<(Progress, Option<Spool<'a>>)>;
+
+/// A method by which a client only looks.
+fn is_safe(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD")
+}
 
 /// Where spools that do not fit in memory are made. Lives as long as the process.
 fn spool_folder() -> &'static CStr {
@@ -163,8 +168,15 @@ impl<'a> Desk<'a> {
         }
         let handler = match self.router.resolve(&self.path) {
             Route::Handler(handler) => handler,
-            other => return self.answer_without_handler(&request, &other),
+            other => {
+                let manner = self.drop_body(&request);
+                return self.answer_without_handler(&request, manner, &other);
+            }
         };
+        if redirect::lacks_slash(&handler, &self.path) && is_safe(head.method) {
+            let manner = self.drop_body(&request);
+            return self.send_to_folder(&request, manner, &handler, target.query);
+        }
         let settings = self.settings_of(&handler);
         match self.read_body(&request, &handler, begun) {
             Ok((progress, spool)) => {
@@ -172,8 +184,9 @@ impl<'a> Desk<'a> {
                     handler,
                     settings,
                     method: head.method,
-                    target: head.target,
-                    query: target.query.unwrap_or_default(),
+                    raw_path: target.path,
+                    query: target.query,
+                    is_redirected: false,
                     body_length: (head.body != BodyLength::None).then_some(progress.total),
                 };
                 self.receipt.bytes_in = progress.total;
@@ -183,12 +196,22 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn answer_without_handler(&mut self, request: &Request<'_>, route: &Route) -> Outcome {
+    /// How to answer without a look at the body.
+    fn drop_body(&self, request: &Request<'_>) -> Manner {
         // Before anything is taken from the socket: another worker would wait for it in vain.
         self.birth.entry().enter(Phase::Reading, time::now());
-        let manner = request.drop_body();
+        request.drop_body()
+    }
+
+    /// The answer where no handler was found.
+    pub(super) fn answer_without_handler(
+        &mut self,
+        request: &Request<'_>,
+        manner: Manner,
+        route: &Route,
+    ) -> Outcome {
         if let Route::EmptyRoot = route
-            && matches!(request.head.method, b"GET" | b"HEAD")
+            && is_safe(request.head.method)
             && self.has_no_handlers()
         {
             self.birth.entry().enter(Phase::Answering, time::now());

@@ -9,6 +9,7 @@
 //! | `exchange` | what has arrived of a request, up to the verdict on its connection |
 //! | `desk` | what every request needs, and answers without a handler |
 //! | `call` | one call of a handler: body, launch, relay |
+//! | `redirect` | other paths than the one that was asked for |
 //! | `ending` | how a response ends |
 //! | `body` | the request's body: in memory, or in a spool |
 //! | `large` | a large body that arrives without a stop |
@@ -41,6 +42,7 @@ mod outlet;
 mod plan;
 mod progress;
 mod receipt;
+mod redirect;
 mod relay;
 mod response;
 mod rest;

@@ -29,10 +29,12 @@ pub(super) struct Job<'r> {
     pub(super) settings: &'r HandlerSettings,
     /// The method to tell: an internal redirect is a GET.
     pub(super) method: &'r [u8],
-    /// The target to tell, raw.
-    pub(super) target: &'r [u8],
-    pub(super) query: &'r [u8],
+    /// The path to tell, raw, and the query.
+    pub(super) raw_path: &'r [u8],
+    pub(super) query: Option<&'r [u8]>,
     pub(super) body_length: Option<u64>,
+    /// An internal redirect: the content was another handler's.
+    pub(super) is_redirected: bool,
     pub(super) timeout: Duration,
 }
 
@@ -256,7 +258,7 @@ impl<'a> Planner<'a> {
                 Version::Http10 => b"HTTP/1.0",
                 Version::Http11 => b"HTTP/1.1",
             },
-            target: job.target,
+            raw_path: job.raw_path,
             host: job.head.host,
             script_name: &job.handler.script_name,
             path_info: job
@@ -266,6 +268,7 @@ impl<'a> Planner<'a> {
                 .unwrap_or_default(),
             query: job.query,
             body_length: job.body_length,
+            is_redirected: job.is_redirected,
             peer: job.client.serve.peer,
             forwarded_for: forwarded.client,
             local,

@@ -144,7 +144,11 @@ impl<'b> Response<'b> {
             Progress::Complete(output) => output,
         };
         for (name, value) in output.fields() {
-            http::push_field(fields, name, value);
+            if name.eq_ignore_ascii_case(b"location") {
+                http::push_field(fields, name, &reference(value));
+            } else {
+                http::push_field(fields, name, value);
+            }
         }
         reason.extend_from_slice(output.reason.unwrap_or_default());
         let head_length = output.head_length;
@@ -339,9 +343,16 @@ impl Facts {
             status: output.status,
             declared: output.content_length,
             is_chunked: output.chunked,
-            redirect: output.local.map(<[u8]>::to_vec),
+            redirect: output.local.map(reference),
         }
     }
+}
+
+/// A Location as a client can use it, who would take a space for its end.
+fn reference(location: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(location.len());
+    http::push_reference(&mut escaped, location);
+    escaped
 }
 
 /// Why the relay has to stop.

@@ -43,7 +43,11 @@ fn methods_versions_and_targets_reach_the_handler_as_sent() {
         // 9112 3.2.2: the authority of the target wins.
         (
             "GET HTTPS://b:1/show?x HTTP/1.1\r\nHost: a\r\n\r\n",
-            "GET HTTP/1.1 b:1 HTTPS://b:1/show?x",
+            "GET HTTP/1.1 b:1 /show?x",
+        ),
+        (
+            "GET http://b/%73how HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET HTTP/1.1 b /%73how",
         ),
         // 9110 7.2: an empty Host is one.
         ("GET /show HTTP/1.1\r\nHost:\r\n\r\n", "GET HTTP/1.1  /show"),
@@ -320,7 +324,128 @@ fn only_a_trusted_proxy_says_who_the_client_is() {
 }
 
 #[test]
-fn empty_segments_are_segments_and_case_is_kept() {
+fn bytes_above_127_reach_the_handler_as_sent() {
+    let server = server();
+    server.handler(
+        "bytes",
+        "printf 'Content-Type: text/plain\\n\\n%s|%s|%s' \"$REQUEST_URI\" \"$PATH_INFO\" \"$QUERY_STRING\"",
+    );
+    server.handler("\u{fc}", HELLO);
+    let mut client = server.connect();
+    client.send(b"GET /bytes/\xc3\xbc%C3%BC?q=J\xfcrgen HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = client.response();
+    assert_eq!(
+        response.body,
+        b"/bytes/\xc3\xbc%C3%BC?q=J\xfcrgen|/\xc3\xbc\xc3\xbc|q=J\xfcrgen"
+    );
+    client.send("GET /\u{fc} HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().ok(), "hello");
+    // Of a host they are still no part.
+    let refused = server.ask("GET http://\u{fc}/hello HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(refused.status, 400);
+}
+
+#[test]
+fn a_folder_without_its_slash_is_asked_for_again_with_it() {
+    let server = server();
+    for folder in ["a", "b c", "a/d%", "."] {
+        server.handler(&format!("{folder}/index"), SHOW);
+    }
+    let mut client = server.connect();
+    for (path, expected) in [
+        ("/a", "/a/"),
+        ("/a?x=1&y=/?", "/a/?x=1&y=/?"),
+        ("/a?", "/a/?"),
+        ("/b%20c", "/b%20c/"),
+        ("/a/d%25?\u{fc}", "/a/d%25/?%C3%BC"),
+        // Never another host, which two slashes would name.
+        ("//a", "/a/"),
+        ("/a/.//d%25", "/a/d%25/"),
+        ("http://b/a", "/a/"),
+    ] {
+        for method in ["GET", "HEAD"] {
+            client.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let response = match method {
+                "HEAD" => client.response_to_head(),
+                _ => client.response(),
+            };
+            assert_eq!(response.status, 301, "{method} {path}");
+            assert_eq!(response.field("Location").as_deref(), Some(expected));
+        }
+    }
+    for path in ["/a/", "/a/.", "/a//", "/", "//"] {
+        assert!(client.get(path).ok().starts_with("GET "), "{path}");
+    }
+    // Who sends something is not sent away with it.
+    assert!(client.post("/a", b"x").ok().starts_with("POST "));
+}
+
+#[test]
+fn a_location_is_followed_or_passed_on_as_its_form_says() {
+    let server = server();
+    server.handler("a b", SHOW);
+    server.handler("folder/index", SHOW);
+    let mut client = server.connect();
+    for (number, (printed, status, expected)) in [
+        // Followed: what stands for itself only in the eyes of a human is escaped.
+        (
+            "Location: /a b?x y=\u{fc}",
+            200,
+            "GET HTTP/1.1 test /a%20b?x%20y=%C3%BC",
+        ),
+        ("Location: //a%20b", 302, "//a%20b"),
+        ("Location: /folder?x", 301, "/folder/?x"),
+        ("Location: /nothing", 404, ""),
+        ("Location: /a%", 502, ""),
+        ("Location: /../a", 502, ""),
+        // Passed on.
+        ("Location: /show#there", 302, "/show#there"),
+        ("Location: //host/a b", 302, "//host/a%20b"),
+        (
+            "Location: http://h/\u{fc} x?a=<b>#c d",
+            302,
+            "http://h/%C3%BC%20x?a=<b>#c%20d",
+        ),
+        ("Location: a b", 302, "a%20b"),
+        ("Status: 303 Look\nLocation: /a b", 303, "/a%20b"),
+        ("Location: /a b\nContent-Type: text/plain", 302, "/a%20b"),
+        ("HTTP/1.1 307 There\nLocation: /a b", 307, "/a%20b"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("to-{number}");
+        server.handler(&name, &format!("cat <<'EOF'\n{printed}\n\nEOF"));
+        let response = client.get(&format!("/{name}"));
+        assert_eq!(response.status, status, "{printed}");
+        match status {
+            200 => assert_eq!(response.text(), expected),
+            301..=307 => assert_eq!(response.field("Location").as_deref(), Some(expected)),
+            502 => server.wait_for_log(&format!("/{name}: unable to redirect to")),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_body_is_told_to_who_answers_in_anothers_place() {
+    let server = server();
+    server.handler("from", "printf 'Location: /env?x\\n\\n'");
+    server.handler(
+        "env",
+        "printf 'Content-Type: text/plain\\n\\n'; env | grep CONTENT; cat; echo \"$REQUEST_METHOD\"",
+    );
+    let mut client = server.connect();
+    client.send(
+        "POST /from HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Language: de\r\n\
+         Content-Length: 4\r\n\r\nbody",
+    );
+    assert_eq!(client.response().ok(), "GET\n");
+    expect_kept(&mut client);
+}
+
+#[test]
+fn empty_segments_are_passed_over_and_case_is_kept() {
     let server = Server::new();
     server.handler(
         "a/run",
@@ -334,8 +459,10 @@ fn empty_segments_are_segments_and_case_is_kept() {
         ("/a/run/x%2Fy%3F", Some("/a/run|/x/y?")),
         ("/a/./b/../run/%2e/X", Some("/a/run|/X")),
         ("/%61/r%75n", Some("/a/run|unset")),
-        ("//a/run", None),
-        ("/a//run", None),
+        ("//a/run", Some("/a/run|unset")),
+        ("///a//run///x", Some("/a/run|///x")),
+        // A URL in PATH_INFO stays one.
+        ("/a/run/http://b/c", Some("/a/run|/http://b/c")),
         ("/a%2Frun", None),
         ("/A/run", None),
         ("/a/Run", None),

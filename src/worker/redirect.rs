@@ -1,0 +1,97 @@
+//! Other paths than the one that was asked for: a handler names another one to answer in its place
+//! (RFC 3875 section 6.2.2), or the client is sent to the folder whose index it has asked for.
+
+use super::Outcome;
+use super::answer::Manner;
+use super::call::{Call, Called};
+use super::desk::Desk;
+use super::exchange::Request;
+use crate::http::{self, DecodedPath};
+use crate::log::Escaped;
+use crate::route::{Handler, Route};
+use crate::scoreboard::Phase;
+use crate::sys::time;
+
+/// Internal redirects of one request.
+const MAX_REDIRECTS: usize = 10;
+
+/// A folder was asked for without the slash that the links on its page are relative to.
+pub(super) fn lacks_slash(handler: &Handler, path: &DecodedPath) -> bool {
+    handler.is_index && !path.trailing_slash()
+}
+
+impl Desk<'_> {
+    /// Sends the client to the folder of this index, with its query. The path is written anew from
+    /// what was found: one that begins with two slashes would lead to another host.
+    pub(super) fn send_to_folder(
+        &mut self,
+        request: &Request<'_>,
+        manner: Manner,
+        handler: &Handler,
+        query: Option<&[u8]>,
+    ) -> Outcome {
+        let name = &handler.script_name;
+        let index = handler.program().to_bytes().len() - b"./".len();
+        let folder = name.get(..name.len() - index).unwrap_or(b"/");
+        let mut location = Vec::new();
+        http::push_path(&mut location, folder);
+        if let Some(query) = query {
+            location.push(b'?');
+            http::push_reference(&mut location, query);
+        }
+        self.birth.entry().enter(Phase::Answering, time::now());
+        let (outcome, sent) = self.answerer.redirect(request.client, manner, &location);
+        self.conclude(request, 301, sent);
+        outcome
+    }
+
+    /// Calls the handler that another one has named, and those that it names in turn, as for a GET.
+    pub(super) fn follow(
+        &mut self,
+        request: &Request<'_>,
+        first: &[u8],
+        mut target: Vec<u8>,
+    ) -> Outcome {
+        for _ in 0..MAX_REDIRECTS {
+            self.reader.reset();
+            let parts = http::split(b"GET", &target);
+            let path = parts.and_then(|parts| self.path.decode(parts.path).map(|()| parts));
+            let parts = match path {
+                Ok(parts) => parts,
+                Err(why) => {
+                    let (first, target) = (Escaped(first), Escaped(&target));
+                    self.birth.log.warn(format_args!(
+                        "{first}: unable to redirect to {target}: {}",
+                        why.reason()
+                    ));
+                    return self.fail(request, request.manner, 502);
+                }
+            };
+            let handler = match self.router.resolve(&self.path) {
+                Route::Handler(handler) => handler,
+                other => return self.answer_without_handler(request, request.manner, &other),
+            };
+            if lacks_slash(&handler, &self.path) {
+                return self.send_to_folder(request, request.manner, &handler, parts.query);
+            }
+            let call = Call {
+                settings: self.settings_of(&handler),
+                handler,
+                method: b"GET",
+                raw_path: parts.path,
+                query: parts.query,
+                body_length: None,
+                is_redirected: true,
+            };
+            match self.call(request, &call, None) {
+                Called::Done(outcome) => return outcome,
+                Called::Redirect(next) => target = next,
+            }
+        }
+        let first = Escaped(first);
+        self.birth.log.warn(format_args!(
+            "{first}: more than {MAX_REDIRECTS} internal redirects"
+        ));
+        self.fail(request, request.manner, 502)
+    }
+}
