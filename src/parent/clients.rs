@@ -313,7 +313,7 @@ impl Parent {
     /// Cuts the connection so that the client can tell.
     pub(super) fn reset(&mut self, id: Id) {
         if let Some(connection) = self.lot.get(id) {
-            let _ = parting::reset_on_close(connection.client.as_fd());
+            let _ = parting::reset_on_close(connection.client.as_fd(), true);
         }
         self.close(id);
     }

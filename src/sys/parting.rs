@@ -27,20 +27,48 @@ pub fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
     .map(drop)
 }
 
-/// SO_LINGER {1, 0}: the close of the last copy sends RST instead of FIN.
-pub fn reset_on_close(socket: BorrowedFd<'_>) -> Result<()> {
+/// SO_LINGER: the close of the last copy sends RST instead of FIN, and what was written and has not been
+/// sent yet is lost; or not. Never does the close wait, as others who had the socket may have wanted.
+pub fn reset_on_close(socket: BorrowedFd<'_>, is_on: bool) -> Result<()> {
     let linger = libc::linger {
-        l_onoff: 1,
+        l_onoff: i32::from(is_on),
         l_linger: 0,
     };
     set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, linger)
 }
 
+/// Whether [`reset_on_close`] was said, by whoever has a copy of the descriptor.
+pub fn will_reset(socket: BorrowedFd<'_>) -> bool {
+    // The first of its two numbers says whether it is on.
+    option(socket, libc::SO_LINGER).is_ok_and(|is_on| is_on != 0)
+}
+
+/// Whether bytes that were written to a TCP connection have not been sent yet (SIOCOUTQNSD). If so, it
+/// becomes writable when all of them have (TCP_NOTSENT_LOWAT, Linux 3.12), and not before.
+#[cfg(target_os = "linux")]
+pub fn await_sent(socket: BorrowedFd<'_>) -> Result<bool> {
+    let mut unsent: libc::c_int = 0;
+    // SAFETY: SIOCOUTQNSD writes one int.
+    once(&"ioctl", || unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCOUTQNSD as _, &raw mut unsent)
+    })?;
+    if unsent == 0 {
+        return Ok(false);
+    }
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, 1)?;
+    Ok(true)
+}
+
+/// Elsewhere there is no one way to ask.
+#[cfg(not(target_os = "linux"))]
+pub fn await_sent(_: BorrowedFd<'_>) -> Result<bool> {
+    Ok(false)
+}
+
 /// Ends a connection now, whoever else holds a copy of its descriptor, as the close of the last one
 /// would: by RST after [`reset_on_close`], else by FIN.
 pub fn end(socket: BorrowedFd<'_>) -> Result<()> {
-    // The first of its two numbers says whether it is on.
-    if option(socket, libc::SO_LINGER)? != 0 && dissolve(socket).is_ok() {
+    if will_reset(socket) && dissolve(socket).is_ok() {
         return Ok(());
     }
     shutdown(socket, Direction::Both)
@@ -80,13 +108,13 @@ mod tests {
         end(server.as_fd()).unwrap();
         assert_eq!(client.read(&mut [0; 4]).unwrap(), 0);
         let (mut client, server, _copy) = copied();
-        reset_on_close(server.as_fd()).unwrap();
+        reset_on_close(server.as_fd(), true).unwrap();
         end(server.as_fd()).unwrap();
         let error = client.read(&mut [0; 4]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         let (client, server) = UnixStream::pair().unwrap();
         let _copy = server.try_clone().unwrap();
-        reset_on_close(server.as_fd()).unwrap();
+        reset_on_close(server.as_fd(), true).unwrap();
         end(server.as_fd()).unwrap();
         assert_eq!((&client).read(&mut [0; 4]).unwrap(), 0);
     }

@@ -300,6 +300,37 @@ pub fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
     })
 }
 
+/// TCP_INFO: bytes that were written to a TCP connection so far, sent or not, by whoever has a copy of
+/// its descriptor. `None` where nobody can tell: other sockets, kernels before 4.19, others that count
+/// nothing (this one has received a request).
+#[cfg(target_os = "linux")]
+pub fn bytes_written(socket: BorrowedFd<'_>) -> Option<u64> {
+    // struct tcp_info up to tcpi_bytes_retrans; every 64-bit member of it is aligned everywhere.
+    let mut info = [0_u64; 27];
+    let mut len = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
+    // SAFETY: the array is live and of this length.
+    once(&"getsockopt", || unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    })
+    .ok()?;
+    let [.., received, _, notsent, _, _, _, _, _, _, sent, again] = info;
+    let [a, b, c, d, ..] = notsent.to_ne_bytes();
+    let notsent = u64::from(u32::from_ne_bytes([a, b, c, d]));
+    (received > 0).then(|| sent.wrapping_sub(again).wrapping_add(notsent))
+}
+
+/// Elsewhere nobody can tell.
+#[cfg(not(target_os = "linux"))]
+pub fn bytes_written(_: BorrowedFd<'_>) -> Option<u64> {
+    None
+}
+
 /// TCP_NODELAY: what is written leaves at once. Accepted sockets inherit it from their listener.
 pub fn set_no_delay(socket: BorrowedFd<'_>) -> Result<()> {
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::relay::{Relay, Scene};
 use super::response::Response;
 use super::spool::Spool;
-use super::{Client, Outcome, stderr, tree};
+use super::{Outcome, stderr, tree};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
 use crate::log::Escaped;
@@ -18,8 +18,7 @@ use crate::route::Handler;
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::process::Pid;
-use crate::sys::{parting, time};
-use std::os::fd::OwnedFd;
+use crate::sys::{fd, parting, time};
 
 /// Which handler is called, and how.
 pub(super) struct Call<'c> {
@@ -264,8 +263,14 @@ impl<'a> Desk<'a> {
         finished: Finished,
     ) -> Called {
         let client = request.client;
+        let is_nph = call.handler.is_nph();
+        if is_nph {
+            // A handler may want to wait in its calls and at its end (SO_LINGER); nobody else has to.
+            let _ = fd::set_nonblocking(client.socket(), true);
+            let _ = parting::reset_on_close(client.socket(), false);
+        }
         let outcome = match finished.fate {
-            Fate::Complete if call.handler.is_nph() => {
+            Fate::Complete if is_nph => {
                 // The handler's own bytes: only the end of the connection says that they are over.
                 let _ = parting::shutdown(client.socket(), parting::Direction::Write);
                 outlet::close(client)
@@ -275,7 +280,12 @@ impl<'a> Desk<'a> {
                 return Called::Done(self.fail_launch(request, &call.handler, &why));
             }
             Fate::Replace(status) => {
-                return Called::Done(self.fail(request, request.manner, status));
+                // An nph handler may have taken something from the connection.
+                let manner = match is_nph {
+                    true => request.broken(),
+                    false => request.manner,
+                };
+                return Called::Done(self.fail(request, manner, status));
             }
             Fate::Complete => match (finished.spool, finished.must_close) {
                 (Some(spool), true) => Outcome::with(Verdict::DrainClose, spool),
@@ -285,7 +295,7 @@ impl<'a> Desk<'a> {
             },
             Fate::Cut => {
                 self.receipt.is_cut = true;
-                cut(client, finished.spool, finished.is_close_delimited)
+                outlet::cut(client, self.keeper, finished.spool)
             }
             Fate::Drop => {
                 self.receipt.is_client_gone = true;
@@ -318,20 +328,5 @@ fn first_phase(handler: &Handler) -> Phase {
     match handler.is_nph() {
         true => Phase::Answering,
         false => Phase::Launched,
-    }
-}
-
-/// Ends a connection so that the client can tell that its response is not whole: without the final
-/// chunk or the declared length a FIN says so, else only RST does.
-fn cut(client: &Client, spool: Option<OwnedFd>, is_close_delimited: bool) -> Outcome {
-    match spool {
-        Some(spool) if !is_close_delimited => Outcome::with(Verdict::DrainClose, spool),
-        _ => {
-            if is_close_delimited {
-                // Without it the parent's close sends FIN, which is the best that is left.
-                let _ = parting::reset_on_close(client.socket());
-            }
-            Outcome::of(Verdict::Close)
-        }
     }
 }

@@ -41,7 +41,6 @@ pub(super) struct Finished {
     /// What the client has not taken yet.
     pub(super) spool: Option<OwnedFd>,
     pub(super) must_close: bool,
-    pub(super) is_close_delimited: bool,
 }
 
 /// Judges what the handler did, ends the response accordingly, and logs what was wrong.
@@ -50,7 +49,7 @@ pub(super) fn finish(
     end: End,
     failure: Option<NotLaunched>,
 ) -> Finished {
-    let is_nph = relay.is_nph();
+    let is_nph = relay.has_answered_itself();
     let wrong = if is_nph {
         None
     } else {
@@ -75,7 +74,6 @@ pub(super) fn finish(
         written: relay.outlet.written,
         first_byte: relay.outlet.first_byte,
         must_close: relay.response.must_close(),
-        is_close_delimited: relay.response.is_close_delimited() || is_nph,
         spool: relay.outlet.take_spool(),
     }
 }

@@ -197,6 +197,12 @@ pub(super) fn resume(client: &Client, spool: Option<OwnedFd>, keep: bool) -> sys
     })?;
     match send_on(client, &spool, SHARE) {
         Ok(Sent::All) if keep => Ok(Outcome::of(Verdict::Keep)),
+        // Its reset would throw away what is still on this side.
+        Ok(Sent::All)
+            if is_cut(client) && parting::await_sent(client.socket()).unwrap_or(false) =>
+        {
+            Ok(Outcome::with(Verdict::DrainClose, spool))
+        }
         Ok(Sent::All) => Ok(close(client)),
         Ok(Sent::Some(_)) if keep => Ok(Outcome::with(Verdict::DrainKeep, spool)),
         Ok(Sent::Some(_)) => Ok(Outcome::with(Verdict::DrainClose, spool)),
@@ -205,11 +211,29 @@ pub(super) fn resume(client: &Client, spool: Option<OwnedFd>, keep: bool) -> sys
     }
 }
 
-/// Ends a connection after a complete response. Closing with unread bytes would send RST, and the
-/// client might lose the end of the response: then FIN first, and the parent discards the rest.
+/// Ends a connection so that the client can tell that its response is not whole: by a reset, as soon as
+/// what there is of the response has been sent. Without the final chunk or the declared length a FIN
+/// would say so too, but many take any end without an error for a good one. (A Unix domain socket knows
+/// no reset: there the FIN is the best that is left.)
+pub(super) fn cut(client: &Client, keeper: SpoolKeeper<'_>, spool: Option<OwnedFd>) -> Outcome {
+    let _ = parting::reset_on_close(client.socket(), true);
+    // One with nothing in it lets the parent wait all the same.
+    let nothing = || Spool::new(keeper, Use::Bulk, 0).map(Spool::into_fd);
+    let spool = spool.map_or_else(nothing, Ok);
+    let outcome = spool.and_then(|spool| resume(client, Some(spool), false));
+    outcome.unwrap_or(Outcome::of(Verdict::Close))
+}
+
+/// Whether it is about to end by [`cut`].
+fn is_cut(client: &Client) -> bool {
+    parting::will_reset(client.socket())
+}
+
+/// Ends a connection after a response. Closing with unread bytes would send RST, and the client might
+/// lose the end of a complete one: then FIN first, and the parent discards the rest.
 pub(super) fn close(client: &Client) -> Outcome {
     let has_unread = crate::sys::fd::bytes_readable(client.socket()).unwrap_or(0) > 0;
-    if !has_unread {
+    if !has_unread || is_cut(client) {
         return Outcome::of(Verdict::Close);
     }
     let _ = parting::shutdown(client.socket(), parting::Direction::Write);

@@ -52,6 +52,8 @@ pub(super) struct Running {
     pub(super) stdout: Option<OwnedFd>,
     /// What is still to be written to its stdin.
     pub(super) feed: Option<Feed>,
+    /// What had been written to an nph handler's client before, if that can be told.
+    pub(super) written: Option<u64>,
 }
 
 /// A launch that did not happen.
@@ -190,8 +192,10 @@ impl<'a> Planner<'a> {
             stderr,
         ];
         let is_nph = job.handler.is_nph();
+        let mut written = None;
         if is_nph {
             fd::set_nonblocking(job.client.socket(), false)?;
+            written = socket::bytes_written(job.client.socket());
         }
         let started = self.start(birth, job, standard);
         if is_nph && (started.is_err() || self.failure().is_some()) {
@@ -199,7 +203,12 @@ impl<'a> Planner<'a> {
             fd::set_nonblocking(job.client.socket(), true)?;
         }
         let pid = started?;
-        Ok(Running { pid, stdout, feed })
+        Ok(Running {
+            pid,
+            stdout,
+            feed,
+            written,
+        })
     }
 
     fn start(

@@ -18,7 +18,7 @@ use crate::settings::HandlerSettings;
 use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, fd, signal};
+use crate::sys::{self, fd, signal, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub(super) struct Relay<'r, 'b> {
     /// What the end of stdout means was decided, though the handler runs on.
     is_eof_judged: bool,
     is_nph: bool,
+    /// What was written to the client before an nph handler began.
+    written: Option<u64>,
     /// Nothing was waited for yet. Most handlers are over within a pause: then one wake-up, at
     /// their end, brings all that they wrote.
     is_first_wait: bool,
@@ -108,6 +110,7 @@ impl<'r, 'b> Relay<'r, 'b> {
         Self {
             pid: running.pid,
             is_nph: running.stdout.is_none(),
+            written: running.written,
             stdout: running.stdout,
             stderr: Stderr::new(&scene, running.pid),
             allowed: scene.settings.allowance.output.unwrap_or(u64::MAX),
@@ -128,9 +131,10 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
     }
 
-    /// The handler's output goes to the client without us.
-    pub(super) fn is_nph(&self) -> bool {
-        self.is_nph
+    /// The handler's output went to the client without us: its first byte, as far as that can be told.
+    pub(super) fn has_answered_itself(&self) -> bool {
+        let now = || socket::bytes_written(self.scene.client.socket());
+        self.is_nph && (self.written.is_none() || self.written != now())
     }
 
     /// The handler's name.

@@ -317,15 +317,11 @@ impl<'b> Response<'b> {
     pub(super) fn must_close(&self) -> bool {
         // Also after HEAD, whose body would have ended so: its head has said `close`, and who
         // says that must do it (RFC 9112 section 9.6).
-        self.manner.close || self.is_close_delimited()
-    }
-
-    /// Only the end of the connection says that the response is over.
-    pub(super) fn is_close_delimited(&self) -> bool {
-        matches!(
-            self.stage,
-            Stage::Open(Framing::Close) | Stage::Complete(Framing::Close)
-        )
+        self.manner.close
+            || matches!(
+                self.stage,
+                Stage::Open(Framing::Close) | Stage::Complete(Framing::Close)
+            )
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
 
@@ -187,6 +188,23 @@ fn a_daemon_that_leaves_its_session_is_ended_with_its_request() {
     let all = server.folder.processes();
     assert_eq!(all.len(), 1 + server.worker_pids().len(), "{all:?}");
     still_serves(server);
+}
+
+#[test]
+fn an_nph_handler_makes_nobody_wait_for_its_client() {
+    let server = Server::start(|setup| {
+        prepare(setup);
+        setup.folder.write("root/nph-hostile", hostile(), 0o755);
+        let user = user_of(&setup.folder);
+        chown(setup.folder.at("root/nph-hostile"), Some(user), None).unwrap();
+    });
+    let mut client = server.connect();
+    os::set_receive_buffer(&client.stream, 4096);
+    client.send("GET /nph-hostile/linger HTTP/1.1\r\nHost: test\r\n\r\n");
+    server.wait_for_log("GET /nph-hostile/linger");
+    let start = Instant::now();
+    still_serves(server);
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -250,6 +250,8 @@ fn cut_in_every_framing(server: &Server, path: &str) {
             !response.is_whole,
             "{path} by HTTP/{version} looks complete"
         );
+        // Many take the end of a connection without an error for the end of any response.
+        assert!(client.was_reset, "{path} by HTTP/{version} ends by a FIN");
     }
 }
 
@@ -270,6 +272,51 @@ fn a_handler_that_dies_in_its_response_leaves_it_visibly_cut() {
     for path in ["/killed", "/short", "/broken"] {
         cut_in_every_framing(&server, path);
     }
+    server.stop();
+}
+
+#[test]
+fn all_that_there_is_of_a_cut_response_arrives_before_the_reset() {
+    const DECLARED: usize = 9_000_000;
+    let server = Server::with(["--workers=1"]);
+    server.handler("hello", HELLO);
+    // Less than the connection holds, and more, so that the rest waits in a spool.
+    for printed in [150_000, 6_000_000] {
+        let head = format!("printf 'Content-Type: text/plain\\nContent-Length: {DECLARED}\\n\\n'");
+        let name = format!("short-{printed}");
+        server.handler(&name, &format!("{head}; exec head -c {printed} /dev/zero"));
+        let mut client = server.connect();
+        os::set_receive_buffer(&client.stream, 64 * 1024);
+        client.send(format!("GET /{name} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        server.wait_for_log(&format!("GET /{name}"));
+        assert_eq!(server.get("/hello").ok(), "hello");
+        let response = client.response();
+        assert_eq!(response.body.len(), printed);
+        assert!(client.was_reset && !response.is_whole, "{printed}");
+    }
+    server.stop();
+}
+
+#[test]
+fn an_nph_handler_that_writes_nothing_is_a_bad_gateway() {
+    let server = Server::with(["--handler-timeout=500ms", "--kill-grace=100ms"]);
+    server.handler("hello", HELLO);
+    for (script, status) in [("exit 0", 502), ("kill -KILL $$", 502), ("sleep 9", 504)] {
+        server.handler("nph-silent", script);
+        let mut client = server.connect();
+        // What was written for others before is not its own.
+        assert_eq!(client.get("/hello").ok(), "hello");
+        let response = client.get("/nph-silent");
+        assert_eq!(response.status, status, "{script}");
+        assert!(response.says_close(), "{script}");
+        client.expect_closed();
+    }
+    server.handler("nph-short", "printf x");
+    let mut client = server.connect();
+    assert_eq!(client.get("/hello").ok(), "hello");
+    client.send("GET /nph-short HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.rest(), b"x");
+    server.wait_for_log("/nph-silent: not a response: ");
     server.stop();
 }
 

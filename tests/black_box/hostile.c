@@ -251,6 +251,16 @@ static void limits(void)
             printf("%s", line);
 }
 
+/* Of an nph handler: whoever closes the connection last is to wait for its client. */
+static void linger(void)
+{
+    struct linger wait = { 1, 60 };
+    char page[65536] = "HTTP/1.1 200 OK\r\n\r\n";
+    setsockopt(1, SOL_SOCKET, SO_LINGER, &wait, sizeof wait);
+    while (send(1, page, sizeof page, MSG_DONTWAIT) > 0)
+        ;
+}
+
 int main(void)
 {
     const char *what = getenv("PATH_INFO");
@@ -265,6 +275,8 @@ int main(void)
         daemon_twice();
     else if (!strcmp(what, "stop"))
         raise(SIGSTOP);
+    else if (!strcmp(what, "linger"))
+        linger();
     else if (!strcmp(what, "close-all"))
         close_all();
     else if (!strcmp(what, "flood")) {
