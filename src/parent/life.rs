@@ -7,7 +7,7 @@ use super::start::{self, say_first_words, start_line};
 use crate::channel::Order;
 use crate::settings::Level;
 use crate::sys::fd::{self, AsFd};
-use crate::sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use crate::sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use crate::sys::time::Moment;
 use std::time::Duration;
 
@@ -99,7 +99,8 @@ impl Parent {
     fn on_signal(&mut self, signal: i32) {
         match signal {
             SIGCHLD => self.reap(),
-            SIGTERM => self.drain(),
+            // SIGQUIT is the graceful stop of other servers, and so of their images and scripts.
+            SIGTERM | SIGQUIT => self.drain(),
             SIGINT => self.interrupt(),
             SIGUSR1 => {
                 self.estate.log.reopen();

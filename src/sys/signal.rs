@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-pub use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2};
-pub use libc::{SIGXCPU, SIGXFSZ};
+pub use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM};
+pub use libc::{SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 
 /// Every signal that this server handles in some process.
-const HANDLED: [i32; 8] = [
-    SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ,
+const HANDLED: [i32; 9] = [
+    SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ,
 ];
 
 /// Of these, the ones that only say why a call of ours has failed: a peer that is gone, and a file

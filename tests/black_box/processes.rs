@@ -189,7 +189,7 @@ fn many_requests_leave_no_descriptor_and_no_process() {
 
 #[test]
 fn a_request_in_flight_is_finished_when_the_server_stops() {
-    for signal in [os::TERM, os::INT] {
+    for signal in [os::TERM, os::QUIT, os::INT] {
         let mut server = Server::new();
         server.handler("slow", &format!("echo x > runs; sleep 0.4; {HELLO}"));
         let mut busy = server.connect();

@@ -17,6 +17,7 @@ pub(crate) const CONT: i32 = libc::SIGCONT;
 pub(crate) const HUP: i32 = libc::SIGHUP;
 pub(crate) const INT: i32 = libc::SIGINT;
 pub(crate) const KILL: i32 = libc::SIGKILL;
+pub(crate) const QUIT: i32 = libc::SIGQUIT;
 pub(crate) const TERM: i32 = libc::SIGTERM;
 pub(crate) const USR1: i32 = libc::SIGUSR1;
 pub(crate) const USR2: i32 = libc::SIGUSR2;
