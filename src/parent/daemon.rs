@@ -111,7 +111,6 @@ fn fork_twice() -> sys::Result<Detached> {
             process::exit_now(i32::from(starter.refuse(&e)));
         }
     }
-    process::set_umask(0o022);
     close_standard()?;
     Ok(Detached::Server(Starter {
         is_daemon: true,

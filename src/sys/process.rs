@@ -265,7 +265,8 @@ pub fn set_umask(mask: libc::mode_t) {
     unsafe { libc::umask(mask) };
 }
 
-/// umask(2): nobody but its owner shall write to what is made, whatever the starter thinks of it.
+/// umask(2): nobody but its owner shall write to what is made, whatever the starter thinks of it; what he
+/// keeps from others stays so.
 pub fn tighten_umask() {
     // SAFETY: takes an integer, cannot fail.
     let before = unsafe { libc::umask(0o077) };

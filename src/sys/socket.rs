@@ -116,12 +116,17 @@ pub fn try_bind(address: SocketAddr) -> Result<()> {
 }
 
 /// A non-blocking listening Unix domain socket. `private` makes its file 0600, from its first
-/// moment on (by the umask), else whoever may reach the folder may connect.
+/// moment on (by the umask), else whoever may reach the folder may connect, but for the group and the
+/// others if the umask in force leaves them nothing at all (077, 027).
 pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> {
     let address = unix_address(path)?;
     let listener = socket(libc::AF_UNIX, born::SOCK_NONBLOCK)?;
     // SAFETY: takes an integer, cannot fail.
-    let before = unsafe { libc::umask(if private { 0o177 } else { 0o111 }) };
+    let before = unsafe { libc::umask(0o177) };
+    if !private {
+        let denied = |class| if before & class == class { class } else { 0 };
+        super::process::set_umask(0o111 | denied(0o070) | denied(0o007));
+    }
     let bound = bind(&listener, &address).and_then(|()| listen_on(&listener, backlog));
     super::process::set_umask(before);
     bound.map(|()| listener)

@@ -204,7 +204,6 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
         privilege::renounce_new_privileges()?;
     }
     process::work_in_batches();
-    process::set_umask(0o022);
     crate::sys::file::change_folder(birth.root)?;
     let channel = find_parent(birth)?;
     let mut exchange = Exchange::new(birth)?;

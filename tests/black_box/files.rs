@@ -3,9 +3,9 @@
 
 use super::harness::{Folder, PATIENCE, Server, Setup, eventually, os, run};
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -208,4 +208,47 @@ fn nobody_else_can_write_what_the_server_makes_whatever_its_umask() {
     }
     assert!(os::kill(child.id(), os::TERM));
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_the_starter_keeps_from_others_stays_so() {
+    for daemon in ["", "--daemon"] {
+        let mut setup = Setup::new();
+        let folder = setup.folder.path().display().to_string();
+        let log = format!("--log-file={folder}/made/log");
+        setup.args([&log, &format!("--bind=unix:{folder}/http")]);
+        if !daemon.is_empty() {
+            setup.args([daemon]);
+        }
+        setup.folder.write(
+            "root/umask",
+            "#!/bin/sh\necho Content-Type: text/plain\necho\numask\n",
+            0o755,
+        );
+        let command = setup.command();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "umask 077; exec \"$0\" \"$@\""]);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell.stderr(Stdio::null()).stdout(Stdio::null());
+        let mut child = shell.spawn().unwrap();
+        eventually(PATIENCE, "the server serves", || {
+            setup.folder.read("made/log").contains("serving ")
+        });
+        for name in ["pid", "socket", "http", "made", "made/log"] {
+            let mode = fs::metadata(setup.folder.at(name))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o077, 0, "{daemon} {name}: {mode:o}");
+        }
+        let mut client = UnixStream::connect(setup.folder.at("http")).unwrap();
+        client.write_all(b"GET /umask HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("\r\n\r\n0077\n"), "{answer}");
+        let pid: u32 = setup.folder.read("pid").trim().parse().unwrap();
+        assert!(os::kill(pid, os::TERM));
+        assert!(child.wait().unwrap().success());
+        eventually(PATIENCE, "its end", || !os::is_alive(pid));
+    }
 }
