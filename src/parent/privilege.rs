@@ -75,9 +75,13 @@ fn account(settings: &Settings) -> Result<Option<Account>, Error> {
         .as_ref()
         .map(|group| group.as_bytes())
         .or(parts.next());
+    let names_group = group.is_some();
     let found = privilege::find_account(name, group);
     let account = found.map_err(|why| Error::User(user.clone(), why))?;
-    let is_already = account.uid == process::effective_uid() && account.uid != 0;
+    // Of a group that was named, too: ignored, it would be what nobody notices.
+    let is_already = account.uid == process::effective_uid()
+        && account.uid != 0
+        && (!names_group || account.gid == privilege::effective_gid());
     Ok((!is_already).then_some(account))
 }
 

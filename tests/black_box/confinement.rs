@@ -603,6 +603,31 @@ fn what_cannot_be_given_up_is_a_start_that_fails() {
     assert_eq!(setup.run().status.code(), Some(1));
 }
 
+#[test]
+fn a_group_that_cannot_be_had_is_a_start_that_fails() {
+    let mut setup = Setup::new();
+    let output = setup.args(["--group=1"]).run();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    if !os::is_root() {
+        return;
+    }
+    // Of somebody who is that user already, but has another group.
+    let mut setup = Setup::new();
+    for name in ["", "root"] {
+        chown(setup.folder.at(name), Some(65534), Some(65534)).unwrap();
+    }
+    let become_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    setup.within(&[&["setpriv"], &become_nobody[..]].concat());
+    setup.args(["--user=65534", "--group=1"]);
+    let output = setup.run();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("unable to become the user: "), "{said}");
+    // His own is no change.
+    setup.args(["--group=65534"]);
+    setup.start().stop();
+}
+
 /// A server whose root is its folder; root only.
 fn jailed() -> Server {
     let mut inside = Setup::new();
