@@ -5,93 +5,24 @@
 //! Refuses to log: it returns what is to be said.
 
 mod adopted;
+mod fault;
 mod folders;
 mod holder;
 
+pub use fault::{Error, Result};
 pub use folders::{open_root, prepare_log};
 pub use holder::held;
 
 use crate::sys::file::{self, Open, Stat};
 use crate::sys::process::{self, Pid};
 use crate::sys::{self, Errno, fd, socket};
+use fault::{failed, foreign, taken};
 use std::ffi::CString;
-use std::fmt;
 use std::fs::{self, Metadata};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-
-/// Why the server cannot have what it needs. `Display` is one line that names the thing and the
-/// way out.
-#[derive(Debug)]
-pub enum Error {
-    /// A call failed.
-    Call {
-        /// What was to be done, as in `unable to <verb>`.
-        verb: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why it could not be done.
-        why: sys::Error,
-        /// The option that names another one.
-        option: &'static str,
-    },
-    /// A living server has it.
-    Taken {
-        /// What.
-        path: PathBuf,
-        /// By whom, if that can be told.
-        owner: Option<Pid>,
-        /// The option that names another one.
-        option: &'static str,
-    },
-    /// Something that is not ours to replace.
-    Foreign {
-        /// What.
-        path: PathBuf,
-        /// What is wrong with it.
-        is: &'static str,
-        /// The option that names another one.
-        option: &'static str,
-    },
-}
-
-/// What taking something may end in.
-pub type Result<T> = std::result::Result<T, Error>;
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Call {
-                verb,
-                path,
-                why,
-                option,
-            } => write!(
-                f,
-                "unable to {verb} {}: {why}; choose another with {option}",
-                path.display()
-            ),
-            Self::Taken {
-                path,
-                owner,
-                option,
-            } => {
-                write!(f, "{} belongs to a running server", path.display())?;
-                if let Some(pid) = owner {
-                    write!(f, " (pid {pid})")?;
-                }
-                write!(f, "; stop it or choose another with {option}")
-            }
-            Self::Foreign { path, is, option } => write!(
-                f,
-                "{} {is}; remove it or choose another with {option}",
-                path.display()
-            ),
-        }
-    }
-}
 
 fn c_path(path: &Path, option: &'static str) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Foreign {
@@ -225,6 +156,9 @@ fn open_pid_file(path: &Path, name: &CString) -> Result<(OwnedFd, bool)> {
         .map_err(|why| failed("open", path, why, PID_FILE))
 }
 
+/// What is wrong with somebody else's file.
+const OF_ANOTHER: &str = "belongs to another user";
+
 /// What is wrong with something that stands where the pid file should, before it is opened.
 fn not_a_pid_file(there: &Metadata) -> Option<&'static str> {
     let kind = there.file_type();
@@ -234,6 +168,8 @@ fn not_a_pid_file(there: &Metadata) -> Option<&'static str> {
         Some("is a folder, not a pid file")
     } else if !kind.is_file() {
         Some("is not a pid file")
+    } else if there.uid() != process::effective_uid() {
+        Some(OF_ANOTHER)
     } else {
         None
     }
@@ -245,7 +181,7 @@ fn not_own(found: &Stat) -> Option<&'static str> {
     if !found.is_file() {
         Some("is not a pid file")
     } else if found.uid != process::effective_uid() {
-        Some("belongs to another user")
+        Some(OF_ANOTHER)
     } else if found.links != 1 {
         Some("is a file with another name too (a hard link)")
     } else {
@@ -280,31 +216,6 @@ fn owner_in(file: &OwnedFd) -> Option<Pid> {
     match content(file) {
         Content::Number(pid) => Some(pid),
         Content::Nothing | Content::Text => None,
-    }
-}
-
-fn taken(path: &Path, owner: Option<Pid>, option: &'static str) -> Error {
-    Error::Taken {
-        path: path.to_path_buf(),
-        owner,
-        option,
-    }
-}
-
-fn failed(verb: &'static str, path: &Path, why: sys::Error, option: &'static str) -> Error {
-    Error::Call {
-        verb,
-        path: path.to_path_buf(),
-        why,
-        option,
-    }
-}
-
-fn foreign(path: &Path, is: &'static str, option: &'static str) -> Error {
-    Error::Foreign {
-        path: path.to_path_buf(),
-        is,
-        option,
     }
 }
 
@@ -356,7 +267,7 @@ fn make_way(path: &Path, option: &'static str) -> Result<()> {
         return Err(foreign(path, "is there and is no socket", option));
     }
     if there.uid() != process::effective_uid() {
-        return Err(foreign(path, "belongs to another user", option));
+        return Err(foreign(path, OF_ANOTHER, option));
     }
     match socket::connect_unix_at_once(path) {
         Err(e) if e.is_would_block() => Err(taken(path, None, option)),
@@ -504,8 +415,41 @@ mod tests {
                 said.contains(words) && said.contains("--pid-file"),
                 "{said}"
             );
+            assert!(
+                !said.contains("remove") && !said.contains("--name"),
+                "{said}"
+            );
         }
         assert_eq!(fs::read_to_string(folder.at("text")).unwrap(), "dear diary");
+        let said = PidFile::take(Path::new("/dev/null"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            said,
+            "/dev/null is not a pid file; choose another with --pid-file"
+        );
+    }
+
+    #[test]
+    fn who_finds_the_place_of_all_users_taken_is_pointed_to_a_name() {
+        for path in [
+            "/tmp/caffeine.pid",
+            "/tmp/webserver.sock",
+            "/tmp/caffeine-a.pid",
+        ] {
+            let said = foreign(Path::new(path), OF_ANOTHER, PID_FILE).to_string();
+            assert_eq!(
+                said,
+                format!(
+                    "{path} belongs to another user; choose another with --pid-file, \
+                     or give this server a --name"
+                )
+            );
+        }
+        for path in ["/tmp/a/caffeine.pid", "/tmp/mine", "/run/caffeine.pid"] {
+            let said = taken(Path::new(path), None, PID_FILE).to_string();
+            assert!(!said.contains("--name"), "{said}");
+        }
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! Why a server cannot have what it owns on disk, in one line with the way out. Parent only.
+
+use crate::sys;
+use crate::sys::process::Pid;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Why the server cannot have what it needs. `Display` is one line that names the thing and the
+/// way out.
+#[derive(Debug)]
+pub enum Error {
+    /// A call failed.
+    Call {
+        /// What was to be done, as in `unable to <verb>`.
+        verb: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it could not be done.
+        why: sys::Error,
+        /// The option that names another one.
+        option: &'static str,
+    },
+    /// A living server has it.
+    Taken {
+        /// What.
+        path: PathBuf,
+        /// By whom, if that can be told.
+        owner: Option<Pid>,
+        /// The option that names another one.
+        option: &'static str,
+    },
+    /// Something that is not ours to replace.
+    Foreign {
+        /// What.
+        path: PathBuf,
+        /// What is wrong with it.
+        is: &'static str,
+        /// The option that names another one.
+        option: &'static str,
+    },
+}
+
+/// What taking something may end in.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call {
+                verb,
+                path,
+                why,
+                option,
+            } => write!(
+                f,
+                "unable to {verb} {}: {why}; {}",
+                path.display(),
+                WayOut(path, option)
+            ),
+            Self::Taken {
+                path,
+                owner,
+                option,
+            } => {
+                write!(f, "{} belongs to a running server", path.display())?;
+                if let Some(pid) = owner {
+                    write!(f, " (pid {pid})")?;
+                }
+                write!(f, "; stop it or {}", WayOut(path, option))
+            }
+            Self::Foreign { path, is, option } => {
+                write!(f, "{} {is}; {}", path.display(), WayOut(path, option))
+            }
+        }
+    }
+}
+
+/// What to do about a file in the way: never to remove it, since it may be anybody's, or /dev/null.
+struct WayOut<'a>(&'a Path, &'static str);
+
+impl fmt::Display for WayOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "choose another with {}", self.1)?;
+        // There is one for all users of the host.
+        f.write_str(if is_by_default(self.0) {
+            ", or give this server a --name"
+        } else {
+            ""
+        })
+    }
+}
+
+/// Whether a pid file or a Unix socket is where it is when nobody says otherwise.
+pub(super) fn is_by_default(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let is_ours = name.starts_with(b"caffeine") || name.starts_with(b"webserver");
+    is_ours && path.parent() == Some(Path::new("/tmp"))
+}
+
+pub(super) fn taken(path: &Path, owner: Option<Pid>, option: &'static str) -> Error {
+    Error::Taken {
+        path: path.to_path_buf(),
+        owner,
+        option,
+    }
+}
+
+pub(super) fn failed(
+    verb: &'static str,
+    path: &Path,
+    why: sys::Error,
+    option: &'static str,
+) -> Error {
+    Error::Call {
+        verb,
+        path: path.to_path_buf(),
+        why,
+        option,
+    }
+}
+
+pub(super) fn foreign(path: &Path, is: &'static str, option: &'static str) -> Error {
+    Error::Foreign {
+        path: path.to_path_buf(),
+        is,
+        option,
+    }
+}
