@@ -15,6 +15,8 @@ pub struct Birth<'a> {
     pub slot: Slot,
     /// Everything that was set, with every derived limit resolved to `Some`.
     pub settings: &'a Settings,
+    /// What only the server's own forks know: a program that they become by exec has none of their memory.
+    pub secret: u64,
     /// The scoreboard.
     pub scoreboard: &'a Scoreboard,
     /// The log.

@@ -6,6 +6,7 @@
 mod verdict;
 
 pub use verdict::{Said, VERDICT_BYTES, Verdict, receive_verdict, send_verdict};
+pub use verdict::{receive_birth, send_birth};
 
 use crate::scoreboard::Ticket;
 use crate::sys::passing::{self, Record};

@@ -195,6 +195,7 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
         let root = file::open_at(None, &path_of(&settings.path), file::Open::Folder).unwrap();
         let birth = Birth {
             slot: Slot(0),
+            secret: 7,
             settings: &settings,
             scoreboard: &scoreboard,
             log: &log,
@@ -208,6 +209,7 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
     });
     assert!(signal::wait_one(meeting.as_fd(), signal::READABLE, DEADLINE).unwrap());
     let (channel, _) = socket::accept(meeting.as_fd()).unwrap();
+    assert_eq!(channel::receive_birth(channel.as_fd(), 7), Some(Slot(0)));
     assert_eq!(verdict(&channel), Verdict::Ready);
 
     let (server, client) = tcp_pair();

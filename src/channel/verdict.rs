@@ -1,10 +1,10 @@
 //! What a worker says, and how it goes over the channel.
 
 use super::{BAD_MESSAGE, Reader, Writer};
-use crate::scoreboard::Report;
+use crate::scoreboard::{Report, Slot};
 use crate::sys::fd::AsFd;
-use crate::sys::passing;
 use crate::sys::{Errno, Result};
+use crate::sys::{passing, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Bytes of a verdict on the wire.
@@ -13,6 +13,8 @@ pub const VERDICT_BYTES: usize = 29;
 /// Worker → parent: I am free, and this becomes of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// This is a worker's channel: its first word, before it gets ready.
+    Born,
     /// No client yet (start-up).
     Ready,
     /// Park it as idle.
@@ -34,7 +36,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    const ALL: [(Self, u8); 9] = [
+    const ALL: [(Self, u8); 10] = [
+        (Self::Born, b'N'),
         (Self::Ready, b'R'),
         (Self::Keep, b'K'),
         (Self::Head, b'H'),
@@ -86,6 +89,31 @@ pub fn send_verdict(
         None => passing::send_record(channel, &writer.bytes, &[]),
     }
     .map(drop)
+}
+
+/// Worker: says whose channel this is, with what only a fork of the parent knows.
+pub fn send_birth(channel: BorrowedFd<'_>, secret: u64, slot: Slot) -> Result<()> {
+    let report = Report {
+        handler: secret,
+        answered: u32::try_from(slot.0).unwrap_or(u32::MAX),
+        ..Report::default()
+    };
+    send_verdict(channel, Verdict::Born, report, None)
+}
+
+/// Parent: whose channel it is, if that is the first that somebody says who has connected. Anything
+/// else stays in the socket.
+pub fn receive_birth(peer: BorrowedFd<'_>, secret: u64) -> Option<Slot> {
+    let mut letter = [0];
+    if socket::peek(peer, &mut letter) != Ok(1) || letter != [Verdict::Born.byte()] {
+        return None;
+    }
+    match receive_verdict(peer) {
+        Ok(Said::Verdict(Verdict::Born, report, None)) if report.handler == secret => {
+            Some(Slot(report.answered as usize))
+        }
+        _ => None,
+    }
 }
 
 /// What a worker said.
@@ -165,6 +193,33 @@ mod tests {
             passing::send_record(worker.as_fd(), &words, &[]).unwrap();
             assert!(receive_verdict(parent.as_fd()).is_err(), "{words:?}");
         }
+    }
+
+    #[test]
+    fn a_worker_is_known_by_what_it_was_born_with() {
+        let (parent, worker) = socket::pair().unwrap();
+        send_birth(worker.as_fd(), 7, Slot(3)).unwrap();
+        send_verdict(worker.as_fd(), Verdict::Ready, Report::default(), None).unwrap();
+        assert_eq!(receive_birth(parent.as_fd(), 7), Some(Slot(3)));
+        let said = receive_verdict(parent.as_fd()).unwrap();
+        assert!(matches!(said, Said::Verdict(Verdict::Ready, _, None)));
+
+        send_birth(worker.as_fd(), 8, Slot(3)).unwrap();
+        assert_eq!(receive_birth(parent.as_fd(), 7), None);
+        for words in [&b"stop\n"[..], b"N", b""] {
+            let (parent, other) = socket::pair().unwrap();
+            socket::send(other.as_fd(), words, false).unwrap();
+            assert_eq!(receive_birth(parent.as_fd(), 7), None, "{words:?}");
+        }
+        let (parent, other) = socket::pair().unwrap();
+        socket::send(other.as_fd(), b"stop\n", false).unwrap();
+        assert_eq!(receive_birth(parent.as_fd(), 7), None);
+        let mut line = [0; 8];
+        assert_eq!(
+            socket::receive(parent.as_fd(), &mut line),
+            Ok(5),
+            "it stays"
+        );
     }
 
     #[test]

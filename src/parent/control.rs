@@ -13,6 +13,8 @@ use super::life::LEAVE_GRACE;
 use super::lot::Id;
 use super::pool::Duty;
 use super::token::Token;
+use crate::channel;
+use crate::scoreboard::Slot;
 use crate::sys::fd::AsFd;
 use crate::sys::passing::receive_record;
 use crate::sys::process::{self, Pid};
@@ -154,15 +156,16 @@ impl Parent {
             return;
         }
         let slot = Pid::new(who.pid).and_then(|pid| self.pool.find(pid));
-        let expected = slot.filter(|slot| {
-            self.pool
-                .get(*slot)
-                .is_some_and(|w| w.duty == Duty::Starting && w.channel.is_none())
-        });
-        if let Some(slot) = expected {
+        if let Some(slot) = slot.filter(|slot| self.is_expected(*slot)) {
             return self.adopt(slot, peer);
         }
         self.converse(peer, who);
+    }
+
+    /// Whether a worker has been forked that has not connected.
+    fn is_expected(&self, slot: Slot) -> bool {
+        let worker = self.pool.get(slot);
+        worker.is_some_and(|w| w.duty == Duty::Starting && w.channel.is_none())
     }
 
     /// Somebody wants to say a line. Mostly it is here already.
@@ -190,6 +193,10 @@ impl Parent {
         let Some(conversation) = self.control.get_mut(id) else {
             return;
         };
+        let secret = self.estate.secret;
+        if let Some(slot) = channel::receive_birth(conversation.peer.as_fd(), secret) {
+            return self.adopt_by_secret(id, slot);
+        }
         let mut bytes = [0; LINE_BYTES];
         let received = match receive_record(conversation.peer.as_fd(), &mut bytes) {
             Err(e) if e.is_would_block() => return,
@@ -226,6 +233,20 @@ impl Parent {
             self.log().warn(format_args!(
                 "refused process {pid} on the Unix socket: it has not shown the pid file"
             ));
+        }
+    }
+
+    /// It is a worker, as what it was born with proves: some systems that do as if they were Linux name
+    /// whoever asks, not who has connected (SO_PEERCRED on gVisor).
+    #[cold]
+    fn adopt_by_secret(&mut self, id: Id, slot: Slot) {
+        let place = self.control.places.get_mut(id.index as usize);
+        let Some(conversation) = place.and_then(Option::take) else {
+            return;
+        };
+        let _ = self.readiness.forget(conversation.peer.as_fd());
+        if self.is_expected(slot) {
+            self.adopt(slot, conversation.peer);
         }
     }
 

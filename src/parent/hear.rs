@@ -62,6 +62,8 @@ impl Parent {
             return;
         };
         match worker.duty {
+            // The kernel has said so already.
+            Duty::Starting if verdict == Verdict::Born => {}
             Duty::Starting if verdict == Verdict::Ready => {
                 self.pool.assign(slot, Duty::Ready, self.now);
             }

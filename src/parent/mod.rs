@@ -69,6 +69,8 @@ use std::path::PathBuf;
 /// What every worker is born with. Only a reload changes it, for those that are forked later.
 struct Estate {
     settings: Settings,
+    /// By which a worker is known where the kernel does not say who has connected.
+    secret: u64,
     scoreboard: Scoreboard,
     log: Log,
     /// The folder with the handlers.

@@ -58,7 +58,8 @@ impl Privileges {
         if let Some(account) = &self.account {
             privilege::become_account(account).map_err(call("become the user"))?;
         }
-        privilege::set_traceable(settings.traceable);
+        // Whether that is possible is asked and said once there is a log.
+        let _ = privilege::set_traceable(settings.traceable);
         Ok(())
     }
 }

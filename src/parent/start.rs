@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::Readiness;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, machine, process, signal};
+use crate::sys::{self, machine, privilege, process, random, signal};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -145,7 +145,6 @@ pub(super) fn prepare(
     let (privileges, oom_score) = Privileges::prepare(&mut settings)?;
     // First of all: a signal during the start must not leave files behind.
     let signals = signal::to_pipe().map_err(call("set up signals"))?;
-    process::become_subreaper().map_err(call("become a subreaper"))?;
     let limit = resolve::raise_descriptor_limit().map_err(call("raise the descriptor limit"))?;
     let basis = (inherited, privileges);
     let ground = lay_ground(&settings, upgrade.elder.as_ref(), basis, starter)?;
@@ -190,6 +189,7 @@ pub(super) fn prepare(
         failure: None,
         oom_score,
         estate: Estate {
+            secret: random::number(),
             addresses: claims.addresses,
             handler_descriptor_limit: limit.original,
             scoreboard,
@@ -201,6 +201,30 @@ pub(super) fn prepare(
         },
         listeners: claims.listeners,
     })
+}
+
+/// What this process is to be, before it forks: where a system lacks or forbids a call, the log says what is
+/// not as it should be.
+#[cold]
+fn set_up_process(log: &Log, is_traceable: bool) {
+    for (result, means) in [
+        (
+            process::become_subreaper(),
+            "what a handler leaves in a session of its own is not ended",
+        ),
+        (
+            process::ask_signal_with_parent(),
+            "a handler whose worker is killed goes on until the parent ends it",
+        ),
+        (
+            privilege::set_traceable(is_traceable),
+            "handlers may trace the server and read its memory",
+        ),
+    ] {
+        if let Err(why) = result {
+            log.warn(format_args!("this system lacks a call ({why}): {means}"));
+        }
+    }
 }
 
 fn first_watched(
@@ -271,6 +295,7 @@ fn lay_ground(
         None
     };
     let log = Log::open(log_file, settings.log_level, stderr).map_err(call("open the log"))?;
+    set_up_process(&log, settings.traceable);
     Ok(Ground { claims, root, log })
 }
 

@@ -25,7 +25,7 @@ pub(super) fn fate(verdict: Verdict, stage: Stage) -> Fate {
     // The response that is being sent has said `Connection: close`: nothing can follow it.
     let is_closing = stage == Stage::DrainClose;
     match verdict {
-        Verdict::Ready => Fate::Distrust,
+        Verdict::Born | Verdict::Ready => Fate::Distrust,
         Verdict::Close => Fate::Close,
         Verdict::Linger => Fate::Linger,
         Verdict::DrainClose => Fate::Park(State::Drain, Stage::DrainClose),

@@ -318,6 +318,7 @@ fn be_worker(estate: &Estate, slot: Slot) -> ! {
     let code = match signal::to_interrupts() {
         Ok(()) => (estate.worker_main)(&Birth {
             slot,
+            secret: estate.secret,
             settings: &estate.settings,
             scoreboard: &estate.scoreboard,
             log: &estate.log,

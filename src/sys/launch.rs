@@ -240,12 +240,11 @@ fn prepare(order: &Order<'_>) -> u64 {
         return FOLDER;
     }
     #[cfg(target_os = "linux")]
+    // Without it the parent ends the handler of a worker that has died, as it ends the rest.
     // SAFETY: takes integers. Last, because a change of user clears it.
-    if has_failed("prctl", || unsafe {
+    has_failed("prctl", || unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0)
-    }) {
-        return PREPARE;
-    }
+    });
     if order.ruleset >= 0
         && has_failed("landlock_restrict_self", || {
             confine::restrict_self(order.ruleset)

@@ -267,14 +267,19 @@ pub fn renounce_new_privileges() -> Result<()> {
 
 /// prctl(PR_SET_DUMPABLE): whether processes of the same user may read this one's memory and
 /// descriptors, and attach a debugger. exec makes it so again; fork inherits it.
-pub fn set_traceable(yes: bool) {
-    #[cfg(target_os = "linux")]
-    // SAFETY: takes integers, and cannot fail for 0 and 1.
-    unsafe {
-        libc::prctl(libc::PR_SET_DUMPABLE, i32::from(yes), 0, 0, 0);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = yes;
+#[cfg(target_os = "linux")]
+pub fn set_traceable(yes: bool) -> Result<()> {
+    // SAFETY: takes integers.
+    once(&"prctl", || unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, i32::from(yes), 0, 0, 0)
+    })
+    .map(drop)
+}
+
+/// Elsewhere there is no one way.
+#[cfg(not(target_os = "linux"))]
+pub fn set_traceable(_: bool) -> Result<()> {
+    Ok(())
 }
 
 #[cfg(test)]

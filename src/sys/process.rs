@@ -305,6 +305,23 @@ pub fn signal_with_parent(signal: i32) -> Result<()> {
     .map(drop)
 }
 
+/// prctl(PR_SET_PDEATHSIG): whether there is such a call. Sets what is set already.
+#[cfg(target_os = "linux")]
+pub fn ask_signal_with_parent() -> Result<()> {
+    let mut signal: libc::c_int = 0;
+    // SAFETY: PR_GET_PDEATHSIG writes one int.
+    once(&"prctl", || unsafe {
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal, 0, 0, 0)
+    })?;
+    signal_with_parent(signal)
+}
+
+/// Elsewhere nobody expects it.
+#[cfg(not(target_os = "linux"))]
+pub fn ask_signal_with_parent() -> Result<()> {
+    Ok(())
+}
+
 /// Elsewhere the end of the channel says that the parent is gone.
 #[cfg(not(target_os = "linux"))]
 pub fn signal_with_parent(_: i32) -> Result<()> {

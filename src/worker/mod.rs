@@ -197,11 +197,16 @@ pub fn run(birth: &Birth<'_>) -> i32 {
 fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     birth.log.forked();
     signal::to_interrupts()?;
-    process::become_subreaper()?;
+    // Where there is no such call the parent has said what that means.
+    let _ = process::become_subreaper();
     // Should the parent die while this worker is stopped, it goes on, and sees that it has to leave.
-    process::signal_with_parent(signal::SIGCONT)?;
+    let _ = process::signal_with_parent(signal::SIGCONT);
     if birth.settings.no_new_privs {
-        privilege::renounce_new_privileges()?;
+        privilege::renounce_new_privileges().inspect_err(|e| {
+            let what = "unable to keep set-user-id programs from raising handlers";
+            let log = birth.log;
+            log.error(format_args!("{what}: {e}; allow it with --no-new-privs=no"));
+        })?;
     }
     process::work_in_batches();
     crate::sys::file::change_folder(birth.root)?;
@@ -252,6 +257,7 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
 fn find_parent(birth: &Birth<'_>) -> sys::Result<OwnedFd> {
     let channel = socket::connect_unix(&birth.settings.socket)?;
     if socket::peer(channel.as_fd())?.uid == process::effective_uid() {
+        channel::send_birth(channel.as_fd(), birth.secret, birth.slot)?;
         return Ok(channel);
     }
     Err(sys::Error {
