@@ -118,10 +118,7 @@ pub fn is_read_write(fd: BorrowedFd<'_>) -> bool {
 /// fcntl(F_SETFL): sets or clears O_NONBLOCK of the open file description, which is shared by all
 /// its descriptors in all processes.
 pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
-    // SAFETY: F_GETFL takes no argument.
-    let flags = once(&"fcntl", || unsafe {
-        libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)
-    })?;
+    let flags = status_flags(fd)?;
     let flags = if on {
         flags | libc::O_NONBLOCK
     } else {
@@ -134,13 +131,12 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
     .map(drop)
 }
 
-/// fcntl(F_GETFL): whether calls on the open file description wait.
-pub fn is_blocking(fd: BorrowedFd<'_>) -> Result<bool> {
+/// fcntl(F_GETFL): access mode and status flags of the open file description, as one number.
+pub fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
     // SAFETY: F_GETFL takes no argument.
-    let flags = once(&"fcntl", || unsafe {
+    once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)
-    })?;
-    Ok(flags & libc::O_NONBLOCK == 0)
+    })
 }
 
 /// fcntl(F_GETPIPE_SZ): bytes that a pipe holds. Unprivileged users fall to 8 KiB or less once

@@ -20,6 +20,8 @@ const MAX_LINE: usize = 1024;
 pub(super) struct Pipe {
     read_end: OwnedFd,
     write_end: OwnedFd,
+    /// As the write end was made: status flags, size.
+    flags: i32,
     size: usize,
     /// What a read puts its bytes into.
     buffer: RefCell<Box<[u8]>>,
@@ -31,10 +33,12 @@ impl Pipe {
     pub(super) fn new() -> sys::Result<Self> {
         let (read_end, write_end) = fd::pipe()?;
         fd::set_nonblocking(read_end.as_fd(), true)?;
+        let flags = fd::status_flags(write_end.as_fd())?;
         let size = fd::pipe_size(write_end.as_fd())?;
         Ok(Self {
             read_end,
             write_end,
+            flags,
             size,
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             is_empty: Cell::new(true),
@@ -46,11 +50,12 @@ impl Pipe {
         self.write_end.as_fd()
     }
 
-    /// Whether the next handler can have it, if nobody of the last one is left: it is empty, and the last one has changed nothing of
-    /// what all share who hold it (fcntl(2): O_NONBLOCK, the size).
+    /// Whether the next handler can have it, if nobody of the last one is left: it is empty, and the
+    /// last one has changed nothing of what all share who hold it (fcntl(2)): the size, or a flag such
+    /// as O_NONBLOCK, O_ASYNC, or O_DIRECT, which keeps writes apart.
     pub(super) fn is_as_new(&self) -> bool {
         self.is_empty.get()
-            && fd::is_blocking(self.write_end.as_fd()).unwrap_or(false)
+            && fd::status_flags(self.write_end.as_fd()).is_ok_and(|flags| flags == self.flags)
             && fd::pipe_size(self.write_end.as_fd()).is_ok_and(|size| size == self.size)
     }
 }
@@ -85,7 +90,8 @@ impl<'r> Stderr<'r> {
         self.pipe.read_end.as_fd()
     }
 
-    /// Takes what is there, and says whether that was all. Never waits.
+    /// Takes what is there, and says whether that was all: a short read is not, since with O_DIRECT
+    /// each read brings one write. Never waits.
     pub(super) fn read(&mut self) -> bool {
         // Bounded: who floods it must not keep the worker from everything else.
         let mut text = self.pipe.buffer.borrow_mut();
@@ -94,7 +100,7 @@ impl<'r> Stderr<'r> {
             for &byte in text.get(..n).unwrap_or_default() {
                 self.take(byte);
             }
-            if n < text.len() {
+            if n == 0 {
                 return true;
             }
         }
@@ -103,7 +109,8 @@ impl<'r> Stderr<'r> {
 
     /// The handler is gone: what is left, and the line that it did not end.
     pub(super) fn finish(&mut self) {
-        let is_all = self.read();
+        // A pipe that the handler has enlarged holds more than one turn reads.
+        let is_all = (0..MAX_READS).any(|_| self.read());
         self.pipe.is_empty.set(is_all);
         self.end_line();
     }

@@ -29,6 +29,7 @@ mod rest;
 mod serving;
 mod slow_clients;
 mod supervision;
+mod trees;
 mod turns;
 mod upgrade;
 mod upgrade_end;
