@@ -78,6 +78,8 @@ pub(super) struct Relay<'r, 'b> {
     quiet_since: Moment,
     client_progress: Moment,
     has_client_fin: bool,
+    /// The client is lost, and the handler runs to its end all the same.
+    is_alone: bool,
     /// What the end of stdout means was decided, though the handler runs on.
     is_eof_judged: bool,
     is_nph: bool,
@@ -122,6 +124,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             quiet_since: now,
             client_progress: now,
             has_client_fin: false,
+            is_alone: false,
             is_eof_judged: false,
             is_first_wait: !scene.is_gusher,
             is_wide: false,
@@ -155,6 +158,9 @@ impl<'r, 'b> Relay<'r, 'b> {
         let end = loop {
             match self.turn() {
                 Ok(None) => {}
+                Ok(Some(end)) if self.goes_on_after(end) => {}
+                // Nobody is there to be answered.
+                Ok(Some(End::Complete)) if self.is_alone => break End::ClientGone,
                 Ok(Some(end)) => break end,
                 Err(e) => break End::Broken(e),
             }
@@ -298,10 +304,11 @@ impl<'r, 'b> Relay<'r, 'b> {
             fd.map_or_else(signal::poll_nothing, |fd| signal::poll_fd(fd, events))
         };
         let stdout = self.stdout.as_ref().filter(|_| !self.is_held_up);
+        let client = (!self.is_alone).then(|| self.scene.client.socket());
         [
             perhaps(stdout.map(|stdout| stdout.as_fd()), for_output),
             signal::poll_fd(self.stderr.fd(), for_output),
-            signal::poll_fd(self.scene.client.socket(), for_fin | for_room),
+            perhaps(client, for_fin | for_room),
             // Only its end is of interest now: orders wait until this request is done.
             signal::poll_fd(self.scene.channel, 0),
             perhaps(self.feed.as_ref().map(Feed::pipe), signal::WRITABLE),
@@ -334,6 +341,9 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
         if !self.may_print(n) {
             return Ok(Some(End::TooMuch));
+        }
+        if self.is_alone {
+            return Ok(None);
         }
         let piece = self.buffer.get(..n).unwrap_or_default();
         let was_backed_up = self.outlet.is_backed_up();

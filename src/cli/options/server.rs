@@ -116,8 +116,8 @@ pub(super) const SERVER: &[Row] = &[
         default: Default::Is("probe"),
         help: "what a FIN before the response means",
         long: "A client that has closed its side has either left or only finished sending. \
-               With probe it is asked by an interim 100 response, \
-               with serve the handler runs on, with gone it is ended.",
+               With probe it is asked by an interim 100 response, with gone the handler is ended, \
+               with serve it runs to its end whatever the client does, also after a reset.",
         ..BASE
     },
     Row {

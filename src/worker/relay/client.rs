@@ -2,7 +2,7 @@
 
 use super::{End, Failed, Relay, end_of};
 use crate::settings::HalfClose;
-use crate::sys::{signal, socket};
+use crate::sys::{parting, signal, socket};
 
 impl Relay<'_, '_> {
     /// What the client did: took some of the response, closed its half, or left.
@@ -27,16 +27,31 @@ impl Relay<'_, '_> {
         None
     }
 
+    fn half_close(&self) -> HalfClose {
+        let own = self.scene.settings.half_close;
+        own.unwrap_or(self.scene.birth.settings.half_close)
+    }
+
+    /// Whether the handler runs on though its client is lost: then nobody gets what it prints.
+    pub(super) fn goes_on_after(&mut self, end: End) -> bool {
+        let is_lost = matches!(end, End::ClientGone | End::ClientStuck);
+        if !is_lost || self.half_close() != HalfClose::Serve {
+            return false;
+        }
+        if end == End::ClientStuck {
+            // Should it wake up, it must not take what it has for all of it.
+            let _ = parting::reset_on_close(self.scene.client.socket(), true);
+        }
+        drop(self.outlet.take_spool());
+        self.outlet.turn().end();
+        self.is_alone = true;
+        true
+    }
+
     /// A full close and a half-close look the same. A client that is gone answers an interim
     /// response with RST; one that waits for its response ignores it (RFC 9110 section 15.2).
     fn judge_fin(&mut self) -> Option<End> {
-        let settings = &self.scene.birth.settings;
-        match self
-            .scene
-            .settings
-            .half_close
-            .unwrap_or(settings.half_close)
-        {
+        match self.half_close() {
             HalfClose::Gone => return Some(End::ClientGone),
             HalfClose::Serve => {}
             HalfClose::Probe

@@ -128,7 +128,7 @@ impl<'r> Relay<'r, '_> {
     /// still make a failure is held back to the end, as long as there is room.
     pub(super) fn is_pause_due(&self) -> bool {
         let can_fail_late = self.scene.settings.strict_exit;
-        self.stdout.is_some() && self.response.is_holding() && !can_fail_late
+        self.stdout.is_some() && !self.is_alone && self.response.is_holding() && !can_fail_late
     }
 }
 
