@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::relay::{Relay, Scene};
 use super::response::Response;
 use super::spool::Spool;
-use super::{Outcome, stderr, tree};
+use super::{Client, Outcome, stderr, tree};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
 use crate::log::Escaped;
@@ -18,7 +18,11 @@ use crate::route::Handler;
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::process::Pid;
-use crate::sys::{fd, parting, time};
+use crate::sys::{fd, parting, signal, time};
+use std::time::Duration;
+
+/// Who has waited for longer may have left.
+const WORTH_A_LOOK: Duration = Duration::from_millis(10);
 
 /// Which handler is called, and how.
 pub(super) struct Call<'c> {
@@ -154,6 +158,11 @@ impl<'a> Desk<'a> {
         call: Call<'_>,
         spool: Option<Spool<'a>>,
     ) -> Outcome {
+        if has_left(request.client) {
+            self.receipt.is_client_gone = true;
+            self.conclude(request, 0, 0);
+            return Outcome::of(Verdict::Close);
+        }
         match self.call(request, &call, spool) {
             Called::Done(outcome) => {
                 self.router.recycle(call.handler);
@@ -321,6 +330,15 @@ impl<'a> Desk<'a> {
             .error(format_args!("unable to launch {name}: {why}{advice}"));
         self.fail(request, request.manner, plan::status_of(why))
     }
+}
+
+/// Whether a client that had to wait has reset its connection meanwhile: under overload all work would
+/// be for nobody. Others are not asked, which would cost them a call. A Unix-domain client may close as
+/// soon as it has spoken.
+fn has_left(client: &Client) -> bool {
+    client.queued() > WORTH_A_LOOK
+        && !client.is_unix()
+        && signal::wait_one(client.socket(), 0, Duration::ZERO).unwrap_or(false)
 }
 
 /// How far a request has come as soon as its handler runs. Nobody sees what an nph handler sends.

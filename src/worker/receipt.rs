@@ -68,7 +68,7 @@ impl Receipt {
         line.escaped(request);
         line.text(b"\" ");
         match self.status {
-            // An nph handler said it to the client itself.
+            // An nph handler said it to the client itself, or there is nobody to say it to.
             0 => line.text(b"-"),
             status => line.number(status.into()),
         }

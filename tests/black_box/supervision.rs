@@ -158,3 +158,37 @@ fn a_server_that_was_stopped_as_a_whole_goes_on_with_everybody() {
     assert_eq!(server.worker_pids(), workers, "{}", server.log());
     server.stop();
 }
+
+#[test]
+fn a_client_that_has_left_while_it_waited_starts_no_handler() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    server.handler("waits", WAITS);
+    server.handler("hello", HELLO);
+    let mut busy = server.connect();
+    busy.send(request("/waits"));
+    server.wait_for_line("runs");
+    let wait_as = |place: &str, text: &str| {
+        let mut client = server.connect();
+        client.send(text);
+        eventually(PATIENCE, "it waits", || server.status_of("queued") == place);
+        client
+    };
+    let body = "POST /hello HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody";
+    for place in ["1", "2"] {
+        os::reset_on_close(&wait_as(place, body).stream);
+    }
+    let mut here = wait_as("3", &request("/hello"));
+    // It is asked too, and is there.
+    watch_for(SECOND / 20);
+    server.file("go", "", 0o644);
+    assert_eq!(busy.response().ok(), "hello");
+    assert_eq!(here.response().ok(), "hello");
+    let log = server.log();
+    let lines = log.lines().filter(|line| line.contains("POST /hello"));
+    for line in lines.clone() {
+        assert!(line.ends_with(" client-gone"), "{line}");
+        assert!(!line.contains(" pid="), "{line}");
+    }
+    assert_eq!(lines.count(), 2, "{log}");
+    server.stop();
+}
