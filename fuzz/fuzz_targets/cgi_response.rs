@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
     check_prefixes(bytes, &whole);
     check_limit(bytes, &whole);
     if let Ok(Some(told)) = &whole {
-        assert_eq!(told.kind == Kind::Full, bytes.starts_with(b"HTTP/1."));
+        assert_eq!(told.kind == Kind::Full, bytes.starts_with(b"HTTP/"));
         read_back(told);
     }
 });
@@ -109,9 +109,8 @@ fn check_output(bytes: &[u8], output: &Output<'_>) {
     assert!(output.reason.is_none_or(|reason| !reason.is_empty()));
     if let Some(path) = output.local {
         assert!(output.kind == Kind::Cgi && output.fields().next().is_none());
-        assert!(path.starts_with(b"/") && !path.contains(&b'#'));
+        assert!(path.starts_with(b"/") && !path.starts_with(b"//") && !path.contains(&b'#'));
     }
-    assert!(!output.chunked || output.kind == Kind::Full && output.content_length.is_none());
     let dates = output
         .fields()
         .filter(|(name, _)| name.eq_ignore_ascii_case(b"date"));

@@ -20,9 +20,7 @@ pub enum BadOutput {
     TooLong,
     /// The first line is neither a field nor a status line.
     FirstLine,
-    /// The first line starts with `HTTP/`, but not with `HTTP/1.`.
-    Version,
-    /// The first line starts with `HTTP/1.`, but is no status line (RFC 9112 4).
+    /// The first line starts with `HTTP/` and a digit, but is no status line (RFC 9112 4).
     StatusLine,
     /// A later line is no field.
     NotAField,
@@ -32,7 +30,7 @@ pub enum BadOutput {
     Control,
     /// A status that is not a number from 200 to 599.
     Status,
-    /// A status from 100 to 199, which only an nph handler may send.
+    /// A Status from 100 to 199, which only an nph handler may send.
     Interim,
     /// Status, Location or Content-Type twice, with different values (RFC 3875 6.3).
     Repeated,
@@ -40,12 +38,10 @@ pub enum BadOutput {
     Location,
     /// Content-Length is no number, or two numbers.
     ContentLength,
-    /// A full response with another coding than one `chunked`, or with any in HTTP/1.0.
+    /// Another transfer coding than `chunked`, once, and `identity`.
     TransferEncoding,
-    /// A full response with both Content-Length and Transfer-Encoding.
-    LengthAndCoding,
-    /// A head without Content-Type, Status and Location (RFC 3875 6.2).
-    NoCgiField,
+    /// No line before the empty one.
+    Empty,
 }
 
 impl BadOutput {
@@ -65,8 +61,7 @@ impl Display for BadOutput {
             Self::NoOutput => "there was no output",
             Self::Truncated => "the output ended before the empty line behind its head",
             Self::TooLong => "the head is longer than the limit",
-            Self::FirstLine => "the first line is neither a field nor an HTTP/1.x status line",
-            Self::Version => "the first line names another HTTP version than 1.x",
+            Self::FirstLine => "the first line is neither a field nor a status line",
             Self::StatusLine => "the status line is malformed",
             Self::NotAField => "a line of the head is not a field",
             Self::Folded => "a line of the head starts with a space",
@@ -76,9 +71,8 @@ impl Display for BadOutput {
             Self::Repeated => "Status, Location or Content-Type has two different values",
             Self::Location => "Location is empty",
             Self::ContentLength => "Content-Length is not one number",
-            Self::TransferEncoding => "Transfer-Encoding is not just chunked, in HTTP/1.1",
-            Self::LengthAndCoding => "there are both Content-Length and Transfer-Encoding",
-            Self::NoCgiField => "the head has none of Content-Type, Status and Location",
+            Self::TransferEncoding => "Transfer-Encoding is neither chunked nor identity",
+            Self::Empty => "there is no field before the first empty line",
         })
     }
 }
@@ -100,21 +94,19 @@ pub(super) enum Opening {
     StatusLine,
     /// Anything else: a field, or nothing usable.
     Field,
-    /// So far a prefix of `HTTP/1.`, which `HTTP-X: y` is too.
+    /// So far a prefix of `HTTP/`, which `HTTP-X: y` is too.
     Undecided,
 }
 
-/// Judges the beginning of the first line, which need not be complete.
-pub(super) fn opening_of(line: &[u8]) -> Result<Opening, BadOutput> {
-    const VERSION: &[u8] = b"HTTP/1.";
-    if line.starts_with(VERSION) {
-        Ok(Opening::StatusLine)
-    } else if VERSION.starts_with(line) {
-        Ok(Opening::Undecided)
-    } else if line.starts_with(b"HTTP/") {
-        Err(BadOutput::Version)
-    } else {
-        Ok(Opening::Field)
+/// Judges the beginning of the first line, which need not be complete. Of any version: `curl -i` says
+/// `HTTP/2`.
+pub(super) fn opening_of(line: &[u8]) -> Opening {
+    const VERSION: &[u8] = b"HTTP/";
+    match line.strip_prefix(VERSION) {
+        Some([b'0'..=b'9', ..]) => Opening::StatusLine,
+        Some([]) => Opening::Undecided,
+        None if VERSION.starts_with(line) => Opening::Undecided,
+        _ => Opening::Field,
     }
 }
 
@@ -161,22 +153,18 @@ pub(super) fn parse_status(value: &[u8]) -> Result<(u16, &[u8]), BadOutput> {
         status = status * 10 + u16::from(digit - b'0');
     }
     match status {
-        100..=199 => Err(BadOutput::Interim),
-        200..=599 => Ok((status, trim(rest))),
+        100..=599 => Ok((status, trim(rest))),
         _ => Err(BadOutput::Status),
     }
 }
 
-/// A status line (RFC 9112 4) that starts with `HTTP/1.`: minor version, status, reason.
-pub(super) fn parse_status_line(line: &[u8]) -> Result<(u8, u16, &[u8]), BadOutput> {
+/// A status line (RFC 9112 4) that starts with `HTTP/` and a digit: status and reason.
+pub(super) fn parse_status_line(line: &[u8]) -> Result<(u16, &[u8]), BadOutput> {
     if !is_field_value(line) {
         return Err(BadOutput::Control);
     }
-    match line.get(7..) {
-        Some([minor @ b'0'..=b'9', b' ', rest @ ..]) => {
-            let (status, reason) = parse_status(rest)?;
-            Ok((minor - b'0', status, reason))
-        }
+    match line.get(6..) {
+        Some([b'.', b'0'..=b'9', b' ', rest @ ..] | [b' ', rest @ ..]) => parse_status(rest),
         _ => Err(BadOutput::StatusLine),
     }
 }
@@ -258,8 +246,8 @@ mod tests {
             (b"+20 OK", Err(BadOutput::Status)),
             (b"", Err(BadOutput::Status)),
             (b"OK", Err(BadOutput::Status)),
-            (b"100 Continue", Err(BadOutput::Interim)),
-            (b"101 Switching Protocols", Err(BadOutput::Interim)),
+            (b"100 Continue", Ok((100, b"Continue"))),
+            (b"099", Err(BadOutput::Status)),
         ];
         for (value, expected) in rows {
             assert_eq!(parse_status(value), expected, "{}", value.escape_ascii());
@@ -268,16 +256,18 @@ mod tests {
 
     #[test]
     fn a_status_line_is_as_in_rfc_9112_4_but_may_lack_its_reason() {
-        let rows: [Row<(u8, u16, Reason)>; 10] = [
-            (b"HTTP/1.1 200 OK", Ok((1, 200, b"OK"))),
-            (b"HTTP/1.0 404", Ok((0, 404, b""))),
-            (b"HTTP/1.9 201 ", Ok((9, 201, b""))),
+        let rows: [Row<(u16, Reason)>; 12] = [
+            (b"HTTP/1.1 200 OK", Ok((200, b"OK"))),
+            (b"HTTP/1.0 404", Ok((404, b""))),
+            (b"HTTP/1.9 201 ", Ok((201, b""))),
+            (b"HTTP/2 200 ", Ok((200, b""))),
+            (b"HTTP/3.0 103 x", Ok((103, b"x"))),
             (b"HTTP/1.", Err(BadOutput::StatusLine)),
             (b"HTTP/1.1", Err(BadOutput::StatusLine)),
             (b"HTTP/1.1  200 OK", Err(BadOutput::Status)),
             (b"HTTP/1.11 200 OK", Err(BadOutput::StatusLine)),
             (b"HTTP/1.x 200 OK", Err(BadOutput::StatusLine)),
-            (b"HTTP/1.1 101 x", Err(BadOutput::Interim)),
+            (b"HTTP/20 200 OK", Err(BadOutput::StatusLine)),
             (b"HTTP/1.1 200 O\rK", Err(BadOutput::Control)),
         ];
         for (line, expected) in rows {

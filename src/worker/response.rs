@@ -2,6 +2,8 @@
 //! small bodies back for a moment so that head and body leave in one write. Pure but for the
 //! outlet it writes to.
 
+mod body;
+
 use super::DateCache;
 use super::answer::Manner;
 use super::outlet::{Blocked, Outlet};
@@ -23,6 +25,8 @@ pub(super) struct Buffers {
     /// Field lines to pass on.
     fields: Vec<u8>,
     reason: Vec<u8>,
+    /// The body's first bytes, until it is known whether they are in chunks.
+    opening: Vec<u8>,
     /// Body that was not sent yet.
     body: Vec<u8>,
     /// The response's head.
@@ -55,7 +59,9 @@ pub(super) struct Response<'b> {
     body_bytes: u64,
     /// The handler printed more than it declared.
     pub(super) is_overlong: bool,
-    /// A full response whose body is in chunks of the handler's own.
+    /// Its head says that the body is in chunks, and nothing of that was seen yet.
+    is_opening: bool,
+    /// The body is in chunks of the handler's own.
     chunks: Option<Chunked>,
     has_broken_chunks: bool,
     /// An internal redirect.
@@ -78,6 +84,7 @@ impl<'b> Response<'b> {
             &mut buffers.raw,
             &mut buffers.fields,
             &mut buffers.reason,
+            &mut buffers.opening,
             &mut buffers.body,
         ] {
             buffer.clear();
@@ -90,6 +97,7 @@ impl<'b> Response<'b> {
             declared: None,
             body_bytes: 0,
             is_overlong: false,
+            is_opening: false,
             chunks: None,
             has_broken_chunks: false,
             redirect: None,
@@ -164,52 +172,13 @@ impl<'b> Response<'b> {
         self.stage = Stage::Held;
         self.status = facts.status;
         self.redirect = facts.redirect;
-        self.chunks = facts.is_chunked.then(Chunked::new);
+        self.is_opening = facts.is_chunked;
         let has_body = http::has_body(self.manner.is_head, facts.status);
         self.declared = facts.declared.filter(|_| has_body || self.manner.is_head);
         if self.manner.is_head {
             // The length of a body that is never sent is what the handler says it is.
             self.body_bytes = self.declared.unwrap_or(0);
         }
-    }
-
-    fn take_body(&mut self, piece: &[u8], outlet: &mut Outlet<'_>) -> Result<(), Failed> {
-        if !http::has_body(self.manner.is_head, self.status) || self.redirect.is_some() {
-            return Ok(());
-        }
-        let Some(mut chunks) = self.chunks else {
-            return self.pass_on(piece, outlet);
-        };
-        let mut rest = piece;
-        while !rest.is_empty() && !self.has_broken_chunks {
-            match chunks.decode(rest) {
-                Ok(step) => {
-                    self.pass_on(step.data, outlet)?;
-                    rest = rest.get(step.consumed.max(1)..).unwrap_or_default();
-                }
-                Err(_) => self.has_broken_chunks = true,
-            }
-        }
-        self.chunks = Some(chunks);
-        Ok(())
-    }
-
-    fn pass_on(&mut self, piece: &[u8], outlet: &mut Outlet<'_>) -> Result<(), Failed> {
-        let room = self
-            .declared
-            .map_or(u64::MAX, |declared| declared - self.body_bytes);
-        let part = usize::try_from(room)
-            .ok()
-            .and_then(|room| piece.get(..room));
-        self.is_overlong |= part.is_some_and(|part| part.len() < piece.len());
-        let part = part.unwrap_or(piece);
-        self.body_bytes += part.len() as u64;
-        if self.is_unsent() && self.buffers.body.len() + part.len() <= HELD_BACK {
-            self.buffers.body.extend_from_slice(part);
-            return Ok(());
-        }
-        self.flush(outlet)?;
-        self.write_body(part, outlet).map_err(Failed::Blocked)
     }
 
     /// Writes what is held back.
@@ -255,30 +224,14 @@ impl<'b> Response<'b> {
         result
     }
 
-    fn write_body(&self, part: &[u8], outlet: &mut Outlet<'_>) -> Result<(), Blocked> {
-        if part.is_empty() {
-            return Ok(());
-        }
-        if self.stage != Stage::Open(Framing::Chunked) {
-            return outlet.write(&[IoSlice::new(part)]);
-        }
-        let mut size = [0; 18];
-        let size = chunk_size(part.len(), &mut size);
-        outlet.write(&[
-            IoSlice::new(size),
-            IoSlice::new(part),
-            IoSlice::new(b"\r\n"),
-        ])
-    }
-
     /// The handler's output is over: what was wrong with it, if anything.
     pub(super) fn judge(&self) -> Result<(), Wrong> {
         if self.stage == Stage::Head {
             return Err(Wrong::Bad(BadOutput::at_end(&self.buffers.raw)));
         }
-        let is_short = self
-            .declared
-            .is_some_and(|declared| self.body_bytes < declared);
+        // An opening that says nothing to the end is plain.
+        let body_bytes = self.body_bytes + self.buffers.opening.len() as u64;
+        let is_short = self.declared.is_some_and(|declared| body_bytes < declared);
         let has_open_chunks = self.chunks.is_some_and(|chunks| !chunks.is_done());
         let has_body = http::has_body(self.manner.is_head, self.status);
         if is_short || self.has_broken_chunks || (has_open_chunks && has_body) {
@@ -289,6 +242,7 @@ impl<'b> Response<'b> {
 
     /// Ends a good response. If nothing was written yet, its length is known now.
     pub(super) fn complete(&mut self, outlet: &mut Outlet<'_>) -> Result<(), Failed> {
+        self.take_opening(outlet)?;
         let framing = match self.stage {
             Stage::Head | Stage::Complete(_) => return Ok(()),
             Stage::Held => {
@@ -358,41 +312,4 @@ pub(super) enum Failed {
     Bad(BadOutput),
     /// The client or its spool takes no more.
     Blocked(Blocked),
-}
-
-/// `SIZE CRLF` of a chunk (RFC 9112 section 7.1).
-fn chunk_size(size: usize, text: &mut [u8; 18]) -> &[u8] {
-    let mut at = text.len() - 2;
-    if let Some(end) = text.last_chunk_mut() {
-        *end = *b"\r\n";
-    }
-    let mut rest = size;
-    loop {
-        at -= 1;
-        if let (Some(place), Some(digit)) = (text.get_mut(at), b"0123456789abcdef".get(rest & 15)) {
-            *place = *digit;
-        }
-        rest >>= 4;
-        if rest == 0 || at == 0 {
-            break;
-        }
-    }
-    text.get(at..).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunk_sizes_are_hexadecimal() {
-        for (size, expected) in [
-            (1, "1\r\n"),
-            (255, "ff\r\n"),
-            (65536, "10000\r\n"),
-            (usize::MAX, "ffffffffffffffff\r\n"),
-        ] {
-            assert_eq!(chunk_size(size, &mut [0; 18]), expected.as_bytes());
-        }
-    }
 }

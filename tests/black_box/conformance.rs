@@ -256,7 +256,7 @@ fn fields_about_the_connection_stay_on_their_side() {
     server.handler(
         "fields",
         "printf 'Content-Type: text/plain\\nConnection: close, X-Hop\\nX-Hop: 1\\nKeep-Alive: 5\\n\
-         Transfer-Encoding: gzip\\nTE: a\\nTrailer: b\\nUpgrade: c\\nProxy-Connection: d\\n\
+         Transfer-Encoding: identity\\nTE: a\\nTrailer: b\\nUpgrade: c\\nProxy-Connection: d\\n\
          Date: e\\nServer: f\\nX-Stay: 1\\n\\nhello'",
     );
     let response = client.get("/fields");
@@ -271,9 +271,111 @@ fn fields_about_the_connection_stay_on_their_side() {
     assert!(framing.contains(&names[2]), "{names:?}");
     assert_eq!(names[..2], ["Date", "Server"]);
     assert_eq!(names[3..], ["Content-Type", "X-Stay"]);
-    assert_ne!(response.field("Transfer-Encoding").as_deref(), Some("gzip"));
+    assert_ne!(
+        response.field("Transfer-Encoding").as_deref(),
+        Some("identity")
+    );
     assert_ne!(response.field("Date").unwrap(), "e");
     expect_kept(&mut client);
+}
+
+/// Heads and bodies that handlers print, and what their clients are to get.
+const FRAMED: [(&str, &str, &str); 12] = [
+    // What curl -i prints: interim responses, another version, chunks of which only the field is left.
+    (
+        "HTTP/1.1 100 Continue\\r\\n\\r\\nHTTP/1.1 200 OK\\r\\nX: y\\r\\n",
+        "body",
+        "body",
+    ),
+    (
+        "HTTP/2 103 \\r\\nlink: x\\r\\n\\r\\nHTTP/2 200 \\r\\nx: y\\r\\n",
+        "body",
+        "body",
+    ),
+    ("HTTP/3 200\\n", "body", "body"),
+    ("HTTP/1.1 200 OK\\r\\nCHUNKED\\r\\n", "body", "body"),
+    ("HTTP/1.1 200 OK\\r\\nCHUNKED\\r\\n", "ab", "ab"),
+    ("HTTP/1.1 200 OK\\r\\nCHUNKED\\r\\n", "", ""),
+    // Chunks that are there are taken off, also behind a CGI head.
+    (
+        "HTTP/1.1 200 OK\\r\\nCHUNKED\\r\\n",
+        "4\\r\\nbody\\r\\n0\\r\\n\\r\\n",
+        "body",
+    ),
+    (
+        "Status: 200\\nCHUNKED\\n",
+        "4\\r\\nbody\\r\\n0\\r\\n\\r\\n",
+        "body",
+    ),
+    (
+        "Status: 200\\nCHUNKED\\n",
+        "4;x=y\\r'; sleep .05; printf '\\nbody\\r\\n0\\r\\n\\r\\n",
+        "body",
+    ),
+    (
+        "Status: 200\\nCHUNKED\\nContent-Length: 14\\n",
+        "4\\r\\nbody\\r\\n0\\r\\n\\r\\n",
+        "body",
+    ),
+    ("Status: 200\\nCHUNKED\\nContent-Length: 2\\n", "ab", "ab"),
+    (
+        "Status: 200\\nTransfer-Encoding: identity\\n",
+        "body",
+        "body",
+    ),
+];
+
+#[test]
+fn no_framing_of_a_handlers_own_is_passed_on_as_its_page() {
+    let server = server();
+    let mut client = server.connect();
+    for (number, (head, body, expected)) in FRAMED.into_iter().enumerate() {
+        let name = format!("own-{number}");
+        let head = head.replace("CHUNKED", "Transfer-Encoding: chunked");
+        server.handler(&name, &format!("printf '{head}\\n'; printf '{body}'"));
+        let response = client.get(&format!("/{name}"));
+        assert_eq!(response.ok(), expected, "{head} {body}");
+        assert_eq!(response.interim, Vec::<u16>::new());
+    }
+}
+
+#[test]
+fn framing_that_cannot_be_taken_off_is_an_error_that_the_log_explains() {
+    let server = server();
+    server.handler(
+        "gzip",
+        "printf 'Status: 200\\nTransfer-Encoding: gzip\\n\\nx'",
+    );
+    assert_eq!(server.get("/gzip").status, 502);
+    server.wait_for_log("/gzip: not a response: Transfer-Encoding");
+    server.handler(
+        "broken",
+        "printf 'Status: 200\\nTransfer-Encoding: chunked\\n\\n4\\r\\nbodyX'",
+    );
+    assert_eq!(server.get("/broken").status, 502);
+    server.wait_for_log("/broken: its response is incomplete");
+}
+
+#[test]
+fn a_head_of_any_field_is_a_response() {
+    let server = server();
+    for (name, field, is_passed) in [
+        ("cookie", "Set-Cookie: a=b", true),
+        ("cache", "Cache-Control: no-cache", true),
+        ("x", "X-A: b", true),
+        ("length", "Content-Length: 5", true),
+        ("hop", "Connection: close", false),
+    ] {
+        server.handler(name, &format!("printf '{field}\\n\\nhello'"));
+        let response = server.get(&format!("/{name}"));
+        assert_eq!(response.ok(), "hello", "{field}");
+        let name = field.split(':').next().unwrap();
+        assert_eq!(response.field(name).is_some(), is_passed, "{field}");
+        assert_eq!(response.field("Content-Type"), None);
+    }
+    server.handler("empty", "printf '\\nhello'");
+    assert_eq!(server.get("/empty").status, 502);
+    server.wait_for_log("/empty: not a response: there is no field");
 }
 
 #[test]
