@@ -77,7 +77,7 @@ pub struct Router<'a> {
     root: BorrowedFd<'a>,
     index: Vec<u8>,
     follow_symlinks: bool,
-    /// A name directly in the root that is never found: the configuration file.
+    /// A name that is never found either: the configuration file's.
     hidden: Option<Vec<u8>>,
     writers: Option<Writers>,
     /// The buffers of a handler that is done with: `program`, `script_name`.
@@ -117,8 +117,8 @@ enum Found {
 }
 
 impl<'a> Router<'a> {
-    /// A router below `root`. `hidden` is a name in the root itself that must never be served;
-    /// a handler that others than the `writers` can write is not run, if there are some.
+    /// A router below `root`. `hidden` is a name that must never be served; a handler that others than
+    /// the `writers` can write is not run, if there are some.
     pub fn new(
         root: BorrowedFd<'a>,
         index: &OsStr,
@@ -159,8 +159,7 @@ impl<'a> Router<'a> {
             if segment.is_empty() {
                 continue;
             }
-            let is_hidden_here = script_name.is_empty() && self.hidden.as_deref() == Some(segment);
-            if is_hidden(segment) || is_hidden_here {
+            if is_hidden(segment) || self.hidden.as_deref() == Some(segment) {
                 return Ok(Route::NotFound);
             }
             set_program(&mut program, segment);
@@ -297,13 +296,22 @@ fn is_absence(errno: Errno) -> bool {
     )
 }
 
-/// Names that are never found: hidden files, editors' backups, and a segment with an encoded slash
-/// in it, which names no file.
+/// Whether there is a file that this SCRIPT_NAME can stand for.
+pub fn names_file(root: BorrowedFd<'_>, script_name: &[u8]) -> bool {
+    let below = script_name.get(1..).unwrap_or_default();
+    let mut segments = below.split(|byte| *byte == b'/');
+    let name = CString::new(below).unwrap_or_default();
+    !segments.any(is_hidden) && file::stat_at(root, &name, true).is_ok_and(|stat| stat.is_file())
+}
+
+/// Names that are never found: hidden files, editors' backups, what a configuration file of this server
+/// is called, and a segment with an encoded slash in it, which names no file.
 pub fn is_hidden(segment: &[u8]) -> bool {
     segment.starts_with(b".")
         || segment.ends_with(b"~")
         || segment.ends_with(b".bak")
         || segment.ends_with(b".orig")
+        || segment.starts_with(b"caffeine") && segment.ends_with(b".conf")
         || memchr::memchr(b'/', segment).is_some()
 }
 
@@ -330,6 +338,9 @@ mod tests {
                 ("root/old~", 0o755),
                 ("root/old.bak", 0o755),
                 ("root/caffeine.conf", 0o755),
+                ("root/sub/caffeine.conf", 0o755),
+                ("root/sub/deep/caffeine-two.conf", 0o755),
+                ("root/sub/own", 0o755),
                 ("root/sub/index", 0o755),
                 ("root/sub/deep/run", 0o755),
                 ("root/sub/nph-raw", 0o755),
@@ -351,7 +362,7 @@ mod tests {
         fn resolve(&self, path: &str, follow: bool) -> String {
             let root = CString::new(self.0.join("root").as_os_str().as_bytes()).unwrap();
             let root = file::open_at(None, &root, Open::Folder).unwrap();
-            let hidden = Some(b"caffeine.conf".to_vec());
+            let hidden = Some(b"own".to_vec());
             let mut router = Router::new(root.as_fd(), OsStr::new("index"), follow, hidden, None);
             let mut decoded = DecodedPath::new();
             decoded.decode(path.as_bytes()).unwrap();

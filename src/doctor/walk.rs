@@ -157,7 +157,7 @@ impl Walk<'_> {
                     Err(why) => self.cannot(entry.path, why),
                 }
             }
-            Ok(stat) if stat.is_file() && !self.is_configuration(entry, &stat) => {
+            Ok(stat) if stat.is_file() && !self.is_configuration(entry) => {
                 self.file(entry, &stat);
             }
             Ok(_) => {}
@@ -182,14 +182,10 @@ impl Walk<'_> {
         file::stat(target.as_fd())
     }
 
-    /// The configuration files of this server and of its named siblings lie in the root by default.
-    fn is_configuration(&self, entry: &Entry<'_>, stat: &Stat) -> bool {
+    /// The configuration file, whatever it is called.
+    fn is_configuration(&self, entry: &Entry<'_>) -> bool {
         let config = self.settings.config.as_deref().map(fs::canonicalize);
-        if config.is_some_and(|config| config.is_ok_and(|config| config == entry.path)) {
-            return true;
-        }
-        let below = entry.below.as_os_str().as_bytes();
-        !stat.has_execute_bit() && below.starts_with(b"caffeine") && below.ends_with(b".conf")
+        config.is_some_and(|config| config.is_ok_and(|config| config == entry.path))
     }
 
     fn file(&mut self, entry: &Entry<'_>, stat: &Stat) {

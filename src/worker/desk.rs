@@ -15,7 +15,7 @@ use super::{Client, Outcome, redirect, stderr};
 use crate::birth::Birth;
 use crate::http::{self, BodyLength, DecodedPath, Form, Malformed};
 use crate::log::Escaped;
-use crate::route::{Handler, Route, Router, Writers};
+use crate::route::{self, Handler, Route, Router, Writers};
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::{self, time};
@@ -59,12 +59,13 @@ fn spool_folder() -> &'static CStr {
     CString::new(folder).map_or(c"/tmp", |folder| Box::leak(folder.into_boxed_c_str()))
 }
 
-/// The configuration file, if it lies in the root itself.
+/// What the configuration file is called, if it lies below the root.
 fn hidden_name(birth: &Birth<'_>) -> Option<Vec<u8>> {
     let config = birth.settings.config.as_ref()?;
     let folder = std::fs::canonicalize(config.parent()?).ok()?;
     let root = std::fs::canonicalize(&birth.settings.path).ok()?;
-    (folder == root).then(|| config.file_name().map(|name| name.as_bytes().to_vec()))?
+    let name = config.file_name()?.as_bytes().to_vec();
+    folder.starts_with(root).then_some(name)
 }
 
 impl<'a> Desk<'a> {
@@ -249,7 +250,7 @@ impl<'a> Desk<'a> {
         let hidden = hidden_name(self.birth);
         !entries.flatten().any(|entry| {
             let name = entry.file_name();
-            !name.as_bytes().starts_with(b".") && Some(name.as_bytes()) != hidden.as_deref()
+            !route::is_hidden(name.as_bytes()) && Some(name.as_bytes()) != hidden.as_deref()
         })
     }
 

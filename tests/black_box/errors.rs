@@ -74,7 +74,7 @@ fn what_is_no_handler_is_not_found_or_forbidden_and_the_connection_is_kept() {
     let server = Server::start(|setup| {
         let config = setup
             .folder
-            .write("root/caffeine.conf", "workers = 2\n", 0o755);
+            .write("root/sub/site.conf", "workers = 2\n", 0o755);
         setup.args([&format!("--config={}", config.display())]);
     });
     server.handler("hello", HELLO);
@@ -83,6 +83,14 @@ fn what_is_no_handler_is_not_found_or_forbidden_and_the_connection_is_kept() {
     server.handler("old~", HELLO);
     server.handler("old.bak", HELLO);
     server.handler("sub/run", HELLO);
+    // Configuration of this server and of others.
+    for name in [
+        "caffeine.conf",
+        "sub/caffeine.conf",
+        "sub/caffeine-two.conf",
+    ] {
+        server.handler(name, HELLO);
+    }
     server.folder.write("outside", "#!/bin/sh\n", 0o755);
     std::os::unix::fs::symlink("../outside", server.folder.at("root/link")).unwrap();
     let mut client = server.connect();
@@ -95,6 +103,10 @@ fn what_is_no_handler_is_not_found_or_forbidden_and_the_connection_is_kept() {
         ("/old~", 404),
         ("/old.bak", 404),
         ("/caffeine.conf", 404),
+        ("/sub/caffeine.conf", 404),
+        ("/sub/caffeine-two.conf", 404),
+        ("/sub/site.conf", 404),
+        ("/sub/run", 200),
         ("/sub", 404),
         ("/sub/", 404),
         ("/link", 404),
