@@ -2,10 +2,14 @@
 //! names an executable regular file below the root. Never leaves the root, never follows a link
 //! out of it, never finds a hidden name. Runs in the worker.
 
+mod writers;
+
+pub use writers::{Stranger, Writers};
+
 use crate::http::DecodedPath;
 use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Beneath, Open, Stat};
-use crate::sys::{self, Errno, privilege, process};
+use crate::sys::{self, Errno};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +22,7 @@ pub enum Route {
     /// A regular file that nobody may execute.
     NotExecutable,
     /// A handler of this name that somebody else can write.
-    Writable(Vec<u8>),
+    Writable(Vec<u8>, Stranger),
     /// Nothing.
     NotFound,
     /// The root itself, where there is no index.
@@ -82,31 +86,6 @@ pub struct Router<'a> {
     writers: Option<Writers>,
     /// The buffers of a handler that is done with: `program`, `script_name`.
     spare: (Vec<u8>, Vec<u8>),
-}
-
-/// Who may write a handler.
-#[derive(Clone, Copy, Debug)]
-pub struct Writers {
-    group: u32,
-    /// Root runs nobody else's handlers.
-    is_root: bool,
-}
-
-impl Writers {
-    /// Its owner, and the members of its owner's or this process' own group (umask 002 is usual
-    /// where each user has one); for root, root.
-    pub fn of_this_process() -> Self {
-        Self {
-            group: privilege::effective_gid(),
-            is_root: process::effective_uid() == 0,
-        }
-    }
-
-    /// Whether nobody else can write a file.
-    pub fn are_all_of(self, stat: &Stat) -> bool {
-        let is_foreign = self.is_root && stat.uid != 0;
-        !is_foreign && !stat.is_writable_by_others(self.group)
-    }
 }
 
 /// One step of a walk down the path.
@@ -188,9 +167,9 @@ impl<'a> Router<'a> {
 
     /// What somebody else can write is not run: it would be his program.
     fn admit(&self, handler: Handler, stat: &Stat) -> Route {
-        match self.writers {
-            Some(writers) if !writers.are_all_of(stat) => Route::Writable(handler.script_name),
-            _ => Route::Handler(handler),
+        match self.writers.and_then(|writers| writers.stranger(stat)) {
+            Some(stranger) => Route::Writable(handler.script_name, stranger),
+            None => Route::Handler(handler),
         }
     }
 
@@ -376,7 +355,7 @@ mod tests {
                         String::from_utf8_lossy(info)
                     )
                 }
-                Route::NotExecutable | Route::Writable(_) => "403".into(),
+                Route::NotExecutable | Route::Writable(..) => "403".into(),
                 Route::NotFound => "404".into(),
                 Route::EmptyRoot => "welcome".into(),
                 Route::Failed(e) => e.to_string(),

@@ -5,10 +5,14 @@
 //! listened on, and what such a server holds is no fault.
 
 use super::Findings;
+use crate::route;
 use crate::settings::{Bind, Settings};
+use crate::sys::fd::AsFd;
+use crate::sys::file::{self, Open};
 use crate::sys::{self, Errno, look, socket};
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -80,17 +84,31 @@ fn try_address(address: SocketAddr, findings: &mut Findings) {
     findings.note(address.to_string().as_bytes(), words, b"");
 }
 
-/// Sections of handlers that are not there.
-pub(super) fn check_sections(settings: &Settings, findings: &mut Findings) {
+/// Sections of handlers that are not there, and sandboxes that cannot be made.
+pub(super) fn check_sections(settings: &Settings, root: Option<&OwnedFd>, findings: &mut Findings) {
     let config = settings.config.as_deref().unwrap_or(Path::new(""));
+    let config = config.as_os_str().as_bytes();
     for section in &settings.handlers {
-        let below = section.name.get(1..).unwrap_or_default();
-        if !settings.path.join(OsStr::from_bytes(below)).is_file() {
+        if root.is_some_and(|root| !route::names_file(root.as_fd(), &section.name)) {
             findings.note(
-                config.as_os_str().as_bytes(),
+                config,
                 "has a section [handler %] and --path no such file; correct the name or remove it",
                 &section.name,
             );
+        }
+        let Some(sandbox) = &section.sandbox else {
+            continue;
+        };
+        for path in sandbox.read.iter().chain(&sandbox.write) {
+            let path = path.as_os_str().as_bytes();
+            let name = CString::new(path).unwrap_or_default();
+            if file::open_at(None, &name, Open::Handle).is_err() {
+                findings.note(
+                    config,
+                    "has a sandbox with %, which cannot be opened, so its handler is not run; make it, or correct read and write",
+                    path,
+                );
+            }
         }
     }
 }

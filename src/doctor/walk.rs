@@ -4,7 +4,7 @@
 //! request and so never looked at. Refuses to enter a folder twice, or what no request can enter.
 
 use super::{Findings, Suspect, Who, places};
-use crate::route;
+use crate::route::{self, Stranger, Writers};
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Beneath, Open, Stat};
@@ -31,6 +31,7 @@ pub fn check(settings: &Settings, search_path: &[u8]) -> Findings {
     let mut walk = Walk {
         settings,
         who: &Who::this_process(),
+        writers: (!settings.allow_writable).then(Writers::of_this_process),
         search_path,
         root: None,
         seen: Vec::new(),
@@ -38,7 +39,7 @@ pub fn check(settings: &Settings, search_path: &[u8]) -> Findings {
     };
     places::check(settings, &mut walk.findings);
     walk.start(&settings.path);
-    places::check_sections(settings, &mut walk.findings);
+    places::check_sections(settings, walk.root.as_ref(), &mut walk.findings);
     walk.findings
 }
 
@@ -63,6 +64,8 @@ fn become_server(settings: &Settings) -> sys::Result<()> {
 struct Walk<'a> {
     settings: &'a Settings,
     who: &'a Who,
+    /// Who may write; nobody is asked for where everybody may.
+    writers: Option<Writers>,
     search_path: &'a [u8],
     root: Option<OwnedFd>,
     /// Folders that were entered.
@@ -90,20 +93,25 @@ impl Walk<'_> {
         self.findings.note_unreadable(file, why);
     }
 
-    /// A root that is not there yet is made by the server.
     fn start(&mut self, path: &Path) {
         let path = match fs::canonicalize(path) {
             Ok(path) => path,
-            Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw()) => return,
+            Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw()) => {
+                return self.find(path, MISSING);
+            }
             Err(e) => return self.cannot(path, sys::Error::from_io(&"stat", &e)),
         };
         let mut above = path.as_path();
         while let Some(next) = above.parent() {
             above = next;
-            if let Ok(folder) = open_folder(above)
-                && let Ok(stat) = file::stat(folder.as_fd())
-                && !self.who.may_execute(folder.as_fd(), c".", &stat)
-            {
+            let Ok(folder) = open_folder(above) else {
+                continue;
+            };
+            let Ok(stat) = file::stat(folder.as_fd()) else {
+                continue;
+            };
+            self.note_stranger(above, |writers| writers.stranger_above(&stat));
+            if !self.who.may_execute(folder.as_fd(), c".", &stat) {
                 self.find(above, UNSEARCHABLE);
             }
         }
@@ -124,7 +132,7 @@ impl Walk<'_> {
             return;
         }
         self.seen.push(stat.identity);
-        self.judge_mode(path, &stat);
+        self.note_stranger(path, |writers| writers.stranger(&stat));
         if !self.who.may_execute(folder.as_fd(), c".", &stat) {
             return self.find(path, UNSEARCHABLE);
         }
@@ -190,7 +198,7 @@ impl Walk<'_> {
 
     fn file(&mut self, entry: &Entry<'_>, stat: &Stat) {
         self.findings.handlers += 1;
-        self.judge_mode(entry.path, stat);
+        self.note_stranger(entry.path, |writers| writers.stranger(stat));
         let mut suspect = Suspect {
             at: entry.folder,
             name: &entry.name,
@@ -203,16 +211,11 @@ impl Walk<'_> {
     }
 
     /// Whoever can write to a handler, or to a folder with handlers, is the server's user.
-    fn judge_mode(&mut self, path: &Path, stat: &Stat) {
-        let mode = stat.permissions();
-        if mode & 0o002 != 0 {
-            self.find(
-                path,
-                "can be changed by every user of this host; chmod o-w it",
-            );
-        // A user's own group, by convention of the same number, has nobody else in it.
-        } else if mode & 0o020 != 0 && stat.gid != stat.uid && stat.gid != 0 {
-            self.find(path, "can be changed by its whole group; chmod g-w it");
+    fn note_stranger(&mut self, path: &Path, who: impl Fn(Writers) -> Option<Stranger>) {
+        if let Some(stranger) = self.writers.and_then(who) {
+            let file = path.as_os_str().as_bytes();
+            self.findings
+                .note(file, "%", stranger.to_string().as_bytes());
         }
     }
 }
@@ -224,6 +227,9 @@ fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
 
 const UNSEARCHABLE: &str =
     "is a folder that the server's user may not search, so what is in it is 404; chmod +x it";
+
+const MISSING: &str =
+    "is not there, and the server would make an empty one; put a handler there, or correct --path";
 
 const NOWHERE: &str = "is a symbolic link that leads nowhere; correct or remove it";
 

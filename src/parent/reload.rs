@@ -13,6 +13,7 @@ use super::{Parent, privilege, resolve};
 use crate::instance;
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
+use crate::sys::fd::AsFd;
 use crate::sys::parting::{self, Direction};
 use crate::sys::socket;
 use crate::sys::{self, Errno, process};
@@ -189,6 +190,7 @@ impl Parent {
             self.log()
                 .warn(format_args!("{key} has changed: that takes a restart"));
         }
+        resolve::sections(&settings, root.as_fd(), self.log());
         self.oom_score.change(&settings);
         self.house.set_limits(&settings.limits);
         let most = settings.limits.max_workers.unwrap_or(settings.workers);

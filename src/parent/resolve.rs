@@ -1,16 +1,19 @@
-//! Limits that depend on the machine: descriptors and free space. Parent only, once, at start.
+//! What of the settings depends on the machine: limits on its descriptors and free space, sections on
+//! the handlers that are there. Parent only, at start and reload.
 //!
 //! The arithmetic is pure and tested; refuses to guess what the user has set, but lowers what the
 //! descriptor limit cannot hold, and says so.
 
 use super::start::Error;
 use crate::limits::Limits;
-use crate::log::Log;
+use crate::log::{Escaped, Log};
+use crate::route;
 use crate::settings::Settings;
 use crate::sys::file::{self, Open};
 use crate::sys::process::{self, DescriptorLimit};
 use crate::sys::{self, fd::AsFd, machine};
 use std::ffi::CString;
+use std::os::fd::BorrowedFd;
 
 /// Descriptors that the parent needs for itself: standard ones, log, root, sets, pid file, Unix
 /// socket, control conversations, one in reserve, and some that are only open for a moment.
@@ -102,6 +105,18 @@ pub(super) fn limits(
         .max_spool_memory
         .get_or_insert_with(|| machine::memory().unwrap_or(0) / 16);
     Ok(())
+}
+
+/// Says which sections hold for nobody: who has misspelt a name finds none of its limits in force.
+pub(super) fn sections(settings: &Settings, root: BorrowedFd<'_>, log: &Log) {
+    for section in &settings.handlers {
+        if !route::names_file(root, &section.name) {
+            let name = Escaped(&section.name);
+            log.warn(format_args!(
+                "there is a section [handler {name}] and no such file in --path"
+            ));
+        }
+    }
 }
 
 fn fill(limits: &mut Limits, most_workers: usize, room: Room) {

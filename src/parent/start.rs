@@ -312,6 +312,8 @@ pub(super) fn say_first_words(parent: &Parent) {
             "running as root: every handler runs as root too; give it a user with --user"
         ));
     }
+    let estate = &parent.estate;
+    resolve::sections(&estate.settings, estate.root.as_fd(), log);
 }
 
 /// The one line that says what is served where. Tests read the port from it.

@@ -44,13 +44,6 @@ impl Stat {
         self.mode & libc::S_IFMT as u32 == libc::S_IFLNK as u32
     }
 
-    /// Others than its owner, root and the members of `own_group` may write to it. In a user's own
-    /// group, of the same number, is nobody else.
-    pub fn is_writable_by_others(&self, own_group: u32) -> bool {
-        let is_known = [own_group, self.uid, 0].contains(&self.gid);
-        self.mode & 0o002 != 0 || self.mode & 0o020 != 0 && !is_known
-    }
-
     /// Anybody may execute it.
     pub fn has_execute_bit(&self) -> bool {
         self.mode & 0o111 != 0

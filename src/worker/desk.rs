@@ -229,11 +229,11 @@ impl<'a> Desk<'a> {
             return self.fail(request, manner, status);
         }
         let status = match route {
-            Route::Writable(name) => {
+            Route::Writable(name, stranger) => {
                 let name = Escaped(name);
-                self.birth.log.error(format_args!(
-                    "refused to run {name}: others can write it; chmod go-w, or allow-writable = yes"
-                ));
+                self.birth
+                    .log
+                    .error(format_args!("refused to run {name}: it {stranger}"));
                 403
             }
             Route::NotExecutable => 403,

@@ -3,7 +3,7 @@
 
 use super::harness::{Folder, Server, Setup, os, run};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::Command;
 
 /// Runs `--check`: its exit status and lines.
@@ -132,6 +132,134 @@ fn what_is_right_is_no_fault_and_nothing_is_made() {
     for name in ["pid", "socket", "log"] {
         assert!(!folder.at(name).exists(), "{name} was made");
     }
+}
+
+#[test]
+fn check_and_server_agree_on_who_may_write_a_handler() {
+    if !os::is_root() {
+        eprintln!("skipped: only root can give files away");
+        return;
+    }
+    let server = Server::new();
+    let folder = &server.folder;
+    let root = folder.at("root").display().to_string();
+    let mut setup = Setup::new();
+    setup.without("--path").args([&format!("--path={root}")]);
+    for (owner, group, mode, reason) in [
+        (0, 0, 0o755, None),
+        (0, 0, 0o775, None),
+        (0, 54_321, 0o755, None),
+        (
+            0,
+            54_321,
+            0o775,
+            Some("can be changed by group 54321; chmod g-w it"),
+        ),
+        (
+            0,
+            0,
+            0o757,
+            Some("can be changed by every user of this host; chmod o-w it"),
+        ),
+        (
+            1000,
+            1000,
+            0o555,
+            Some("belongs to user 1000, who is not root as the server is; chown it"),
+        ),
+    ] {
+        let file = folder.write("root/hello", HELLO, mode);
+        chown(&file, Some(owner), Some(group)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let status = server.get("/hello").status;
+        assert_eq!(status, if reason.is_some() { 403 } else { 200 });
+        let (found, lines) = check(&setup);
+        assert_eq!(found, Some(i32::from(reason.is_some())), "{lines:?}");
+        if let Some(reason) = reason {
+            let text = &lines[0];
+            assert!(
+                text.starts_with(&format!("{root}/hello: {reason}")),
+                "{text}"
+            );
+            server.wait_for_log(&format!("refused to run /hello: it {reason}"));
+        }
+    }
+    setup.args(["--allow-writable"]);
+    assert_eq!(check(&setup).0, Some(0));
+    server.stop();
+}
+
+#[test]
+fn folders_in_which_others_can_replace_handlers_are_told() {
+    if !os::is_root() {
+        eprintln!("skipped: only root can give folders away");
+        return;
+    }
+    let setup = Setup::new();
+    setup.folder.write("root/sub/hello", HELLO, 0o755);
+    let (above, root) = (setup.folder.at(""), setup.folder.at("root"));
+    let modes = |mode| fs::set_permissions(&above, fs::Permissions::from_mode(mode)).unwrap();
+    // As /tmp is.
+    modes(0o1777);
+    assert_eq!(check(&setup).0, Some(0));
+    modes(0o777);
+    chown(root.join("sub"), Some(1000), None).unwrap();
+    let (status, lines) = check(&setup);
+    modes(0o755);
+    assert_eq!((status, lines.len()), (Some(1), 2), "{lines:#?}");
+    for (line, (file, what)) in lines.iter().zip([
+        (above.components().as_path(), "can be changed by every user"),
+        (&root.join("sub"), "belongs to user 1000"),
+    ]) {
+        assert!(
+            line.starts_with(&format!("{}: {what}", file.display())),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_path_that_is_not_there_and_a_sandbox_without_its_files_are_told() {
+    let mut setup = Setup::new();
+    setup.folder.write("root/hello", HELLO, 0o755);
+    setup.config("[handler /hello]\nread = /usr, /no/such/library\nwrite = /no/such/data\n");
+    let (status, lines) = check(&setup);
+    assert_eq!((status, lines.len()), (Some(1), 2), "{lines:#?}");
+    for (line, path) in lines.iter().zip(["/no/such/library", "/no/such/data"]) {
+        let what = format!("caffeine.conf: has a sandbox with {path}, which cannot be opened");
+        assert!(line.contains(&what), "{line}");
+    }
+    let away = setup.folder.at("root/away");
+    setup
+        .without("--path")
+        .args([&format!("--path={}", away.display())]);
+    let (status, lines) = check(&setup);
+    assert_eq!(status, Some(1));
+    assert!(lines[0].contains("/root/away: is not there"), "{lines:#?}");
+    assert!(!away.exists());
+}
+
+#[test]
+fn a_section_that_names_no_handler_is_told_at_start_and_at_each_reload() {
+    let server = Server::start(|setup| {
+        setup.folder.write("root/hello", HELLO, 0o755);
+        setup.folder.write("root/old~", HELLO, 0o755);
+        setup.config("[handler /hello]\n[handler /helo]\n[handler /old~]\n");
+    });
+    for name in ["/helo", "/old~"] {
+        let words = format!(
+            "WARN [{}] there is a section [handler {name}] and no",
+            server.pid()
+        );
+        server.wait_for_log(&words);
+    }
+    assert!(!server.log().contains("[handler /hello]"));
+    server
+        .folder
+        .write("caffeine.conf", "[handler /helas]\n", 0o644);
+    server.signal(os::HUP);
+    server.wait_for_log("there is a section [handler /helas] and no");
+    server.stop();
 }
 
 /// One file, its mode, and what is said of it.
