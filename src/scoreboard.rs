@@ -3,8 +3,10 @@
 //! writer per field, but for the word in `share`.
 
 mod share;
+mod spooled;
 
 pub use share::{REST, Ticket};
+pub use spooled::Spooled;
 
 use crate::limits::MAX_WORKERS;
 use crate::sys::time::Moment;
@@ -18,7 +20,7 @@ pub struct Slot(pub usize);
 /// How far a worker has come with its client; decides what the parent does when it dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// No client, or a verdict on it that is still to be said.
+    /// No client: the last verdict was said.
     Idle,
     /// Between two requests of its client: neither side owes anything.
     Kept,
@@ -30,15 +32,18 @@ pub enum Phase {
     Launched,
     /// A byte of the response may have been sent: the connection is cut.
     Answering,
+    /// All that the client gets was sent: the connection is to be closed.
+    Closing,
 }
 
-const PHASES: [Phase; 6] = [
+const PHASES: [Phase; 7] = [
     Phase::Idle,
     Phase::Kept,
     Phase::Looking,
     Phase::Reading,
     Phase::Launched,
     Phase::Answering,
+    Phase::Closing,
 ];
 
 /// How a worker stands towards its spool on disk, see [`Scoreboard::spooling`].
@@ -79,41 +84,6 @@ const ANSWERED: usize = 15;
 /// The first words of the handler's name, for the status.
 const NAME: usize = 16;
 
-/// Bytes in spools.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spooled {
-    /// All of them.
-    pub bytes: u64,
-    /// Those that are kept in memory.
-    pub in_memory: u64,
-}
-
-impl Spooled {
-    /// So many bytes in one spool.
-    pub fn new(bytes: u64, is_in_memory: bool) -> Self {
-        let in_memory = if is_in_memory { bytes } else { 0 };
-        Self { bytes, in_memory }
-    }
-
-    /// With these too.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            bytes: self.bytes.saturating_add(other.bytes),
-            in_memory: self.in_memory.saturating_add(other.in_memory),
-        }
-    }
-
-    /// Without these.
-    #[must_use]
-    pub fn less(self, other: Self) -> Self {
-        Self {
-            bytes: self.bytes.saturating_sub(other.bytes),
-            in_memory: self.in_memory.saturating_sub(other.in_memory),
-        }
-    }
-}
-
 /// What a worker says of the request that its verdict is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -125,6 +95,9 @@ pub struct Report {
     pub began: Moment,
     /// When it ended.
     pub ended: Moment,
+    /// The handler runs on although its response is complete: the worker says that it is ready once that
+    /// has ended.
+    pub is_handler_running: bool,
 }
 
 /// One worker's slot. Written by that worker; the parent clears it when the worker has died.
@@ -142,9 +115,19 @@ impl Entry<'_> {
 
     /// Worker: says how far it has come, and that it lives.
     pub fn enter(&self, phase: Phase, now: Moment) {
+        self.beat(now);
+        self.set_phase(phase);
+    }
+
+    /// Worker: says how far it has come.
+    pub fn set_phase(&self, phase: Phase) {
         let number = PHASES.iter().position(|p| *p == phase).unwrap_or(0);
-        self.words[HEARTBEAT].store(now.as_micros(), Ordering::Relaxed);
         self.words[PHASE].store(number as u64, Ordering::Release);
+    }
+
+    /// Worker: says that it lives.
+    pub fn beat(&self, now: Moment) {
+        self.words[HEARTBEAT].store(now.as_micros(), Ordering::Relaxed);
     }
 
     /// When the worker last said that it lives.
@@ -184,6 +167,7 @@ impl Entry<'_> {
             answered: self.answered(),
             began: self.began(),
             ended: self.heartbeat(),
+            is_handler_running: false,
         }
     }
 

@@ -8,14 +8,14 @@ use crate::sys::{passing, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Bytes of a verdict on the wire.
-pub const VERDICT_BYTES: usize = 29;
+pub const VERDICT_BYTES: usize = 30;
 
-/// Worker → parent: I am free, and this becomes of the client.
+/// Worker → parent: this becomes of the client. The worker is free, unless [`Report::is_handler_running`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// This is a worker's channel: its first word, before it gets ready.
     Born,
-    /// No client yet (start-up).
+    /// Free, with no client: at the start, and when a handler has ended that outlived its response.
     Ready,
     /// Park it as idle.
     Keep,
@@ -84,6 +84,7 @@ pub fn send_verdict(
     writer.put(&report.answered.to_le_bytes());
     writer.put(&report.began.as_micros().to_le_bytes());
     writer.put(&report.ended.as_micros().to_le_bytes());
+    writer.put(&[u8::from(report.is_handler_running)]);
     match spool {
         Some(spool) => passing::send_record(channel, &writer.bytes, &[spool.as_fd()]),
         None => passing::send_record(channel, &writer.bytes, &[]),
@@ -159,6 +160,11 @@ fn decode_verdict(bytes: &[u8]) -> Option<(Verdict, Report)> {
         answered: u32::from_le_bytes(reader.take()?),
         began: reader.moment()?,
         ended: reader.moment()?,
+        is_handler_running: match reader.byte()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        },
     };
     Some((verdict, report))
 }
@@ -230,6 +236,7 @@ mod tests {
             answered: u32::MAX,
             began: Moment::from_micros(3),
             ended: Moment::from_micros(u64::MAX),
+            is_handler_running: handler == 7,
         };
         let all = [
             (Verdict::Keep, 7, None),

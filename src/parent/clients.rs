@@ -179,6 +179,7 @@ impl Parent {
             woken: now,
             mark: 0,
             handler: 0,
+            admitted: 0,
             requests: 0,
             stage: Stage::Head,
             peer,
@@ -267,6 +268,7 @@ impl Parent {
         let _ = parting::shutdown(client, Direction::Write);
         self.log()
             .info(format_args!("{} {status} connection={number}", Peer(peer)));
+        self.pass_on(id);
         self.linger(id);
     }
 
@@ -293,6 +295,18 @@ impl Parent {
         self.wheel.set(id.index, self.now.after(limit));
         self.lot.enter(id, State::Linger, End::Back);
         self.rearm(id, Interest::Read);
+    }
+
+    /// Ends a connection whose client has had all that it gets. With unread bytes a close would be a reset,
+    /// which may eat the end of the answer.
+    pub(super) fn close_gently(&mut self, id: Id) {
+        let is_sending = self.lot.get(id).is_some_and(|c| super::park::unread(c) > 0);
+        if is_sending {
+            self.pass_on(id);
+            self.linger(id);
+        } else {
+            self.close(id);
+        }
     }
 
     /// Parked as linger, and something has arrived.
@@ -328,6 +342,7 @@ impl Parent {
 
     /// Closes the parent's descriptor of a connection: its end, if nobody else has one.
     pub(super) fn forget(&mut self, id: Id) {
+        self.pass_on(id);
         self.set_spool(id, None);
         self.wheel.remove(id.index);
         let Some(connection) = self.lot.remove(id) else {

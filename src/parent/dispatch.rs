@@ -29,13 +29,24 @@ impl Parent {
                 self.is_out_of_reach(slot, e);
             }
         }
+        self.shorten_queues();
+        self.send_ahead();
+    }
+
+    /// Who waits for one handler is not in the way of who waits for any worker, so each queue has its
+    /// own bound. Of those who are held, one goes for the handler that most wait for.
+    fn shorten_queues(&mut self) {
         let most = self.estate.settings.limits.max_queue;
-        while self.waiting() > most
+        while self.queued() > most
             && let Some(id) = self.lot.at(State::Queued, End::Back)
         {
             self.turn_away(id);
         }
-        self.send_ahead();
+        while self.lot.count(State::Held) > most
+            && let Some(id) = self.lot.last_of_most_held()
+        {
+            self.turn_away(id);
+        }
     }
 
     /// Who has waited longest: in the queue, or behind a busy worker, whose order is taken back.
@@ -76,9 +87,12 @@ impl Parent {
         }
         let waiting = self.waiting();
         if self.house.queue.is_new(self.now) {
-            self.log().warn(format_args!(
-                "no worker in time: turning clients away, {waiting} wait"
-            ));
+            let why = match self.lot.state(id) {
+                Some(State::Held) => "a handler stays at max-concurrent",
+                _ => "no worker in time",
+            };
+            self.log()
+                .warn(format_args!("{why}: turning clients away, {waiting} wait"));
         }
         let retry_after = self.pool.retry_after(waiting);
         self.refuse(id, Canned::Busy(retry_after));
@@ -143,7 +157,24 @@ impl Parent {
     /// queue. It may wait again if others were faster.
     pub(super) fn release(&mut self, handler: u64) {
         if let Some(id) = self.lot.first_held(handler) {
-            self.queue(id, End::Front);
+            self.admit(id, handler, End::Front);
+        }
+    }
+
+    /// A client that is held goes into the queue: a place of its handler is free.
+    pub(super) fn admit(&mut self, id: Id, handler: u64, end: End) {
+        if let Some(connection) = self.lot.get_mut(id) {
+            connection.admitted = handler;
+        }
+        self.queue(id, end);
+    }
+
+    /// A client leaves, or turns to something else: the place that it was let go for is another one's.
+    pub(super) fn pass_on(&mut self, id: Id) {
+        let connection = self.lot.get_mut(id);
+        let admitted = connection.map_or(0, |c| std::mem::take(&mut c.admitted));
+        if admitted != 0 {
+            self.release(admitted);
         }
     }
 }

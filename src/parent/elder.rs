@@ -203,6 +203,7 @@ impl Parent {
             woken: serve.woken,
             mark: passenger.mark,
             handler: 0,
+            admitted: 0,
             requests: serve.requests,
             stage: serve.stage,
             peer: serve.peer,

@@ -45,7 +45,12 @@ impl Parent {
     /// A verdict has come without its spool: the client can only be cut.
     fn lose_spool(&mut self, slot: Slot) {
         if let Some(Duty::Busy(id)) = self.pool.get(slot).map(|w| w.duty) {
-            self.is_free(slot);
+            if self.estate.scoreboard.entry(slot).handler_pid() != 0 {
+                // It stays with its handler, and says so later.
+                self.pool.assign(slot, Duty::Finishing, self.now);
+            } else {
+                self.is_free(slot);
+            }
             self.reset(id);
         }
     }
@@ -67,6 +72,12 @@ impl Parent {
             Duty::Starting if verdict == Verdict::Ready => {
                 self.pool.assign(slot, Duty::Ready, self.now);
             }
+            // Its last verdict could not be understood as a whole, see `lose_spool`.
+            Duty::Ready if verdict == Verdict::Ready => {}
+            Duty::Finishing if verdict == Verdict::Ready => {
+                self.is_free(slot);
+                self.release(report.handler);
+            }
             Duty::Busy(id) => {
                 self.pool.note_service(report.ended.since(report.began));
                 self.forget_copies(slot);
@@ -78,7 +89,19 @@ impl Parent {
         }
     }
 
-    /// A worker is free, and its client goes where the verdict sends it.
+    /// A worker has said its verdict: it is free, or stays with its handler.
+    fn let_go(&mut self, slot: Slot, report: &Report) {
+        if !report.is_handler_running {
+            return self.is_free(slot);
+        }
+        if let Some(ahead) = self.pool.get(slot).and_then(|worker| worker.ahead) {
+            self.withdraw(ahead.id);
+        }
+        self.pool.assign(slot, Duty::Finishing, self.now);
+        self.watch_soon();
+    }
+
+    /// A worker has done what it was asked to, and its client goes where the verdict sends it.
     fn settle(
         &mut self,
         slot: Slot,
@@ -86,17 +109,22 @@ impl Parent {
         (verdict, report): (Verdict, &Report),
         spool: Option<OwnedFd>,
     ) {
-        let Some(connection) = self.lot.get(id) else {
+        let Some(connection) = self.lot.get_mut(id) else {
             // The parent gave the client up (it is about to stop).
-            self.is_free(slot);
-            return;
+            return self.let_go(slot, report);
         };
         let handler = report.handler;
         let fate = fate(verdict, connection.stage);
-        if fate == Fate::Distrust {
+        let is_unanswered = matches!(fate, Fate::Hold | Fate::Park(State::Head | State::Body, _));
+        if fate == Fate::Distrust || (report.is_handler_running && is_unanswered) {
             return self.distrust(slot, &"a verdict that cannot follow");
         }
-        self.is_free(slot);
+        if connection.admitted == handler {
+            // It has had its place: that is passed on when the handler ends, below or later.
+            connection.admitted = 0;
+        }
+        self.pass_on(id);
+        self.let_go(slot, report);
         match fate {
             Fate::Park(state, stage) => {
                 if let Some(connection) = self.lot.get_mut(id).filter(|_| state == State::Idle) {
@@ -117,7 +145,7 @@ impl Parent {
         // go on, and the next one may be far. Not if it refused by older settings: it would do so again and
         // again, for as long as there is no worker in its place.
         let has_room = || !self.pool.is_outdated(slot) && self.room(handler) > 0;
-        if handler != 0 && (fate != Fate::Hold || has_room()) {
+        if handler != 0 && !report.is_handler_running && (fate != Fate::Hold || has_room()) {
             self.release(handler);
         }
     }
@@ -145,7 +173,7 @@ impl Parent {
                 let Some(id) = self.lot.first_held(handler) else {
                     break;
                 };
-                self.queue(id, End::Back);
+                self.admit(id, handler, End::Back);
             }
         }
     }

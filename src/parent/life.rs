@@ -206,7 +206,7 @@ impl Parent {
 
     /// Nobody is left, and nobody comes: who was before this one may still send clients.
     fn is_done(&self) -> bool {
-        self.lot.len() == 0 && self.upgrade.elder.is_none()
+        self.lot.len() == 0 && self.upgrade.elder.is_none() && !self.pool.is_finishing()
     }
 
     /// Cuts who is left and tells the workers to leave.
@@ -236,7 +236,7 @@ impl Parent {
             match duty {
                 Duty::Ready => self.retire(slot),
                 // The end of its channel makes a worker end its handler's tree, then leave.
-                Duty::Busy(_) => {
+                Duty::Busy(_) | Duty::Finishing => {
                     self.drop_channel(slot);
                     self.pool.assign(slot, Duty::Retiring, self.now);
                 }

@@ -4,74 +4,15 @@
 //! front of one is who has been in it longest: the next to be served (queued), or the first to go
 //! when the house is full. Refuses to know of sockets' events, deadlines or workers.
 
+mod state;
+
+pub(super) use state::State;
+
 use crate::channel::Stage;
 use crate::scoreboard::{Slot, Spooled};
 use crate::sys::time::Moment;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-
-/// Where a connection stands. The transitions:
-///
-/// ```text
-/// accept ─▶ Head ─▶ Queued ─▶ Serving ─┬─▶ Idle, Head, Body, Drain ─▶ Queued
-///                   │ ▲ ▲        ▲     ├─▶ Held ─▶ Queued (front)
-///                   └───┴▶ Ahead ┘     │
-///                     └── worker died ─┤
-///                                      └─▶ Linger ─▶ closed
-/// ```
-///
-/// From each state a connection may also be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Between two requests.
-    Idle,
-    /// Owes (the rest of) a head.
-    Head,
-    /// Owes more of a body.
-    Body,
-    /// Has to take more of its response.
-    Drain,
-    /// Is answered; what it still sends is discarded.
-    Linger,
-    /// Waits for a worker.
-    Queued,
-    /// Waits for its handler to become free, in the list of that handler.
-    Held,
-    /// A worker has it.
-    Serving,
-    /// Waits for a worker that is busy, and has its order already.
-    Ahead,
-}
-
-impl State {
-    /// Every state.
-    pub(super) const ALL: [Self; 9] = [
-        Self::Idle,
-        Self::Head,
-        Self::Body,
-        Self::Drain,
-        Self::Linger,
-        Self::Queued,
-        Self::Held,
-        Self::Serving,
-        Self::Ahead,
-    ];
-
-    /// Its word in the status.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Head => "head",
-            Self::Body => "body",
-            Self::Drain => "drain",
-            Self::Linger => "linger",
-            Self::Queued => "queued",
-            Self::Held => "held",
-            Self::Serving => "serving",
-            Self::Ahead => "ahead",
-        }
-    }
-}
 
 /// A connection's place in the lot, with the generation that tells it from earlier tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +46,9 @@ pub(super) struct Connection {
     pub(super) mark: u64,
     /// The handler that it waits for while held.
     pub(super) handler: u64,
+    /// The handler whose next place is this one's, since a request of it has ended; 0 for none. Passed on
+    /// if this one leaves without having taken it.
+    pub(super) admitted: u64,
     /// Requests that were answered.
     pub(super) requests: u32,
     /// What a worker is to go on with.
@@ -301,6 +245,12 @@ impl Lot {
         self.id(list.first)
     }
 
+    /// The last one that waits for the handler that most wait for.
+    pub(super) fn last_of_most_held(&self) -> Option<Id> {
+        let (_, list) = self.held.iter().max_by_key(|(_, list)| list.len)?;
+        self.id(list.last)
+    }
+
     /// The handlers that somebody waits for.
     pub(super) fn held_handlers(&self) -> Vec<u64> {
         self.held.iter().map(|(handler, _)| *handler).collect()
@@ -412,6 +362,7 @@ mod tests {
             woken: now,
             mark: 0,
             handler: 0,
+            admitted: 0,
             requests: 0,
             stage: Stage::Head,
             peer: None,

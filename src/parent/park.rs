@@ -326,7 +326,7 @@ impl Parent {
 }
 
 /// Bytes that have arrived and that nobody has taken.
-fn unread(connection: &Connection) -> u64 {
+pub(super) fn unread(connection: &Connection) -> u64 {
     fd::bytes_readable(connection.client.as_fd()).map_or(0, |n| n as u64)
 }
 

@@ -4,10 +4,12 @@
 //! Decides and keeps books; refuses to fork, kill or talk to anybody.
 
 mod alone;
+mod duty;
 mod edition;
 mod pace;
 
 pub(super) use alone::Ahead;
+pub(super) use duty::Duty;
 pub(super) use edition::Step;
 
 use super::lot::Id;
@@ -27,20 +29,6 @@ const IDLE_EXTRA: Duration = Duration::from_secs(10);
 /// something. A queue before workers that are quick is the beat of a busy server, which more
 /// processes than CPUs would only slow down.
 const GROWTH_WAIT: Duration = Duration::from_millis(50);
-
-/// What a worker is doing, as far as the parent has told it. Starting becomes Ready, these two
-/// alternate with Busy; any may become Retiring, which only its end follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Duty {
-    /// Forked; has not said its first verdict.
-    Starting,
-    /// Waits for a client.
-    Ready,
-    /// Has this client.
-    Busy(Id),
-    /// Was told to leave, or killed.
-    Retiring,
-}
 
 /// A living worker.
 pub(super) struct Worker {
@@ -133,7 +121,7 @@ pub(super) struct Pool {
     ready: Vec<Slot>,
     /// Busy workers without an order ahead, and some that are not any more.
     alone: Vec<Slot>,
-    /// Workers by duty: starting, ready, busy, retiring.
+    /// Workers by duty: starting, ready, busy or finishing, retiring.
     tally: [usize; 4],
     /// Of the busy ones, those that leave afterwards.
     dismissed: usize,
@@ -205,11 +193,17 @@ impl Pool {
     /// Workers that have had one client for longer than `GROWTH_WAIT`.
     pub(super) fn held(&self, now: Moment) -> usize {
         let is_held = |worker: &Worker| {
-            matches!(worker.duty, Duty::Busy(_))
+            worker.duty.is_occupied()
                 && !worker.is_dismissed
                 && now.since(worker.since) >= GROWTH_WAIT
         };
         self.workers().filter(|(_, worker)| is_held(worker)).count()
+    }
+
+    /// Whether a handler runs on whose client has its response.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.workers()
+            .any(|(_, worker)| worker.duty == Duty::Finishing)
     }
 
     /// Workers that have not said their first verdict.
@@ -223,7 +217,7 @@ impl Pool {
         self.ready.len()
     }
 
-    /// Workers that have a client.
+    /// Workers that have a client, or a handler that runs on.
     pub(super) fn busy(&self) -> usize {
         let [_, _, busy, _] = self.tally;
         busy
@@ -234,7 +228,7 @@ impl Pool {
         match duty {
             Duty::Starting => starting,
             Duty::Ready => ready,
-            Duty::Busy(_) => busy,
+            Duty::Busy(_) | Duty::Finishing => busy,
             Duty::Retiring => retiring,
         }
     }
@@ -290,7 +284,7 @@ impl Pool {
     pub(super) fn remove(&mut self, slot: Slot) -> Option<Worker> {
         let worker = self.slots.get_mut(slot.0)?.take()?;
         *self.tally(worker.duty) -= 1;
-        if worker.is_dismissed && matches!(worker.duty, Duty::Busy(_)) {
+        if worker.is_dismissed && worker.duty.is_occupied() {
             self.dismissed -= 1;
         }
         if worker.duty == Duty::Ready {
@@ -311,8 +305,7 @@ impl Pool {
         worker.since = now;
         let (is_dismissed, edition) = (worker.is_dismissed, worker.edition);
         // With an order that was sent ahead it goes from one client to the next.
-        let is_busy_still = matches!(duty, Duty::Busy(_));
-        if is_dismissed && matches!(before, Duty::Busy(_)) && !is_busy_still {
+        if is_dismissed && before.is_occupied() && !duty.is_occupied() {
             self.dismissed -= 1;
         }
         if before == Duty::Starting && duty == Duty::Ready {

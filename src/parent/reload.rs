@@ -377,6 +377,7 @@ impl Parent {
                 self.pool.dismiss(slot);
                 self.must_speak(slot);
             }
+            Some(Duty::Finishing) => self.pool.dismiss(slot),
             _ => {}
         }
     }

@@ -107,12 +107,15 @@ impl Parent {
         if !board.entry(slot).is_resting() {
             return false;
         }
-        if worker.ahead.is_some() {
-            // It has taken that order, so its verdict on the one before is here.
-            let generation = worker.generation;
-            self.on_channel(slot, generation);
-            if self.pool.get(slot).is_none_or(|w| w.channel.is_none()) {
-                return false;
+        let generation = worker.generation;
+        // It has taken the order that was sent ahead, so all that it said of the one before is here: a
+        // verdict, and perhaps that it has been free only since then.
+        for _ in 0..2 {
+            let worker = self.pool.get(slot).filter(|w| w.channel.is_some());
+            match worker.map(|w| w.ahead.is_some()) {
+                None => return false,
+                Some(false) => break,
+                Some(true) => self.on_channel(slot, generation),
             }
         }
         let entry = self.estate.scoreboard.entry(slot);

@@ -40,6 +40,7 @@ impl Parent {
             Duty::Ready => "ready",
             Duty::Busy(_) if entry.is_resting() => "ready",
             Duty::Busy(_) => "busy",
+            Duty::Finishing => "finishing",
             Duty::Retiring => "leaving",
         };
         let since = self.now.since(self.busy_since(slot, worker.since));

@@ -51,6 +51,8 @@ pub(super) enum Salvage {
     Lost,
     /// Something may have been sent: the client must be able to tell that it is not whole.
     Cut,
+    /// All that it gets was sent.
+    Close,
     /// It has cost two workers.
     GiveUp,
 }
@@ -58,8 +60,9 @@ pub(super) enum Salvage {
 /// The fate of a client by how far its dead worker said it had come, and whether that was with an order
 /// before this client's, with this one, or with one behind it. (Kept with this one is a verdict.)
 ///
-/// Idle, or already further, means that the worker was done and its verdict is lost: a handler may have
-/// run, and none is run twice.
+/// A worker keeps its phase until its verdict is out, so that of an unsaid verdict the same holds as of a
+/// death a moment before. Idle, or already further, means that the verdict is lost: a handler may have run,
+/// and none is run twice.
 pub(super) fn salvage(phase: Phase, begun: Ordering, has_lost_worker: bool) -> Salvage {
     match phase {
         // Whether it was taken or not.
@@ -71,6 +74,7 @@ pub(super) fn salvage(phase: Phase, begun: Ordering, has_lost_worker: bool) -> S
         Phase::Reading => Salvage::Unread,
         Phase::Launched => Salvage::Lost,
         Phase::Answering => Salvage::Cut,
+        Phase::Closing => Salvage::Close,
     }
 }
 
@@ -134,6 +138,8 @@ mod tests {
             (Phase::Reading, Equal, false, Salvage::Unread),
             (Phase::Launched, Equal, false, Salvage::Lost),
             (Phase::Answering, Equal, true, Salvage::Cut),
+            (Phase::Closing, Equal, true, Salvage::Close),
+            (Phase::Closing, Less, false, Salvage::HandOverUnseen),
             (Phase::Looking, Greater, false, Salvage::Cut),
             (Phase::Kept, Greater, false, Salvage::Cut),
         ] {

@@ -49,10 +49,10 @@ fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
         Duty::Starting => is_past(seen.since, START_TIMEOUT).then_some("it does not start"),
         Duty::Ready => None,
         Duty::Retiring => is_past(seen.since, grace + SILENCE).then_some("it does not leave"),
-        Duty::Busy(_) if !seen.has_channel => {
+        Duty::Busy(_) | Duty::Finishing if !seen.has_channel => {
             is_past(signs, grace + SILENCE).then_some("it has hung up")
         }
-        Duty::Busy(_) => match seen.phase {
+        Duty::Busy(_) | Duty::Finishing => match seen.phase {
             // It may rest for so long.
             Phase::Idle | Phase::Kept => {
                 is_past(signs, REST + SILENCE).then_some("it shows no sign of life")
@@ -60,7 +60,7 @@ fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
             Phase::Looking | Phase::Reading => {
                 is_past(signs, SILENCE).then_some("it shows no sign of life")
             }
-            Phase::Launched | Phase::Answering => {
+            Phase::Launched | Phase::Answering | Phase::Closing => {
                 // Without one it runs no handler: an answer of its own takes no time.
                 let has_deadline = seen.deadline != Moment::default();
                 if has_deadline {
@@ -186,6 +186,9 @@ mod tests {
             (BUSY, Phase::Answering, 0, 0, 2, false),
             (BUSY, Phase::Answering, 0, 0, 3, true),
             (BUSY, Phase::Answering, 0, 60, 60, false),
+            (Duty::Finishing, Phase::Answering, 0, 60, 64, false),
+            (Duty::Finishing, Phase::Answering, 0, 60, 65, true),
+            (Duty::Finishing, Phase::Answering, 0, 0, 3, true),
         ] {
             let seen = Seen {
                 duty,

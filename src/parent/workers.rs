@@ -155,7 +155,7 @@ impl Parent {
             // It is our child and not reaped, so the number is still its own.
             let _ = process::kill(pid, signal::SIGKILL);
         }
-        if !matches!(duty, Duty::Busy(_)) {
+        if !duty.is_occupied() {
             self.pool.assign(slot, Duty::Retiring, self.now);
         }
     }
@@ -282,6 +282,7 @@ impl Parent {
             Salvage::Unread => self.refuse(id, Canned::Unread),
             Salvage::Lost => self.refuse(id, Canned::Lost),
             Salvage::Cut => self.reset(id),
+            Salvage::Close => self.close_gently(id),
             Salvage::GiveUp => {
                 self.log().error(format_args!(
                     "connection {number} has cost two workers: closing it"
@@ -347,10 +348,11 @@ impl fmt::Display for How {
 fn doing(phase: Phase, duty: Duty) -> &'static str {
     match (phase, duty) {
         (_, Duty::Starting) => "starting",
+        (_, Duty::Finishing) => "its handler ran on after its response",
         (Phase::Idle | Phase::Kept, _) => "idle",
         (Phase::Looking, _) => "looking at a head",
         (Phase::Reading, _) => "reading a request",
         (Phase::Launched, _) => "its handler ran",
-        (Phase::Answering, _) => "answering",
+        (Phase::Answering | Phase::Closing, _) => "answering",
     }
 }

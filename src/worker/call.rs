@@ -5,9 +5,10 @@ use super::desk::{Begun, Desk};
 use super::ending::{self, Fate, Finished};
 use super::exchange::Request;
 use super::outlet::{self, Outlet};
-use super::plan::{self, Body, Job, NotLaunched};
+use super::plan::{self, Body, Job, NotLaunched, Running};
 use super::progress::Progress;
 use super::relay::{Relay, Scene};
+use super::released::Released;
 use super::response::Response;
 use super::spool::Spool;
 use super::{Client, Outcome, stderr, tree};
@@ -18,6 +19,7 @@ use crate::route::Handler;
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::process::Pid;
+use crate::sys::time::Moment;
 use crate::sys::{fd, parting, signal, time};
 use std::time::Duration;
 
@@ -215,7 +217,18 @@ impl<'a> Desk<'a> {
             Err(why) => return Called::Done(self.fail_launch(request, &call.handler, &why)),
         };
         self.note_running(running.pid, &call.handler.script_name);
-        let finished = {
+        self.relay(request, call, running, started.after(timeout))
+    }
+
+    /// Relays the output of a running handler, and ends it and its request, unless it runs on.
+    fn relay(
+        &mut self,
+        request: &Request<'_>,
+        call: &Call<'_>,
+        running: Running,
+        deadline: Moment,
+    ) -> Called {
+        let (finished, released) = {
             let scene = Scene {
                 birth: self.birth,
                 client: request.client,
@@ -225,17 +238,27 @@ impl<'a> Desk<'a> {
                 stderr: &self.stderr,
                 can_probe: request.head.version == Version::Http11,
                 is_gusher: self.gushers.has(call.handler.hash()),
-                deadline: started.after(timeout),
+                deadline,
             };
             let response = Response::new(&mut self.buffers, request.manner);
-            let outlet = Outlet::new(request.client, self.keeper, limits.max_spool);
+            let max_spool = self.birth.settings.limits.max_spool;
+            let outlet = Outlet::new(request.client, self.keeper, max_spool);
             let mut relay = Relay::new(scene, running, response, outlet, &mut self.relay_buffer);
             let end = relay.run();
             self.gushers.note(call.handler.hash(), relay.printed());
-            ending::finish(&mut relay, end, self.planner.failure())
+            let finished = ending::finish(&mut relay, end, self.planner.failure());
+            (
+                finished,
+                end.is_handler_running().then(|| relay.into_parts()),
+            )
         };
-        entry.set_handler_pid(0);
-        self.clean_up(call);
+        if let Some(parts) = released {
+            let settings = self.settings_of(&call.handler);
+            self.released = Some(Released { parts, settings });
+            return self.conclude_call(request, call, finished);
+        }
+        self.birth.entry().set_handler_pid(0);
+        self.clean_up(call.settings);
         if let Some(reaped) = finished.reaped {
             self.receipt.ended = Some(reaped.ended);
             self.receipt.usage = reaped.usage;
@@ -250,12 +273,12 @@ impl<'a> Desk<'a> {
     }
 
     /// Nothing of a request outlives it, unless its handler may detach.
-    fn clean_up(&mut self, call: &Call<'_>) {
-        let was_alone = if call.settings.detach {
+    pub(super) fn clean_up(&mut self, settings: &HandlerSettings) {
+        let was_alone = if settings.detach {
             self.must_retire |= tree::has_survivors();
             true
         } else {
-            tree::sweep(self.birth.log, &call.handler.script_name)
+            tree::sweep(self.birth.log, &self.receipt.handler)
         };
         if !(was_alone && self.stderr.is_as_new())
             && let Ok(stderr) = stderr::Pipe::new()

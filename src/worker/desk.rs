@@ -9,6 +9,7 @@ use super::plan::Planner;
 use super::progress::Progress;
 use super::receipt::Receipt;
 use super::relay::Gushers;
+use super::released::Released;
 use super::response::Buffers;
 use super::spool::{Spool, SpoolKeeper};
 use super::{Client, Outcome, redirect, stderr};
@@ -43,6 +44,8 @@ pub(super) struct Desk<'a> {
     /// Settings of handlers without a section.
     pub(super) plain: &'a HandlerSettings,
     pub(super) must_retire: bool,
+    /// A handler that runs on although its response is complete.
+    pub(super) released: Option<Released<'a>>,
 }
 
 /// A body that an earlier worker began to read.
@@ -100,6 +103,7 @@ impl<'a> Desk<'a> {
                 ..HandlerSettings::new(b"")
             })),
             must_retire: false,
+            released: None,
         })
     }
 
@@ -145,6 +149,9 @@ impl<'a> Desk<'a> {
         self.receipt.status = status;
         self.receipt.bytes_out += sent;
         self.birth.entry().count_request();
+        if self.released.is_some() {
+            return self.receipt.release(request.client, request.line());
+        }
         self.receipt
             .write(self.birth.log, request.client, request.line());
     }

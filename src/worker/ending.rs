@@ -96,7 +96,7 @@ fn fate_of(end: End, is_failed: bool, wrong: Option<Wrong>, is_unsent: bool) -> 
         }
     };
     match end {
-        End::ClientGone | End::ParentGone => Fate::Drop,
+        End::ClientGone | End::Unheard | End::ParentGone => Fate::Drop,
         End::ClientStuck => Fate::Cut,
         End::TimedOut => bad(504),
         End::TooMuch => bad(502),
@@ -104,7 +104,8 @@ fn fate_of(end: End, is_failed: bool, wrong: Option<Wrong>, is_unsent: bool) -> 
         End::Broken(_) => bad(500),
         End::Bad(_) => bad(502),
         End::Complete if is_failed || wrong.is_some() => bad(502),
-        End::Complete => Fate::Complete,
+        // How the handler ends is nobody's business any more but the log's.
+        End::Complete | End::Released => Fate::Complete,
     }
 }
 
@@ -224,6 +225,7 @@ mod tests {
         for (end, is_failed, wrong, unsent, sent) in [
             (End::Complete, false, None, "Complete", "Complete"),
             (End::Complete, true, None, "Replace(502)", "Cut"),
+            (End::Released, true, None, "Complete", "Complete"),
             (End::Complete, false, short, "Replace(502)", "Cut"),
             (
                 End::Bad(BadOutput::FirstLine),

@@ -3,6 +3,7 @@
 use super::answer::Manner;
 use super::desk::Desk;
 use super::input::{Arrived, Input};
+use super::released::Released;
 use super::{Client, Outcome, outlet, progress};
 use crate::birth::Birth;
 use crate::channel::{Stage, Verdict};
@@ -63,6 +64,21 @@ impl<'a> Exchange<'a> {
     /// A detached process is left: it passes to the parent with this worker's end.
     pub(super) fn must_retire(&self) -> bool {
         self.desk.must_retire
+    }
+
+    /// A handler runs on although its response is complete.
+    pub(super) fn has_released(&self) -> bool {
+        self.desk.released.is_some()
+    }
+
+    /// That handler, to be stayed with.
+    pub(super) fn take_released(&mut self) -> Option<Released<'a>> {
+        self.desk.released.take()
+    }
+
+    /// Stays with it until it has ended.
+    pub(super) fn stay_with(&mut self, released: Released<'a>, channel: BorrowedFd<'_>) {
+        self.desk.stay_with(released, channel);
     }
 
     /// Serves a client until the next step depends on it.

@@ -18,6 +18,7 @@
 //! | `plan` | environment, arguments and descriptors of a launch |
 //! | `feed` | the body of a handler that wants a pipe |
 //! | `relay` | moves the handler's output to the client |
+//! | `released` | a handler that runs on after its response |
 //! | `response` | turns the handler's output into an HTTP response |
 //! | `outlet` | what the client takes now, and the spool for the rest |
 //! | `stderr` | the handler's complaints, into the log |
@@ -44,6 +45,7 @@ mod progress;
 mod receipt;
 mod redirect;
 mod relay;
+mod released;
 mod response;
 mod rest;
 mod spool;
@@ -54,7 +56,7 @@ mod turn;
 use crate::birth::Birth;
 use crate::channel::{self, Order, Received, Serve, Stage, Verdict};
 use crate::http::imf_fixdate;
-use crate::scoreboard::{Phase, Report, Spooled};
+use crate::scoreboard::{Entry, Phase, Report, Spooled};
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, privilege, process, signal, socket};
@@ -239,9 +241,7 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
                 }
                 let client = Client::new(fd, serve);
                 if let Some(outcome) = attend(&mut exchange, channel.as_fd(), client, spool) {
-                    let spool = outcome.spool.as_ref();
-                    let report = entry.report();
-                    channel::send_verdict(channel.as_fd(), outcome.verdict, report, spool)?;
+                    say(&mut exchange, channel.as_fd(), &outcome)?;
                 }
                 if exchange.must_retire() {
                     return Ok(());
@@ -250,6 +250,41 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says the verdict. If a handler runs on after its response, stays with it, and says that it is free
+/// when that has ended.
+fn say(exchange: &mut Exchange<'_>, channel: BorrowedFd<'_>, outcome: &Outcome) -> sys::Result<()> {
+    let entry = exchange.entry();
+    let released = exchange.take_released();
+    let report = Report {
+        is_handler_running: released.is_some(),
+        ..entry.report()
+    };
+    channel::send_verdict(channel, outcome.verdict, report, outcome.spool.as_ref())?;
+    if let Some(released) = released {
+        exchange.stay_with(released, channel);
+        release_slot(entry, None);
+        if !exchange.must_retire() {
+            channel::send_verdict(channel, Verdict::Ready, entry.report(), None)?;
+        }
+    }
+    // Only now: the client of a worker that dies with an unsaid verdict is judged by its phase.
+    entry.set_phase(Phase::Idle);
+    Ok(())
+}
+
+/// What a request has claimed is free again. Its death before the verdict is out costs the client what
+/// its phase says.
+fn release_slot(entry: Entry<'_>, phase: Option<Phase>) {
+    // First: without a deadline it would be taken for one that has hung since its last sign of life.
+    entry.beat(time::now());
+    if let Some(phase) = phase {
+        entry.set_phase(phase);
+    }
+    entry.set_spooled(Spooled::default());
+    entry.set_deadline(Moment::default());
+    entry.set_claim(0);
 }
 
 /// The channel to the parent. In a folder that is not sticky another user may have put his own
@@ -277,7 +312,8 @@ fn attend(
     loop {
         let is_whole = client.serve.stage == Stage::Head && !client.serve.is_head_resumed;
         let outcome = serve_one(exchange, channel, &client, spool.take());
-        if outcome.verdict != Verdict::Keep || !is_whole || exchange.must_retire() {
+        let is_done = outcome.verdict == Verdict::Keep && !exchange.has_released();
+        if !is_done || !is_whole || exchange.must_retire() {
             return Some(outcome);
         }
         match rest::rest(exchange, channel, client.socket()) {
@@ -300,15 +336,18 @@ fn serve_one(
     } = client.serve;
     entry.begin(ticket, requests, client.received);
     let outcome = exchange.serve(client, channel, spool);
+    if exchange.has_released() {
+        // Its handler keeps deadline and claim.
+        entry.beat(time::now());
+        entry.set_spooled(Spooled::default());
+        return outcome;
+    }
     let phase = match outcome.verdict {
-        Verdict::Keep => Phase::Kept,
-        _ => Phase::Idle,
+        Verdict::Keep => Some(Phase::Kept),
+        Verdict::Close | Verdict::Linger => Some(Phase::Closing),
+        _ => None,
     };
-    // First: without a deadline it would be taken for one that has hung since its last sign of life.
-    entry.enter(phase, time::now());
-    entry.set_spooled(Spooled::default());
-    entry.set_deadline(Moment::default());
-    entry.set_claim(0);
+    release_slot(entry, phase);
     outcome
 }
 

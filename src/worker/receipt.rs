@@ -28,6 +28,35 @@ pub(super) struct Receipt {
     pub(super) is_cut: bool,
     /// The client was gone before the end.
     pub(super) is_client_gone: bool,
+    /// What is known of a client that was released while its handler ran on.
+    released: Option<Released>,
+}
+
+/// Of a released client, for the line that is written at the end of its handler.
+struct Released {
+    facts: Facts,
+    request: Vec<u8>,
+}
+
+/// What the line says of the client.
+#[derive(Clone, Copy)]
+struct Facts {
+    peer: Option<SocketAddr>,
+    received: Moment,
+    queued: Duration,
+    /// When the response was complete, if its handler ran on.
+    released: Option<Moment>,
+}
+
+impl Facts {
+    fn of(client: &Client) -> Self {
+        Self {
+            peer: client.serve.peer,
+            received: client.received,
+            queued: client.queued(),
+            released: None,
+        }
+    }
 }
 
 impl Receipt {
@@ -59,11 +88,32 @@ impl Receipt {
             return;
         }
         let now = time::now();
-        log.receipt(&|line| self.put(line, client, request, now));
+        let facts = Facts::of(client);
+        log.receipt(&|line| self.put(line, &facts, request, now));
     }
 
-    fn put(&self, line: &mut Line<'_>, client: &Client, request: &[u8], now: Moment) {
-        put_peer(line, client.serve.peer);
+    /// Keeps what the line needs of a client that is released now.
+    pub(super) fn release(&mut self, client: &Client, request: &[u8]) {
+        let facts = Facts {
+            released: Some(time::now()),
+            ..Facts::of(client)
+        };
+        let request = request.to_vec();
+        self.released = Some(Released { facts, request });
+    }
+
+    /// Writes the line of a client that was released, once its handler has ended.
+    pub(super) fn write_released(&mut self, log: &Log) {
+        if let Some(Released { facts, request }) = self.released.take()
+            && log.has(Level::Info)
+        {
+            let now = time::now();
+            log.receipt(&|line| self.put(line, &facts, &request, now));
+        }
+    }
+
+    fn put(&self, line: &mut Line<'_>, client: &Facts, request: &[u8], now: Moment) {
+        put_peer(line, client.peer);
         line.text(b" \"");
         line.escaped(request);
         line.text(b"\" ");
@@ -74,9 +124,12 @@ impl Receipt {
         }
         put_number(line, b" in=", self.bytes_in);
         put_number(line, b" out=", self.bytes_out);
-        put_ms(line, b" queue=", client.queued());
+        put_ms(line, b" queue=", client.queued);
         if let Some(first) = self.first_byte {
             put_ms(line, b" first=", first.since(client.received));
+        }
+        if let Some(released) = client.released.filter(|_| !self.is_client_gone) {
+            put_ms(line, b" answered=", released.since(client.received));
         }
         put_ms(line, b" total=", now.since(client.received));
         if let Some(pid) = self.pid {

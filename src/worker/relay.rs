@@ -10,6 +10,7 @@ pub(super) use patience::Gushers;
 use super::feed::Feed;
 use super::outlet::{Blocked, Outlet};
 use super::plan::Running;
+use super::released::Parts;
 use super::response::{Failed, Response};
 use super::stderr::{self, Stderr};
 use super::{Client, tree};
@@ -27,6 +28,8 @@ use std::time::Duration;
 pub(super) enum End {
     /// The handler's output is over.
     Complete,
+    /// The response is complete, and the handler runs on: the client need not wait for that.
+    Released,
     /// The output is no response.
     Bad(crate::cgi::BadOutput),
     /// The output is more than it may be.
@@ -35,6 +38,8 @@ pub(super) enum End {
     TimedOut,
     /// The client left.
     ClientGone,
+    /// The client left, and the handler is to run to its end all the same.
+    Unheard,
     /// The client took nothing for too long.
     ClientStuck,
     /// There is no room for what the client did not take.
@@ -43,6 +48,13 @@ pub(super) enum End {
     ParentGone,
     /// The worker cannot go on.
     Broken(sys::Error),
+}
+
+impl End {
+    /// Only the client's part of the request is over.
+    pub(super) fn is_handler_running(self) -> bool {
+        matches!(self, Self::Released | Self::Unheard)
+    }
 }
 
 /// What the relay works with.
@@ -78,10 +90,10 @@ pub(super) struct Relay<'r, 'b> {
     quiet_since: Moment,
     client_progress: Moment,
     has_client_fin: bool,
-    /// The client is lost, and the handler runs to its end all the same.
-    is_alone: bool,
     /// What the end of stdout means was decided, though the handler runs on.
     is_eof_judged: bool,
+    /// Since when nothing that the handler prints can belong to the response any more.
+    whole_since: Option<Moment>,
     is_nph: bool,
     /// What was written to the client before an nph handler began.
     written: Option<u64>,
@@ -95,6 +107,10 @@ pub(super) struct Relay<'r, 'b> {
     is_held_up: bool,
     now: Moment,
 }
+
+/// What a handler may print after the end of its response: nobody gets it, and to print and to read it
+/// without end would keep two CPUs busy until the handler's time limit.
+pub(super) const MOST_DROPPED: u64 = 16 * 1024 * 1024;
 
 /// Bytes that the pipe of a handler with much to say may hold: what a user may have without a right
 /// of its own (/proc/sys/fs/pipe-max-size).
@@ -124,8 +140,8 @@ impl<'r, 'b> Relay<'r, 'b> {
             quiet_since: now,
             client_progress: now,
             has_client_fin: false,
-            is_alone: false,
             is_eof_judged: false,
+            whole_since: None,
             is_first_wait: !scene.is_gusher,
             is_wide: false,
             is_held_up: false,
@@ -153,18 +169,19 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
     }
 
-    /// Relays until the end; then the handler is reaped and its stderr is in the log.
+    /// Relays until the end; then the handler is reaped and its stderr is in the log, unless the client
+    /// is released before.
     pub(super) fn run(&mut self) -> End {
         let end = loop {
             match self.turn() {
                 Ok(None) => {}
-                Ok(Some(end)) if self.goes_on_after(end) => {}
-                // Nobody is there to be answered.
-                Ok(Some(End::Complete)) if self.is_alone => break End::ClientGone,
-                Ok(Some(end)) => break end,
+                Ok(Some(end)) => break self.or_unheard(end),
                 Err(e) => break End::Broken(e),
             }
         };
+        if end.is_handler_running() {
+            return end;
+        }
         if self.reaped.is_none() {
             let grace = match end {
                 End::ParentGone => Duration::ZERO,
@@ -247,20 +264,35 @@ impl<'r, 'b> Relay<'r, 'b> {
             return (is_enough || is_over()).then_some(End::Complete);
         }
         if self.is_eof_open() && self.now >= self.after_eof_deadline() {
-            // Its output is over and it does something else: the client need not wait for that.
-            return self.finish_response();
+            // Its output is over and it does something else. What cannot be judged now is judged at its exit.
+            self.is_eof_judged = true;
+            let may_fail_late = self.scene.settings.strict_exit || self.response.is_redirect();
+            let is_good = !may_fail_late && self.response.judge().is_ok();
+            return is_good.then_some(End::Released);
         }
-        None
+        let is_due = self.release_deadline().is_some_and(|at| self.now >= at);
+        is_due.then_some(End::Released)
     }
 
-    /// The response is complete, though the handler still runs: it may, until its deadline.
-    fn finish_response(&mut self) -> Option<End> {
-        self.is_eof_judged = true;
-        let may_fail_late = self.scene.settings.strict_exit || self.response.is_redirect();
-        if may_fail_late || self.response.judge().is_err() {
-            return None; // Judged again, and answered, at its exit.
+    /// Notes once that the response is complete: what the handler prints from then on is dropped, and
+    /// bounded.
+    fn note_whole(&mut self) {
+        if self.whole_since.is_none() && self.response.is_whole() {
+            self.whole_since = Some(self.now);
+            self.allowed = self.allowed.min(MOST_DROPPED);
         }
-        self.response.complete(&mut self.outlet).err().map(end_of)
+    }
+
+    /// What is left of the relay when the client has been let go.
+    pub(super) fn into_parts(self) -> Parts {
+        Parts {
+            pid: self.pid,
+            stdout: self.stdout,
+            stderr: self.stderr.pause(),
+            feed: self.feed,
+            allowed: self.allowed,
+            deadline: self.scene.deadline,
+        }
     }
 
     /// Time in which the handler could not go on because of its client is not the handler's.
@@ -304,11 +336,10 @@ impl<'r, 'b> Relay<'r, 'b> {
             fd.map_or_else(signal::poll_nothing, |fd| signal::poll_fd(fd, events))
         };
         let stdout = self.stdout.as_ref().filter(|_| !self.is_held_up);
-        let client = (!self.is_alone).then(|| self.scene.client.socket());
         [
             perhaps(stdout.map(|stdout| stdout.as_fd()), for_output),
             signal::poll_fd(self.stderr.fd(), for_output),
-            perhaps(client, for_fin | for_room),
+            signal::poll_fd(self.scene.client.socket(), for_fin | for_room),
             // Only its end is of interest now: orders wait until this request is done.
             signal::poll_fd(self.scene.channel, 0),
             perhaps(self.feed.as_ref().map(Feed::pipe), signal::WRITABLE),
@@ -342,12 +373,10 @@ impl<'r, 'b> Relay<'r, 'b> {
         if !self.may_print(n) {
             return Ok(Some(End::TooMuch));
         }
-        if self.is_alone {
-            return Ok(None);
-        }
         let piece = self.buffer.get(..n).unwrap_or_default();
         let was_backed_up = self.outlet.is_backed_up();
         let result = self.response.feed(piece, &mut self.outlet);
+        self.note_whole();
         if !was_backed_up {
             self.client_progress = self.now;
         }

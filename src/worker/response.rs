@@ -3,12 +3,14 @@
 //! outlet it writes to.
 
 mod body;
+mod facts;
 
 use super::DateCache;
 use super::answer::Manner;
 use super::outlet::{Blocked, Outlet};
-use crate::cgi::{BadOutput, Output, OutputParser, Progress};
+use crate::cgi::{BadOutput, OutputParser, Progress};
 use crate::http::{self, Chunked, Framing, ResponseHead};
+use facts::{Facts, reference};
 use std::io::IoSlice;
 
 /// A body up to this size is held back until the handler pauses or ends.
@@ -66,6 +68,8 @@ pub(super) struct Response<'b> {
     has_broken_chunks: bool,
     /// An internal redirect.
     redirect: Option<Vec<u8>>,
+    /// A redirect to elsewhere without a Content-Type, a length or chunks.
+    is_bare: bool,
 }
 
 /// What the output came to.
@@ -101,6 +105,7 @@ impl<'b> Response<'b> {
             chunks: None,
             has_broken_chunks: false,
             redirect: None,
+            is_bare: false,
         }
     }
 
@@ -122,6 +127,20 @@ impl<'b> Response<'b> {
     /// All that was declared is here.
     pub(super) fn is_declared_complete(&self) -> bool {
         self.stage != Stage::Head && self.declared == Some(self.body_bytes)
+    }
+
+    /// Nothing that the handler may still print belongs to it.
+    pub(super) fn is_whole(&self) -> bool {
+        let has_body = http::has_body(self.manner.is_head, self.status);
+        let are_chunks_over = self.chunks.is_some_and(|chunks| chunks.is_done());
+        let is_long_enough = !self.is_opening && self.is_declared_complete();
+        let is_at_end = !has_body || are_chunks_over || is_long_enough;
+        self.stage != Stage::Head && self.redirect.is_none() && is_at_end && self.judge().is_ok()
+    }
+
+    /// A redirect to elsewhere that has said nothing of a body, and printed none so far.
+    pub(super) fn is_bare_redirect(&self) -> bool {
+        self.is_bare && self.stage == Stage::Held && self.body_bytes == 0
     }
 
     /// The target of an internal redirect.
@@ -173,6 +192,7 @@ impl<'b> Response<'b> {
         self.status = facts.status;
         self.redirect = facts.redirect;
         self.is_opening = facts.is_chunked;
+        self.is_bare = facts.is_bare;
         let has_body = http::has_body(self.manner.is_head, facts.status);
         self.declared = facts.declared.filter(|_| has_body || self.manner.is_head);
         if self.manner.is_head {
@@ -277,32 +297,6 @@ impl<'b> Response<'b> {
                 Stage::Open(Framing::Close) | Stage::Complete(Framing::Close)
             )
     }
-}
-
-/// What of an output's head is kept beside its fields.
-struct Facts {
-    status: u16,
-    declared: Option<u64>,
-    is_chunked: bool,
-    redirect: Option<Vec<u8>>,
-}
-
-impl Facts {
-    fn of(output: &Output<'_>) -> Self {
-        Self {
-            status: output.status,
-            declared: output.content_length,
-            is_chunked: output.chunked,
-            redirect: output.local.map(reference),
-        }
-    }
-}
-
-/// A Location as a client can use it, who would take a space for its end.
-fn reference(location: &[u8]) -> Vec<u8> {
-    let mut escaped = Vec::with_capacity(location.len());
-    http::push_reference(&mut escaped, location);
-    escaped
 }
 
 /// Why the relay has to stop.

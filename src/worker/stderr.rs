@@ -72,16 +72,48 @@ pub(super) struct Stderr<'r> {
     is_cut: bool,
 }
 
+/// Where one handler's stderr stands, while nobody reads it.
+#[derive(Default)]
+pub(super) struct Paused {
+    line: Vec<u8>,
+    left: u64,
+    is_cut: bool,
+}
+
 impl<'r> Stderr<'r> {
     pub(super) fn new(scene: &Scene<'r>, pid: Pid) -> Self {
-        Self {
-            log: scene.birth.log,
-            name: scene.name,
-            pid,
-            pipe: scene.stderr,
-            line: Vec::new(),
+        let paused = Paused {
             left: scene.settings.allowance.stderr.unwrap_or(u64::MAX),
-            is_cut: false,
+            ..Paused::default()
+        };
+        Self::resume((scene.birth.log, scene.name), pid, scene.stderr, paused)
+    }
+
+    /// Goes on where [`pause`](Self::pause) stopped.
+    pub(super) fn resume(
+        (log, name): (&'r Log, &'r [u8]),
+        pid: Pid,
+        pipe: &'r Pipe,
+        paused: Paused,
+    ) -> Self {
+        let Paused { line, left, is_cut } = paused;
+        Self {
+            log,
+            name,
+            pid,
+            pipe,
+            line,
+            left,
+            is_cut,
+        }
+    }
+
+    /// Stops for a while.
+    pub(super) fn pause(self) -> Paused {
+        Paused {
+            line: self.line,
+            left: self.left,
+            is_cut: self.is_cut,
         }
     }
 

@@ -210,6 +210,40 @@ fn who_has_a_worker_that_dies_between_two_requests_does_not_notice() {
     server.stop();
 }
 
+/// A worker that is killed as it is about to say its verdict has done its part. Its client gets what it would
+/// have got from a death a moment before, and loses nothing that it has had already.
+#[test]
+fn a_verdict_that_is_never_said_costs_its_client_no_more_than_its_phase_says() {
+    let (server, table) = start(1);
+    server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
+    let hello = Seen::Whole(200, b"hello".to_vec());
+    assert_eq!(Visitor::tcp(server.port).ask(get_of("/hello")), hello);
+    let killed_at = |n: u64, ask: &dyn Fn(&mut Visitor)| {
+        eventually(PATIENCE, "a worker is ready", || {
+            ask_status(&server).is_some_and(|line| line.contains(" ready=1 "))
+        });
+        let mut client = Visitor::tcp(server.port);
+        let call = kill_at(&table, "sendmsg", n);
+        ask(&mut client);
+        eventually(PATIENCE, "it dies", || table.has_failed(&call));
+        assert!(table.disarm(&call));
+        client
+    };
+    // Half of a head: nothing was taken, so another worker goes on with it.
+    let mut client = killed_at(1, &|client| client.send("GET /hello HTTP/1.1\r\n"));
+    assert_eq!(client.ask("Host: test\r\n\r\n"), hello);
+    // Half of a body: something was taken, nothing ran.
+    let half = "POST /hello HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nhalf";
+    let mut client = killed_at(1, &|client| client.send(half));
+    assert!(matches!(client.response(), Seen::Whole(503, _)));
+    // A whole response: the connection ends as it would have.
+    let last = "GET /hello HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let mut client = killed_at(2, &|client| client.send(last));
+    assert_eq!(client.response(), hello);
+    assert!(client.ends_without_reset());
+    server.stop();
+}
+
 /// A connection that is its copy's too has to be shut down; one that the worker is known to have closed
 /// need not be.
 #[test]

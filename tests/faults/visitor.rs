@@ -185,6 +185,13 @@ impl Visitor {
         }
     }
 
+    /// Whether the connection ends by a FIN, with nothing before it.
+    pub(crate) fn ends_without_reset(&mut self) -> bool {
+        self.until = Instant::now() + PATIENCE;
+        while self.receive() {}
+        self.end == End::Fin && self.buffer.is_empty()
+    }
+
     /// One request, one response.
     pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Seen {
         self.send(request);

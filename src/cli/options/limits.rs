@@ -109,7 +109,7 @@ pub(super) const LIMITS: &[Row] = &[
         kind: Kind::Count(0, 1_000_000, server(|to, n| to.limits.max_queue = fits(n))),
         default: Default::Is("1024"),
         help: "most clients that wait for a worker",
-        long: "One more is answered with 503.",
+        long: "One more is answered with 503. Those who wait for a handler at max-concurrent are counted apart.",
         ..BASE
     },
     Row {

@@ -70,7 +70,7 @@ impl Pool {
         });
         let first = old.min_by_key(|(_, worker)| match worker.duty {
             Duty::Ready => 0,
-            Duty::Busy(_) => 1,
+            Duty::Busy(_) | Duty::Finishing => 1,
             Duty::Starting | Duty::Retiring => 2,
         });
         match first.map(|(slot, worker)| (slot, worker.duty)) {
@@ -106,7 +106,7 @@ impl Pool {
     /// A busy worker leaves once it is free; until then it is none of those that are here to stay.
     pub(in crate::parent) fn dismiss(&mut self, slot: Slot) {
         if let Some(worker) = self.get_mut(slot)
-            && matches!(worker.duty, Duty::Busy(_))
+            && worker.duty.is_occupied()
             && !worker.is_dismissed
         {
             worker.is_dismissed = true;

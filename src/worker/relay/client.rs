@@ -32,20 +32,17 @@ impl Relay<'_, '_> {
         own.unwrap_or(self.scene.birth.settings.half_close)
     }
 
-    /// Whether the handler runs on though its client is lost: then nobody gets what it prints.
-    pub(super) fn goes_on_after(&mut self, end: End) -> bool {
+    /// A handler whose client is lost may be told to run to its end: then nobody gets what it prints.
+    pub(super) fn or_unheard(&mut self, end: End) -> End {
         let is_lost = matches!(end, End::ClientGone | End::ClientStuck);
         if !is_lost || self.half_close() != HalfClose::Serve {
-            return false;
+            return end;
         }
         if end == End::ClientStuck {
             // Should it wake up, it must not take what it has for all of it.
             let _ = parting::reset_on_close(self.scene.client.socket(), true);
         }
-        drop(self.outlet.take_spool());
-        self.outlet.turn().end();
-        self.is_alone = true;
-        true
+        End::Unheard
     }
 
     /// A full close and a half-close look the same. A client that is gone answers an interim

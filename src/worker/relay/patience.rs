@@ -88,6 +88,24 @@ impl<'r> Relay<'r, '_> {
             .after(self.scene.birth.settings.limits.progress_timeout)
     }
 
+    /// When the client is released although the handler still runs, if its response is complete: most
+    /// handlers end within a pause, and then one word to the parent is enough.
+    pub(super) fn release_deadline(&self) -> Option<Moment> {
+        let may_fail_late = self.scene.settings.strict_exit;
+        let since = self.whole_since.filter(|_| !may_fail_late);
+        since
+            .or_else(|| self.bare_redirect_since())
+            .filter(|_| self.reaped.is_none())
+            .map(|since| since.after(PAUSE))
+    }
+
+    /// A redirect without a Content-Type has no body (RFC 3875 section 6.2.3), unless its handler prints
+    /// one all the same.
+    fn bare_redirect_since(&self) -> Option<Moment> {
+        let may_fail_late = self.scene.settings.strict_exit;
+        (self.response.is_bare_redirect() && !may_fail_late).then_some(self.quiet_since)
+    }
+
     /// The next moment at which something is due without an event.
     pub(super) fn next_deadline(&mut self) -> Moment {
         let mut next = self.scene.deadline;
@@ -105,6 +123,9 @@ impl<'r> Relay<'r, '_> {
             }
         } else if self.is_eof_open() {
             next = next.min(self.after_eof_deadline());
+        }
+        if let Some(release) = self.release_deadline() {
+            next = next.min(release);
         }
         next
     }
@@ -128,7 +149,8 @@ impl<'r> Relay<'r, '_> {
     /// still make a failure is held back to the end, as long as there is room.
     pub(super) fn is_pause_due(&self) -> bool {
         let can_fail_late = self.scene.settings.strict_exit;
-        self.stdout.is_some() && !self.is_alone && self.response.is_holding() && !can_fail_late
+        let is_open = self.stdout.is_some() && self.release_deadline().is_none();
+        is_open && self.response.is_holding() && !can_fail_late
     }
 }
 

@@ -1,0 +1,165 @@
+//! A handler that runs on although its response is complete, or although its client has left and may not end
+//! it (`half-close = serve`). The client has gone back to the parent; the worker stays with the
+//! handler, within the same limits, and says that it is free when that has ended.
+//!
+//! Refuses to have anything to do with a client.
+
+use super::desk::Desk;
+use super::feed::Feed;
+use super::stderr::{Paused, Stderr};
+use super::tree;
+use crate::log::Escaped;
+use crate::settings::HandlerSettings;
+use crate::sys::fd::{self, AsFd};
+use crate::sys::process::{self, Pid, Reaped};
+use crate::sys::time::{self, Moment};
+use crate::sys::{self, signal};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A handler whose client was let go.
+pub(super) struct Released<'a> {
+    pub(super) parts: Parts,
+    pub(super) settings: &'a HandlerSettings,
+}
+
+/// What is left of its relay.
+pub(super) struct Parts {
+    pub(super) pid: Pid,
+    /// What it still prints is read and dropped: a closed pipe would kill it.
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Paused,
+    pub(super) feed: Option<Feed>,
+    /// Bytes that it may still print.
+    pub(super) allowed: u64,
+    pub(super) deadline: Moment,
+}
+
+/// Why nobody waits for the handler any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// It has ended by itself.
+    Ended,
+    TimedOut,
+    TooMuch,
+    ParentGone,
+}
+
+impl<'a> Desk<'a> {
+    /// Stays with a handler whose client was let go until it ends, or has to be ended; then the
+    /// request is over as any other: nothing of it is left, and its receipt is in the log.
+    pub(super) fn stay_with(&mut self, released: Released<'a>, channel: BorrowedFd<'_>) {
+        let Released {
+            mut parts,
+            settings,
+        } = released;
+        let grace = self.birth.settings.limits.kill_grace;
+        let log = self.birth.log;
+        let name = std::mem::take(&mut self.receipt.handler);
+        let paused = std::mem::take(&mut parts.stderr);
+        let mut stderr = Stderr::resume((log, &name), parts.pid, &self.stderr, paused);
+        let (over, reaped) = parts.wait(&mut stderr, channel);
+        match over {
+            Over::TimedOut => log.warn(format_args!(
+                "{}: over its time limit after its client was let go, ended",
+                Escaped(&name)
+            )),
+            Over::TooMuch => log.warn(format_args!(
+                "{}: printed too much after its client was let go, ended",
+                Escaped(&name)
+            )),
+            Over::Ended | Over::ParentGone => {}
+        }
+        let grace = match over {
+            Over::ParentGone => Duration::ZERO,
+            _ => grace,
+        };
+        let reaped = reaped.or_else(|| tree::end_handler(parts.pid, grace, channel));
+        stderr.finish();
+        self.birth.entry().set_handler_pid(0);
+        self.receipt.handler = name;
+        if let Some(reaped) = reaped {
+            self.receipt.ended = Some(reaped.ended);
+            self.receipt.usage = reaped.usage;
+        }
+        self.clean_up(settings);
+        self.receipt.write_released(log);
+    }
+}
+
+impl Parts {
+    fn wait(&mut self, stderr: &mut Stderr<'_>, channel: BorrowedFd<'_>) -> (Over, Option<Reaped>) {
+        loop {
+            match self.reap() {
+                Ok(None) => {}
+                Ok(reaped) => return (Over::Ended, reaped),
+                Err(_) => return (Over::Ended, None),
+            }
+            let now = time::now();
+            if now >= self.deadline {
+                return (Over::TimedOut, None);
+            }
+            let perhaps = |fd: Option<BorrowedFd<'_>>, events| {
+                fd.map_or_else(signal::poll_nothing, |fd| signal::poll_fd(fd, events))
+            };
+            let mut set = [
+                perhaps(self.stdout.as_ref().map(AsFd::as_fd), signal::READABLE),
+                signal::poll_fd(stderr.fd(), signal::READABLE),
+                signal::poll_fd(channel, 0),
+                perhaps(self.feed.as_ref().map(Feed::pipe), signal::WRITABLE),
+            ];
+            // SIGCHLD is blocked outside of this wait, so none is lost.
+            if !signal::wait(&mut set, Some(self.deadline.since(now))).unwrap_or(false) {
+                continue;
+            }
+            let [stdout, of_stderr, parent, feed] = set.map(|entry| entry.revents);
+            if parent != 0 {
+                return (Over::ParentGone, None);
+            }
+            if of_stderr != 0 {
+                stderr.read();
+            }
+            if feed != 0 {
+                self.feed_on();
+            }
+            if stdout != 0 && !self.drop_output() {
+                return (Over::TooMuch, None);
+            }
+        }
+    }
+
+    /// Its end, if it has ended. Others may have ended before it.
+    fn reap(&self) -> sys::Result<Option<Reaped>> {
+        loop {
+            match process::reap(None)? {
+                Some(other) if other.pid != self.pid => {}
+                found => return Ok(found),
+            }
+        }
+    }
+
+    /// What it does not get of its body it can tell by the end of the pipe.
+    fn feed_on(&mut self) {
+        if let Some(feed) = &mut self.feed
+            && !feed.write().unwrap_or(false)
+        {
+            self.feed = None;
+        }
+    }
+
+    /// Reads what it has printed, for nobody; false if that was too much.
+    fn drop_output(&mut self) -> bool {
+        let mut bytes = [0; 16 * 1024];
+        let Some(stdout) = &self.stdout else {
+            return true;
+        };
+        match fd::read(stdout.as_fd(), &mut bytes) {
+            Ok(0) | Err(_) => self.stdout = None,
+            Ok(n) => match self.allowed.checked_sub(n as u64) {
+                Some(left) => self.allowed = left,
+                None => return false,
+            },
+        }
+        true
+    }
+}

@@ -1,0 +1,88 @@
+//! Clients that wait for a handler at `max-concurrent`: they are in nobody's way, and none is forgotten.
+
+use super::harness::{Client, PATIENCE, Server, eventually};
+use std::time::{Duration, Instant};
+
+const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
+const WAITS: &str = "echo x >> runs; while [ ! -e go ]; do sleep 0.01; done; printf 'Content-Type: text/plain\\n\\nhello'";
+
+fn ask(server: &Server, path: &str) -> Client {
+    let mut client = server.connect();
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    client
+}
+
+fn wait_until_held(server: &Server, expected: usize) {
+    eventually(PATIENCE, "they are held", || {
+        server.status_of("held") == expected.to_string()
+    });
+}
+
+#[test]
+fn those_who_wait_for_one_handler_turn_nobody_else_away() {
+    let server = Server::start(|setup| {
+        setup.args(["--workers=2", "--max-workers=3", "--max-queue=4"]);
+        setup.config("[handler /slow]\nmax-concurrent = 1\n[handler /other]\nmax-concurrent = 1\n");
+    });
+    server.handler("slow", WAITS);
+    server.handler("other", WAITS);
+    server.handler("hello", HELLO);
+    let mut running = [ask(&server, "/slow"), ask(&server, "/other")];
+    eventually(PATIENCE, "both run", || {
+        server.read("runs").lines().count() == 2
+    });
+    let mut other = ask(&server, "/other");
+    wait_until_held(&server, 1);
+    let mut held: Vec<Client> = Vec::new();
+    for n in 1..4 {
+        held.push(ask(&server, "/slow"));
+        wait_until_held(&server, 1 + n);
+    }
+    // One too many: the last who came for the handler that most wait for goes, whoever comes.
+    let mut late = ask(&server, "/slow");
+    assert_eq!(late.response().status, 503);
+    for _ in 0..20 {
+        assert_eq!(server.get("/hello").ok(), "hello");
+    }
+    let mut another = ask(&server, "/other");
+    assert_eq!(held.pop().unwrap().response().status, 503);
+    wait_until_held(&server, 4);
+    server.wait_for_log("a handler stays at max-concurrent");
+    server.file("go", "", 0o644);
+    for client in running
+        .iter_mut()
+        .chain([&mut other, &mut another])
+        .chain(&mut held)
+    {
+        assert_eq!(client.response().ok(), "hello");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_place_that_its_client_does_not_take_is_passed_on() {
+    let server = Server::with([
+        "--workers=2",
+        "--max-workers=2",
+        "--max-concurrent=1",
+        "--queue-timeout=60s",
+    ]);
+    server.handler("waits", WAITS);
+    let mut first = ask(&server, "/waits");
+    server.wait_for_line("runs");
+    let mut held: Vec<Client> = Vec::new();
+    for n in 1..4 {
+        held.push(ask(&server, "/waits"));
+        wait_until_held(&server, n);
+    }
+    // Each of them finds the handler gone, and says nothing of it in its verdict.
+    std::fs::remove_file(server.folder.at("root/waits")).unwrap();
+    server.file("go", "", 0o644);
+    assert_eq!(first.response().ok(), "hello");
+    let begun = Instant::now();
+    for client in &mut held {
+        assert_eq!(client.response().status, 404);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    server.stop();
+}

@@ -1,0 +1,180 @@
+//! A client is free when its response is complete, whatever its handler does then; the worker stays with
+//! the handler, which keeps its limits.
+
+use super::harness::{PATIENCE, Server, eventually, os};
+use std::time::{Duration, Instant};
+
+const PROMPT: Duration = Duration::from_secs(2);
+/// Handlers end when the file `go` is there, or after longer than any test waits.
+const WORKS_ON: &str = "echo $$ >> begun; i=0; while [ ! -e go ] && [ $i -lt 3000 ]; do sleep 0.01; i=$((i+1)); done; echo x >> done";
+
+fn works_on(head: &str, then: &str) -> String {
+    format!("printf '{head}'\n{then}\n{WORKS_ON}\n")
+}
+
+fn ask(method: &str, path: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+}
+
+#[test]
+fn the_next_request_does_not_wait_for_a_handler_whose_response_is_complete() {
+    let server = Server::with(["--workers=2", "--max-workers=20"]);
+    server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
+    let text = "Content-Type: text/plain\\n";
+    let stream =
+        "exec 3>&1; (while [ ! -e go ]; do printf 'data: x\\n\\n' >&3; sleep 0.01; done) &";
+    let cases = [
+        ("GET", "length", format!("{text}Content-Length: 2\\n\\nok"), "", 200, "ok"),
+        ("GET", "closed", format!("{text}\\nok"), "exec >&- 2>&-", 200, "ok"),
+        ("GET", "s304", "Status: 304\\nETag: \"a\"\\n\\n".into(), "", 304, ""),
+        ("GET", "s204", "Status: 204\\n\\n".into(), "", 204, ""),
+        ("GET", "elsewhere", "Location: http://localhost/\\n\\n".into(), "", 302, ""),
+        ("GET", "moved", "Status: 301 Moved\\nLocation: http://localhost/\\n\\n".into(), "", 301, ""),
+        (
+            "GET",
+            "chunks",
+            "HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n2\\r\\nok\\r\\n0\\r\\n\\r\\n".into(),
+            "",
+            200,
+            "ok",
+        ),
+        ("HEAD", "stream", "Content-Type: text/event-stream\\n\\n".into(), stream, 200, ""),
+    ];
+    for (method, name, head, then, status, body) in cases {
+        server.handler(name, &works_on(&head, then));
+        let mut client = server.connect();
+        let begun = Instant::now();
+        client.send(ask(method, &format!("/{name}")));
+        let response = match method {
+            "HEAD" => client.response_to_head(),
+            _ => client.response(),
+        };
+        assert!(response.is_whole && !response.says_close(), "{name}");
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (status, body),
+            "{name}"
+        );
+        assert_eq!(client.get("/hello").ok(), "hello", "{name}");
+        assert!(begun.elapsed() < PROMPT, "{name}: {:?}", begun.elapsed());
+    }
+    assert_eq!(
+        server.status_of("busy"),
+        "8",
+        "each worker stays with its handler"
+    );
+    server.file("go", "", 0o644);
+    eventually(PATIENCE, "all have ended by themselves", || {
+        server.read("done").lines().count() == 8
+    });
+    eventually(PATIENCE, "their workers are free", || {
+        server.status_of("busy") == "0"
+    });
+    let receipts = server
+        .log()
+        .lines()
+        .filter(|l| l.contains(" answered="))
+        .count();
+    assert_eq!(receipts, 8, "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn a_handler_keeps_its_limits_after_its_response() {
+    let server = Server::with(["--workers=2", "--handler-timeout=1s", "--kill-grace=200ms"]);
+    let head = "Content-Type: text/plain\\nContent-Length: 2\\n\\nok";
+    server.handler(
+        "long",
+        &works_on(
+            head,
+            "(setsid sleep 600 & echo $! > left); trap '' TERM; echo said >&2",
+        ),
+    );
+    server.handler("endless", &works_on(head, "exec cat /dev/zero"));
+    let mut client = server.connect();
+    for (path, words) in [
+        (
+            "/long",
+            "/long: over its time limit after its client was let go, ended",
+        ),
+        (
+            "/endless",
+            "/endless: printed too much after its client was let go, ended",
+        ),
+    ] {
+        assert_eq!(client.get(path).ok(), "ok");
+        server.wait_for_log(words);
+    }
+    server.wait_for_log("stderr: said");
+    let left = server.wait_for_line("left").parse().unwrap();
+    eventually(PATIENCE, "nothing of it is left", || !os::is_alive(left));
+    eventually(PATIENCE, "the workers are free", || {
+        server.status_of("busy") == "0"
+    });
+    server.stop();
+}
+
+#[test]
+fn a_handler_that_runs_on_keeps_its_place_under_max_concurrent() {
+    let server = Server::with(["--workers=3", "--max-workers=3", "--max-concurrent=1"]);
+    let head = "Content-Type: text/plain\\nContent-Length: 2\\n\\nok";
+    server.handler("one", &works_on(head, ""));
+    let mut first = server.connect();
+    assert_eq!(first.get("/one").ok(), "ok");
+    let mut second = server.connect();
+    second.send(ask("GET", "/one"));
+    eventually(PATIENCE, "it is held", || server.status_of("held") == "1");
+    server.file("go", "", 0o644);
+    assert_eq!(second.response().ok(), "ok");
+    server.stop();
+}
+
+#[test]
+fn a_strict_exit_status_is_waited_for() {
+    let server = Server::start(|setup| {
+        setup.config("[handler /strict]\nexit-status = strict\n");
+    });
+    let head = "Content-Type: text/plain\\nContent-Length: 2\\n\\nok";
+    server.handler("strict", &format!("{}exit 3", works_on(head, "")));
+    let mut client = server.connect();
+    client.send(ask("GET", "/strict"));
+    server.wait_for_line("begun");
+    server.file("go", "", 0o644);
+    assert_eq!(client.response().status, 502);
+    server.stop();
+}
+
+#[test]
+fn a_server_that_stops_waits_for_a_handler_that_runs_on() {
+    let server = Server::new();
+    let head = "Content-Type: text/plain\\nContent-Length: 2\\n\\nok";
+    server.handler("job", &works_on(head, ""));
+    assert_eq!(server.get("/job").ok(), "ok");
+    server.signal(os::TERM);
+    server.wait_for_log("stopping: ");
+    eventually(PATIENCE, "nobody is connected", || {
+        server.status_of("connections") == "0"
+    });
+    server.file("go", "", 0o644);
+    server.wait_for_line("done");
+    server.stop();
+}
+
+#[test]
+fn a_worker_that_dies_with_a_handler_that_runs_on_takes_it_along_and_nothing_else() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    let head = "Content-Type: text/plain\\nContent-Length: 2\\n\\nok";
+    server.handler("job", &works_on(head, ""));
+    server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
+    let mut client = server.connect();
+    assert_eq!(client.get("/job").ok(), "ok");
+    let job = server.wait_for_line("begun").parse().unwrap();
+    eventually(PATIENCE, "its client is idle", || {
+        server.status_of("idle") == "1"
+    });
+    assert!(os::kill(server.worker_pids()[0], os::KILL));
+    server.wait_for_log("while its handler ran on after its response");
+    eventually(PATIENCE, "it is gone", || !os::is_alive(job));
+    assert_eq!(client.get("/hello").ok(), "hello", "on the same connection");
+    server.stop();
+}
