@@ -23,8 +23,8 @@ pub enum Route {
     NotExecutable,
     /// A handler of this name that somebody else can write.
     Writable(Vec<u8>, Stranger),
-    /// Nothing.
-    NotFound,
+    /// Nothing, and why, for the log.
+    NotFound(&'static str),
     /// The root itself, where there is no index.
     EmptyRoot,
     /// The file system would not say; worth a line in the log.
@@ -92,7 +92,8 @@ pub struct Router<'a> {
 enum Found {
     Folder(OwnedFd),
     File(Stat),
-    Nothing,
+    /// Nothing that could be run, and why.
+    Nothing(&'static str),
 }
 
 impl<'a> Router<'a> {
@@ -124,8 +125,10 @@ impl<'a> Router<'a> {
     pub fn resolve(&mut self, path: &DecodedPath) -> Route {
         match self.walk(path) {
             Ok(route) => route,
-            Err(e) if is_absence(e.errno) => Route::NotFound,
-            Err(e) => Route::Failed(e),
+            Err(e) => match absence(e.errno) {
+                Some(why) => Route::NotFound(why),
+                None => Route::Failed(e),
+            },
         }
     }
 
@@ -139,7 +142,7 @@ impl<'a> Router<'a> {
                 continue;
             }
             if is_hidden(segment) || self.hidden.as_deref() == Some(segment) {
-                return Ok(Route::NotFound);
+                return Ok(Route::NotFound("hidden name"));
             }
             set_program(&mut program, segment);
             script_name.push(b'/');
@@ -159,7 +162,7 @@ impl<'a> Router<'a> {
                     return Ok(self.admit(handler, &stat));
                 }
                 Found::File(_) => return Ok(Route::NotExecutable),
-                Found::Nothing => return Ok(Route::NotFound),
+                Found::Nothing(why) => return Ok(Route::NotFound(why)),
             }
         }
         self.index_of(folder, path, (program, script_name))
@@ -185,7 +188,7 @@ impl<'a> Router<'a> {
         script_name.extend_from_slice(&self.index);
         set_program(&mut program, &self.index);
         let found = match self.step(folder.as_ref(), &program, &script_name) {
-            Err(e) if e.errno == Errno::NOENT => Found::Nothing,
+            Err(e) if e.errno == Errno::NOENT => Found::Nothing("no index"),
             found => found?,
         };
         Ok(match found {
@@ -203,7 +206,8 @@ impl<'a> Router<'a> {
             }
             Found::File(_) => Route::NotExecutable,
             _ if is_root => Route::EmptyRoot,
-            _ => Route::NotFound,
+            Found::Nothing(why) => Route::NotFound(why),
+            Found::Folder(_) => Route::NotFound("no index"),
         })
     }
 
@@ -213,7 +217,7 @@ impl<'a> Router<'a> {
     fn step(&self, folder: Option<&OwnedFd>, program: &[u8], path: &[u8]) -> sys::Result<Found> {
         let name = program.get(2..).unwrap_or_default();
         let Ok(name) = CStr::from_bytes_with_nul(name) else {
-            return Ok(Found::Nothing);
+            return Ok(Found::Nothing(NO_FILE));
         };
         let here = folder.map_or(self.root, |f| f.as_fd());
         let stat = file::stat_at(here, name, self.follow_symlinks)?;
@@ -229,16 +233,16 @@ impl<'a> Router<'a> {
             return Ok(Found::File(stat));
         }
         if !stat.is_link() {
-            return Ok(Found::Nothing);
+            return Ok(Found::Nothing(NO_FILE));
         }
         let Ok(below) = CString::new(path.get(1..).unwrap_or_default()) else {
-            return Ok(Found::Nothing);
+            return Ok(Found::Nothing(NO_FILE));
         };
         let target = match file::open_beneath(self.root, &below, Beneath::Handle) {
             Ok(target) => target,
             // Without openat2 there is no safe way to follow it; with it, it leads outside.
             Err(e) if matches!(e.errno, Errno::NOSYS | Errno::PERM | Errno::XDEV) => {
-                return Ok(Found::Nothing);
+                return Ok(Found::Nothing(LEADS_OUT));
             }
             Err(e) => return Err(e),
         };
@@ -249,7 +253,7 @@ impl<'a> Router<'a> {
         Ok(if stat.is_file() {
             Found::File(stat)
         } else {
-            Found::Nothing
+            Found::Nothing(NO_FILE)
         })
     }
 }
@@ -262,25 +266,27 @@ fn set_program(program: &mut Vec<u8>, name: &[u8]) {
     program.push(0);
 }
 
-/// These errors only say that there is nothing to be found.
-fn is_absence(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::NOENT
-            | Errno::NOTDIR
-            | Errno::LOOP
-            | Errno::NAMETOOLONG
-            | Errno::ACCES
-            | Errno::XDEV
-    )
+/// These errors only say that there is nothing to be found: in words for the log.
+fn absence(errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => Some("no such name"),
+        Errno::LOOP => Some("link in a circle"),
+        Errno::XDEV => Some(LEADS_OUT),
+        Errno::ACCES => Some("no permission to search its folder"),
+        _ => None,
+    }
 }
+
+const NO_FILE: &str = "not a file";
+const LEADS_OUT: &str = "link that leads out of --path";
 
 /// Whether there is a file that this SCRIPT_NAME can stand for.
 pub fn names_file(root: BorrowedFd<'_>, script_name: &[u8]) -> bool {
     let below = script_name.get(1..).unwrap_or_default();
     let mut segments = below.split(|byte| *byte == b'/');
     let name = CString::new(below).unwrap_or_default();
-    !segments.any(is_hidden) && file::stat_at(root, &name, true).is_ok_and(|stat| stat.is_file())
+    !segments.any(|name| name.is_empty() || is_hidden(name))
+        && file::stat_at(root, &name, true).is_ok_and(|stat| stat.is_file())
 }
 
 /// Names that are never found: hidden files, editors' backups, what a configuration file of this server
@@ -356,7 +362,7 @@ mod tests {
                     )
                 }
                 Route::NotExecutable | Route::Writable(..) => "403".into(),
-                Route::NotFound => "404".into(),
+                Route::NotFound(_) => "404".into(),
                 Route::EmptyRoot => "welcome".into(),
                 Route::Failed(e) => e.to_string(),
             }

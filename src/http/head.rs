@@ -227,7 +227,10 @@ fn parse_version(rest: &[u8]) -> Result<Version, Stop> {
             _ => byte == expected,
         };
         if !fits {
-            return Err(Malformed::VersionSyntax.into());
+            return Err(match (expected, byte) {
+                (b'\r', b'\n') => Malformed::BareLf.into(),
+                _ => Malformed::VersionSyntax.into(),
+            });
         }
     }
     match rest.get(..VERSION_LINE_BYTES) {
@@ -519,7 +522,7 @@ mod tests {
             ("GET /#a HTTP/1.1\r\n", TargetSyntax), // 9112 3.2: no fragment
             ("GET /  HTTP/1.1\r\n", VersionSyntax),
             ("GET / HTTP/1.1 \r\n", VersionSyntax),
-            ("GET / HTTP/1.1\n", VersionSyntax),
+            ("GET / HTTP/1.1\n", BareLf),
             ("GET / HTTP/1.1\r\r", VersionSyntax),
             ("GET / http/1.1\r\n", VersionSyntax), // 9112 2.3: case-sensitive
             ("GET / HTTP/1\r\n", VersionSyntax),

@@ -1,6 +1,7 @@
 //! The short answers that the parent may write itself, without blocking. Parent only.
 //!
 //! The parent writes but never reads: what the client still sends is somebody else's to discard.
+//! So it does not know either whether the request was HEAD, whose answer has no content: these have none.
 //! Refuses to retry: a client whose socket is full gets a close instead.
 
 use crate::http::{self, ErrorResponse, Version};
@@ -52,7 +53,7 @@ pub(super) fn answer(client: BorrowedFd<'_>, canned: Canned) -> Option<u16> {
             retry_after: canned.retry_after(),
             location: None,
             head_only: false,
-            page: None,
+            page: Some((b"", "text/plain")),
         },
     );
     let sent = socket::send(client, &bytes, false).ok()?;
@@ -79,6 +80,8 @@ mod tests {
             let text = String::from_utf8(bytes[..n].to_vec()).unwrap();
             assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
             assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
+            assert!(text.contains("\r\nContent-Length: 0\r\n"), "{text}");
+            assert!(text.ends_with("\r\n\r\n"), "{text}");
             let line = retry.map(|r| format!("\r\nRetry-After: {r}\r\n"));
             assert_eq!(
                 line.as_ref().is_some_and(|l| text.contains(l.as_str())),

@@ -26,6 +26,8 @@ use std::time::Duration;
 /// Who has waited for longer may have left.
 const WORTH_A_LOOK: Duration = Duration::from_millis(10);
 
+const TOO_LARGE: &str = "body longer than max-body";
+
 /// Which handler is called, and how.
 pub(super) struct Call<'c> {
     pub(super) handler: Handler,
@@ -59,7 +61,7 @@ impl<'a> Desk<'a> {
             .max_body
             .unwrap_or(self.birth.settings.limits.max_body);
         if matches!(head.body, BodyLength::Length(n) if n > max_body) {
-            return Err(self.fail(request, request.broken(), 413));
+            return Err(self.fail_for(request, request.broken(), 413, TOO_LARGE));
         }
         self.birth.entry().set_handler(handler.hash());
         let job = Reading {
@@ -83,8 +85,10 @@ impl<'a> Desk<'a> {
             }
             Read::Parked(spool) => Err(Outcome::with(Verdict::Body, spool)),
             Read::ClientGone => Err(Outcome::of(Verdict::Close)),
-            Read::TooLarge => Err(self.fail(request, request.broken(), 413)),
-            Read::Malformed(m) => Err(self.fail(request, request.broken(), m.status())),
+            Read::TooLarge => Err(self.fail_for(request, request.broken(), 413, TOO_LARGE)),
+            Read::Malformed(m) => {
+                Err(self.fail_for(request, request.broken(), m.status(), m.reason()))
+            }
             Read::Unable(e) => {
                 self.birth
                     .log

@@ -14,6 +14,7 @@ use super::response::Buffers;
 use super::spool::{Spool, SpoolKeeper};
 use super::{Client, Outcome, redirect, stderr};
 use crate::birth::Birth;
+use crate::cgi;
 use crate::http::{self, BodyLength, DecodedPath, Form, Malformed};
 use crate::log::Escaped;
 use crate::route::{self, Handler, Route, Router, Writers};
@@ -126,11 +127,23 @@ impl<'a> Desk<'a> {
                 .error(client, Manner::of_nobody(bytes), malformed.status());
         self.receipt.status = malformed.status();
         self.receipt.bytes_out = sent;
-        self.birth
-            .log
-            .debug(format_args!("refused: {}", malformed.reason()));
-        self.receipt.write(self.birth.log, client, b"");
+        self.receipt.why = malformed.reason();
+        let came = bytes.trim_ascii_start();
+        self.receipt
+            .write(self.birth.log, client, cgi::first_line(came));
         outcome
+    }
+
+    /// An error answer whose reason is told in the receipt.
+    pub(super) fn fail_for(
+        &mut self,
+        request: &Request<'_>,
+        manner: Manner,
+        status: u16,
+        why: &'static str,
+    ) -> Outcome {
+        self.receipt.why = why;
+        self.fail(request, manner, status)
     }
 
     /// An error answer to an understood request.
@@ -163,7 +176,8 @@ impl<'a> Desk<'a> {
             return self.fail(&request, request.broken(), 400);
         };
         if matches!(head.method, b"TRACE" | b"CONNECT") {
-            return self.fail(&request, request.broken(), 501);
+            let why = "TRACE and CONNECT are not served";
+            return self.fail_for(&request, request.broken(), 501, why);
         }
         if target.form == Form::Asterisk {
             self.birth.entry().enter(Phase::Answering, time::now());
@@ -172,7 +186,8 @@ impl<'a> Desk<'a> {
             return outcome;
         }
         if let Err(malformed) = self.path.decode(target.path) {
-            return self.fail(&request, request.broken(), malformed.status());
+            let (status, why) = (malformed.status(), malformed.reason());
+            return self.fail_for(&request, request.broken(), status, why);
         }
         let handler = match self.router.resolve(&self.path) {
             Route::Handler(handler) => handler,
@@ -235,18 +250,19 @@ impl<'a> Desk<'a> {
             let status = if e.is_shortage() { 503 } else { 500 };
             return self.fail(request, manner, status);
         }
-        let status = match route {
+        let (status, why) = match route {
             Route::Writable(name, stranger) => {
                 let name = Escaped(name);
                 self.birth
                     .log
                     .error(format_args!("refused to run {name}: it {stranger}"));
-                403
+                (403, "others can write it")
             }
-            Route::NotExecutable => 403,
-            _ => 404,
+            Route::NotExecutable => (403, "not executable"),
+            Route::NotFound(why) => (404, *why),
+            _ => (404, "no index"),
         };
-        self.fail(request, manner, status)
+        self.fail_for(request, manner, status, why)
     }
 
     /// Whether the root holds nothing but the configuration: then it is a new installation.

@@ -14,6 +14,8 @@ use std::time::Duration;
 #[derive(Default)]
 pub(super) struct Receipt {
     pub(super) status: u16,
+    /// Why the server itself has answered, in fixed words; empty if a handler did.
+    pub(super) why: &'static str,
     /// Bytes of the decoded body.
     pub(super) bytes_in: u64,
     /// Bytes of head and body that went to the client or its spool.
@@ -132,6 +134,11 @@ impl Receipt {
             put_ms(line, b" answered=", released.since(client.received));
         }
         put_ms(line, b" total=", now.since(client.received));
+        if !self.why.is_empty() {
+            line.text(b" why=\"");
+            line.text(self.why.as_bytes());
+            line.text(b"\"");
+        }
         if let Some(pid) = self.pid {
             line.text(b" handler=");
             line.escaped(&self.handler);

@@ -129,7 +129,11 @@ fn a_handler_without_a_response_is_a_bad_gateway_and_the_log_says_why() {
     for (name, script, reason) in [
         ("silent", "exit 0", "exit status 0"),
         ("failing", "exit 3", "exit status 3"),
-        ("garbage", "echo 'Traceback: <x>'; echo; echo", "Traceback"),
+        (
+            "garbage",
+            "echo 'Traceback (most recent call last):'; echo; echo",
+            "Traceback",
+        ),
         ("crash", "kill -SEGV $$", "killed by signal 11"),
         (
             "half",
@@ -458,4 +462,111 @@ fn errors_never_echo_the_clients_bytes() {
     assert_eq!(response.field("Content-Type").unwrap(), "text/plain");
     let log = server.log();
     assert!(!log.contains('\x1b'), "{log}");
+}
+
+/// The receipt of a request, by a part of it.
+#[track_caller]
+fn receipt(server: &Server, part: &str) -> String {
+    server.wait_for_log(part);
+    let log = server.log();
+    log.lines().find(|line| line.contains(part)).unwrap().into()
+}
+
+#[test]
+fn a_refused_request_leaves_what_came_and_why_in_one_line() {
+    let server = Server::new();
+    let long = "x".repeat(9000);
+    for (request, line, status, why) in [
+        (
+            "GET /a HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(),
+            "GET /a HTTP/1.1",
+            400,
+            "invalid Host",
+        ),
+        (
+            "GET /b HTTP/1.0\n\n".to_owned(),
+            "GET /b HTTP/1.0",
+            400,
+            "LF without CR",
+        ),
+        (
+            "\r\n\r\n\r\nGET /c HTTP/1.1\r\n\r\n".to_owned(),
+            "GET /c HTTP/1.1",
+            400,
+            "empty line",
+        ),
+        (
+            "\x16\x03\x01\"".to_owned(),
+            r#"\x16\x03\x01\""#,
+            400,
+            "start with a method",
+        ),
+        (
+            "POST /d HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 2\r\n\r\n".to_owned(),
+            "POST /d HTTP/1.1",
+            400,
+            "Content-Length values differ",
+        ),
+        (
+            format!("GET /{long} HTTP/1.1\r\n\r\n"),
+            &format!("GET /{}", &long[..195]),
+            414,
+            "max-target",
+        ),
+        (
+            "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "GET /%zz HTTP/1.1",
+            400,
+            "percent-encoding",
+        ),
+        (
+            "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "TRACE / HTTP/1.1",
+            501,
+            "TRACE",
+        ),
+    ] {
+        assert_eq!(server.ask(&request).status, status, "{request:?}");
+        let receipt = receipt(&server, &format!("\"{line}\" {status} "));
+        let (_, told) = receipt.split_once(" why=\"").unwrap();
+        assert!(
+            told.contains(why) && receipt.contains(" INFO ["),
+            "{receipt}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_run_says_why_in_its_receipt() {
+    let server = Server::with(["--max-body=9"]);
+    server.handler("run", HELLO);
+    server.handler("sub/run", HELLO);
+    server.handler("old~", HELLO);
+    server.handler("to", "printf 'Location: /sub/\\n\\n'");
+    server.file("plain", "text", 0o644);
+    server.file("open", "#!/bin/sh\n", 0o777);
+    let root = server.folder.at("root");
+    std::os::unix::fs::symlink("/bin/true", root.join("out")).unwrap();
+    std::os::unix::fs::symlink("circle", root.join("circle")).unwrap();
+    for (request, status, why) in [
+        ("GET /nothing", 404, "no such name"),
+        ("GET /sub/", 404, "no index"),
+        ("GET /", 404, "no index"),
+        ("GET /old~", 404, "hidden name"),
+        ("GET /out", 404, "link that leads out of --path"),
+        ("GET /circle", 404, "link in a circle"),
+        ("GET /plain", 403, "not executable"),
+        ("GET /open", 403, "others can write it"),
+        ("GET /to", 404, "no index"),
+        ("POST /run", 413, "body longer than max-body"),
+    ] {
+        let head = format!("{request} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n0123456789");
+        let head = match request.starts_with("GET") {
+            true => head.replace("Content-Length: 10\r\n\r\n0123456789", "\r\n"),
+            false => head,
+        };
+        assert_eq!(server.ask(&head).status, status, "{request}");
+        let receipt = receipt(&server, &format!("\"{request} HTTP/1.1\" {status} "));
+        assert!(receipt.contains(&format!(" why=\"{why}\"")), "{receipt}");
+    }
 }
