@@ -4,8 +4,9 @@
 //! Refuses to serve before the old server has said so: until then that one serves.
 
 use super::Parent;
-use super::handover::{Passenger, RECORD_BYTES, Record, decode};
-use super::heir::STOPPING;
+use super::handover::{Passenger, RECORD_BYTES, Record, decode, encode};
+use super::heir::tell_follower;
+use super::life;
 use super::listeners::{Listener, Wish, wishes};
 use super::lot::{Connection, End, State};
 use super::start::{Error, START_TIMEOUT};
@@ -14,9 +15,10 @@ use crate::instance::{PidFile, UnixSocket};
 use crate::scoreboard::Spooled;
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
-use crate::sys::passing::receive_record;
+use crate::sys::parting::{self, Direction};
+use crate::sys::passing::{receive_record, send_record};
 use crate::sys::readiness::Interest;
-use crate::sys::{Errno, process, signal, socket};
+use crate::sys::{Errno, process, signal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -26,6 +28,11 @@ const BATCH: usize = 128;
 /// The old server.
 pub(super) struct Elder {
     socket: OwnedFd,
+    /// The lines to those before it, the last one first: each is listened to once those behind it have
+    /// gone.
+    before: Vec<OwnedFd>,
+    /// This one has not been started by it, but by one that followed it.
+    is_second_hand: bool,
     /// It was told that this one is ready.
     pub(super) has_heard: bool,
     /// It has left the rest to this one.
@@ -48,6 +55,8 @@ impl Elder {
     pub(super) fn new(socket: OwnedFd) -> Self {
         Self {
             socket,
+            before: Vec::new(),
+            is_second_hand: false,
             has_heard: false,
             has_yielded: false,
         }
@@ -55,6 +64,12 @@ impl Elder {
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// The lines to it and to those before it.
+    pub(super) fn lines(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let all = std::iter::once(&self.socket).chain(&self.before);
+        all.map(AsFd::as_fd)
     }
 
     /// The next record, with what came along.
@@ -141,6 +156,10 @@ impl Parent {
     /// The old server has said something.
     #[cold]
     pub(super) fn on_elder(&mut self) {
+        if matches!(self.state, life::State::Draining { until, .. } if until <= self.now) {
+            // Who is not taken yet goes back in this turn.
+            return;
+        }
         for _ in 0..BATCH {
             let Some(elder) = &mut self.upgrade.elder else {
                 return;
@@ -155,10 +174,11 @@ impl Parent {
                     self.make_room();
                     continue;
                 }
-                _ => return self.bury_elder(),
+                _ => return self.next_elder(),
             };
             match (decode(&bytes), received.passed) {
                 (Some(Record::Go), _) => elder.has_yielded = true,
+                (Some(Record::Before), [Some(line), _]) => elder.before.push(line),
                 (Some(Record::Client(passenger)), [Some(client), spool])
                     if spool.is_some() || !passenger.needs_spool() =>
                 {
@@ -173,6 +193,35 @@ impl Parent {
         }
     }
 
+    /// The old server has gone. Whoever it followed itself may still have clients; if this one was not in
+    /// charge yet, that one has everything back or says that it is.
+    #[cold]
+    fn next_elder(&mut self) {
+        let Some(mut elder) = self.upgrade.elder.take() else {
+            return;
+        };
+        let _ = self.readiness.forget(elder.socket.as_fd());
+        if elder.before.is_empty() {
+            if elder.is_second_hand && !elder.has_yielded {
+                self.failure
+                    .get_or_insert(Error::Upgrade("the server before is gone"));
+            }
+            return;
+        }
+        elder.socket = elder.before.remove(0);
+        elder.is_second_hand = true;
+        let token = Token::Elder.number();
+        if let Err(e) = self.readiness.watch(elder.fd(), token) {
+            self.log()
+                .error(format_args!("unable to take clients on: {e}"));
+            return;
+        }
+        if self.is_bequeathed() {
+            tell_follower(Some(&elder), self.follower());
+        }
+        self.upgrade.elder = Some(elder);
+    }
+
     /// Takes nothing more from the old server.
     pub(super) fn bury_elder(&mut self) {
         if let Some(elder) = self.upgrade.elder.take() {
@@ -180,16 +229,48 @@ impl Parent {
         }
     }
 
+    /// This server stops, so nobody would serve whom the old one still sends: it keeps them, and gets
+    /// those back that this one has not taken yet. Should it have gone, they are cut with the others.
+    #[cold]
+    pub(super) fn give_back(&mut self) {
+        // A successor has the line too.
+        let is_last = !self.is_bequeathed();
+        if let Some(elder) = self.upgrade.elder.as_ref().filter(|_| is_last) {
+            let _ = parting::shutdown(elder.fd(), Direction::Read);
+        }
+        while is_last && let Some(elder) = &self.upgrade.elder {
+            let mut bytes = [0; RECORD_BYTES];
+            let received = receive_record(elder.fd(), &mut bytes);
+            let Some(received) = received.ok().filter(|received| received.len > 0) else {
+                break;
+            };
+            let passed: Vec<BorrowedFd<'_>> =
+                received.passed.iter().flatten().map(AsFd::as_fd).collect();
+            if send_record(elder.fd(), &bytes, &passed).is_err()
+                && let Some(Record::Client(passenger)) = decode(&bytes)
+                && let [Some(client), spool] = received.passed
+            {
+                self.take_on(&passenger, client, spool);
+            }
+        }
+        self.bury_elder();
+    }
+
     /// The old server stops too.
     pub(super) fn tell_elder_to_stop(&self) {
         if let Some(elder) = &self.upgrade.elder {
-            let _ = socket::send(elder.socket.as_fd(), &[STOPPING], false);
+            let _ = send_record(elder.fd(), &encode(&Record::Stopping), &[]);
         }
     }
 
     /// A client of the old server is this one's from now on.
     #[cold]
-    fn take_on(&mut self, passenger: &Passenger, client: OwnedFd, spool: Option<OwnedFd>) {
+    pub(super) fn take_on(
+        &mut self,
+        passenger: &Passenger,
+        client: OwnedFd,
+        spool: Option<OwnedFd>,
+    ) {
         let serve = &passenger.serve;
         self.house.enter_again(serve.peer);
         let id = self.lot.add(Connection {

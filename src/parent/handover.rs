@@ -7,6 +7,7 @@ use super::listeners::Wish;
 use super::lot::{Connection, State};
 use crate::channel::{self, ORDER_BYTES, Order, Serve, Stage};
 use crate::scoreboard::Ticket;
+use crate::sys::process::Pid;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -15,9 +16,9 @@ use std::path::PathBuf;
 pub const RECORD_BYTES: usize = 128;
 
 /// What a first record begins with; the last byte is the version of everything that follows.
-const HELLO: &[u8; 9] = b"caffeine\x02";
+const HELLO: &[u8; 9] = b"caffeine\x03";
 
-/// Old server → new server.
+/// Old server → new server, but for the last two, which go the other way, and a client that goes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// First: how many listeners follow, and how many clients have ever been accepted. Brings the pid
@@ -29,6 +30,12 @@ pub enum Record {
     Go,
     /// Brings a client, and its spool if it has one.
     Client(Passenger),
+    /// Brings the line to the server that the old one follows itself, for when the old one has gone.
+    Before,
+    /// The new server has left everything to this one, or to none after all.
+    Follower(Option<Pid>),
+    /// The new server was told to stop.
+    Stopping,
 }
 
 /// A connection between two servers.
@@ -114,6 +121,12 @@ pub fn encode(record: &Record) -> [u8; RECORD_BYTES] {
             bytes.extend_from_slice(&text);
         }
         Record::Go => bytes.push(b'g'),
+        Record::Before => bytes.push(b'b'),
+        Record::Follower(pid) => {
+            bytes.push(b'f');
+            bytes.extend_from_slice(&pid.map_or(0, Pid::raw).to_le_bytes());
+        }
+        Record::Stopping => bytes.push(b's'),
         Record::Client(passenger) => {
             bytes.extend_from_slice(&[
                 b'p',
@@ -155,6 +168,9 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
             Record::Listener(*index, decode_wish(*kind, text)?)
         }
         b'g' => Record::Go,
+        b'b' => Record::Before,
+        b'f' => Record::Follower(Pid::new(i32::from_le_bytes(*rest.first_chunk()?))),
+        b's' => Record::Stopping,
         b'p' => Record::Client(decode_client(rest)?),
         _ => return None,
     };
@@ -233,6 +249,10 @@ mod tests {
             Record::Listener(1, Some(Wish::Tcp("[::1]:65535".parse().unwrap()))),
             Record::Listener(2, Some(Wish::Unix(PathBuf::from(longest)))),
             Record::Go,
+            Record::Before,
+            Record::Follower(None),
+            Record::Follower(Pid::new(i32::MAX)),
+            Record::Stopping,
             client(State::Idle, Stage::Head),
             client(State::Drain, Stage::DrainClose),
             client(State::Held, Stage::Retry),

@@ -2,32 +2,35 @@
 //! all that cannot be had twice, and once it is ready the parked clients too. Parent only.
 //!
 //! Nothing that is copied is given up before this process leaves, so whatever becomes of the heir,
-//! it can all be taken back (`loss`). Refuses to know what the new program makes of it.
+//! it can all be taken back (`loss`), unless that has an heir of its own by then. Refuses to know what the new program makes of it.
 
 mod loss;
 
 use super::Parent;
 use super::elder::Elder;
-use super::handover::{Passenger, Record, encode};
+use super::handover::{Passenger, RECORD_BYTES, Record, decode, encode};
 use super::life::State;
 use super::lot::{End, Id, State as Parked};
 use super::restart::{Command, own_program};
 use super::start::START_TIMEOUT;
 use super::token::Token;
 use crate::sys::fd::AsFd;
-use crate::sys::passing::send_record;
+use crate::sys::passing::{receive_record, send_record};
 use crate::sys::process::{self, Pid};
 use crate::sys::readiness::Interest;
 use crate::sys::time::Moment;
 use crate::sys::{self, Errno, Error, signal, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// First byte of what a server says to who waits for its start, a text follows: it is ready, it cannot
-/// start. Later it may say that it was told to stop.
+/// start. Once it is in charge it speaks in records.
 pub(super) const READY: u8 = b'+';
 pub(super) const FAILED: u8 = b'-';
-pub(super) const STOPPING: u8 = b'S';
+
+/// How often is looked whether the new server has read all, which nobody is told of.
+const READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// The order in which clients go: who waits for something first.
 const BOARDING: [Parked; 6] = [
@@ -47,6 +50,10 @@ pub(super) struct Heir {
     until: Moment,
     /// It is in charge.
     is_settled: bool,
+    /// Somebody was handed on to it.
+    has_clients: bool,
+    /// Whom it has left everything to itself.
+    next: Option<Pid>,
     /// Why it cannot start, in its own words.
     why: String,
 }
@@ -75,6 +82,13 @@ impl Upgrade {
     }
 }
 
+/// Tells the server before who has everything now: should this one be killed, that is its heir.
+pub(super) fn tell_follower(elder: Option<&Elder>, follower: Option<Pid>) {
+    if let Some(elder) = elder {
+        let _ = send_record(elder.fd(), &encode(&Record::Follower(follower)), &[]);
+    }
+}
+
 impl Parent {
     /// SIGUSR2.
     #[cold]
@@ -100,24 +114,37 @@ impl Parent {
 
     /// Everything is another server's.
     pub(super) fn is_bequeathed(&self) -> bool {
-        self.upgrade
-            .heir
-            .as_ref()
-            .is_some_and(|heir| heir.is_settled)
+        self.follower().is_some()
     }
 
-    /// Whether this is the new server.
+    /// Whether this is the new server, or the one that follows it: that is a child of this one as soon
+    /// as the one between has gone.
     pub(super) fn is_heir(&self, pid: Pid) -> bool {
-        self.upgrade
-            .heir
-            .as_ref()
-            .is_some_and(|heir| heir.pid == pid)
+        let heir = self.upgrade.heir.as_ref();
+        heir.is_some_and(|heir| heir.pid == pid || heir.next == Some(pid))
+    }
+
+    /// Who has everything, if not this server.
+    pub(super) fn follower(&self) -> Option<Pid> {
+        let heir = self.upgrade.heir.as_ref();
+        heir.filter(|heir| heir.is_settled).map(|heir| heir.pid)
     }
 
     /// When an upgrade has to be looked at again.
     pub(super) fn heir_deadline(&self) -> Option<Moment> {
         let heir = self.upgrade.heir.as_ref()?;
-        (!heir.is_settled).then_some(heir.until)
+        if !heir.is_settled {
+            return Some(heir.until);
+        }
+        (self.lot.len() == 0 && !self.has_read_all()).then(|| self.now.after(READ_PAUSE))
+    }
+
+    /// Whether the new server knows of all who were handed on: one that leaves first gives the others back.
+    pub(super) fn has_read_all(&self) -> bool {
+        let heir = self.upgrade.heir.as_ref();
+        heir.is_none_or(|heir| {
+            !heir.has_clients || socket::bytes_unsent(heir.socket.as_fd()).unwrap_or(0) == 0
+        })
     }
 
     /// The next steps of an upgrade, once per turn.
@@ -182,6 +209,8 @@ impl Parent {
                 socket: own,
                 until: self.now.after(START_TIMEOUT),
                 is_settled: false,
+                has_clients: false,
+                next: None,
                 why: String::new(),
             }),
             Err(e) => {
@@ -202,30 +231,54 @@ impl Parent {
             let record = encode(&Record::Listener(listener.index, listener.wish.clone()));
             send_record(heir, &record, &[listener.fd()])?;
         }
+        for elder in self.upgrade.elder.iter().flat_map(Elder::lines) {
+            send_record(heir, &encode(&Record::Before), &[elder])?;
+        }
         Ok(())
     }
 
     /// The new server has said something, or has room for more clients.
     #[cold]
     pub(super) fn on_heir(&mut self) {
-        let Some(heir) = &mut self.upgrade.heir else {
-            return;
-        };
-        let mut bytes = [0; 512];
-        let said = match socket::receive(heir.socket.as_fd(), &mut bytes) {
-            Ok(n) => bytes.get(..n).unwrap_or_default(),
-            // An error is told once: what it has said, or its end, comes next.
-            Err(_) => return self.arm_heir(Interest::Read),
-        };
-        match said.split_first() {
-            // Its end comes by SIGCHLD.
-            None => return,
-            Some((&READY, _)) if !heir.is_settled => self.give_way(),
-            Some((&FAILED, why)) => heir.why = String::from_utf8_lossy(why).into_owned(),
-            Some(_) if heir.is_settled && said.contains(&STOPPING) => self.drain(),
-            Some(_) => {}
+        while let Some(heir) = &mut self.upgrade.heir {
+            if heir.is_settled {
+                return self.hear_heir();
+            }
+            let mut bytes = [0; 512];
+            let said = match socket::receive(heir.socket.as_fd(), &mut bytes) {
+                Ok(n) => bytes.get(..n).unwrap_or_default(),
+                // An error is told once: what it has said, or its end, comes next.
+                Err(_) => return self.arm_heir(Interest::Read),
+            };
+            match said.split_first() {
+                // Its end comes by SIGCHLD.
+                None => return,
+                Some((&READY, _)) => self.give_way(),
+                Some((&FAILED, why)) => heir.why = String::from_utf8_lossy(why).into_owned(),
+                Some(_) => {}
+            }
         }
-        self.arm_heir(Interest::Read);
+    }
+
+    /// What a server says that is in charge.
+    fn hear_heir(&mut self) {
+        while let Some(heir) = &mut self.upgrade.heir {
+            let mut bytes = [0; RECORD_BYTES];
+            let received = match receive_record(heir.socket.as_fd(), &mut bytes) {
+                Ok(received) if received.len > 0 => received,
+                Ok(_) => return,
+                Err(_) => return self.arm_heir(Interest::Read),
+            };
+            match (decode(&bytes), received.passed) {
+                (Some(Record::Stopping), _) => self.drain(),
+                (Some(Record::Follower(next)), _) => heir.next = next,
+                // It leaves, and had not read of it yet.
+                (Some(Record::Client(passenger)), [Some(client), spool]) => {
+                    self.take_on(&passenger, client, spool);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn arm_heir(&mut self, interest: Interest) {
@@ -241,12 +294,14 @@ impl Parent {
         let Some(heir) = &mut self.upgrade.heir else {
             return;
         };
+        let pid = heir.pid;
+        // First: should this server be killed between the two, the new one has everything.
+        tell_follower(self.upgrade.elder.as_ref(), Some(pid));
         if send_record(heir.socket.as_fd(), &encode(&Record::Go), &[]).is_err() {
             // It has died just now.
             return;
         }
         heir.is_settled = true;
-        let pid = heir.pid;
         self.set_own(false);
         self.write_pid(pid);
         self.notify.say(&format!("MAINPID={pid}"));
@@ -259,8 +314,6 @@ impl Parent {
             let _ = self.readiness.forget(listener.fd());
         }
         self.state = State::HandingOver;
-        // What the new server leaves behind one day is not this one's to end.
-        let _ = process::set_subreaper(false);
         let slots: Vec<_> = self.pool.workers().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.dismiss(slot);
@@ -292,12 +345,13 @@ impl Parent {
     #[cold]
     fn hand_on(&mut self, id: Id) -> bool {
         let (Some(heir), Some(state), Some(connection)) =
-            (&self.upgrade.heir, self.lot.state(id), self.lot.get(id))
+            (&mut self.upgrade.heir, self.lot.state(id), self.lot.get(id))
         else {
             return false;
         };
         let record = encode(&Record::Client(Passenger::of(connection, state)));
         let client = connection.client.as_fd();
+        heir.has_clients = true;
         let heir = heir.socket.as_fd();
         let sent = match &connection.spool {
             Some(spool) => send_record(heir, &record, &[client, spool.as_fd()]),

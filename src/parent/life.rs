@@ -204,16 +204,19 @@ impl Parent {
         self.listeners.clear();
     }
 
-    /// Nobody is left, and nobody comes: who was before this one may still send clients.
+    /// Nobody is left, and nobody comes: who was before this one may still send clients, and who was sent
+    /// one may give it back.
     fn is_done(&self) -> bool {
-        self.lot.len() == 0 && self.upgrade.elder.is_none() && !self.pool.is_finishing()
+        self.lot.len() == 0
+            && self.upgrade.elder.is_none()
+            && !self.pool.is_finishing()
+            && self.has_read_all()
     }
 
     /// Cuts who is left and tells the workers to leave.
     #[cold]
     fn stop(&mut self) {
-        // Nobody would serve whom the one before still sends: so it keeps them.
-        self.bury_elder();
+        self.give_back();
         let cut = self.lot.len();
         if cut > 0 {
             self.log()

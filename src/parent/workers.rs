@@ -166,7 +166,9 @@ impl Parent {
             match process::reap(None) {
                 Ok(Some(reaped)) => match self.pool.find(reaped.pid) {
                     Some(slot) => self.bury(slot, reaped),
-                    None if self.is_heir(reaped.pid) => self.heir_has_ended(reaped.ended),
+                    None if self.is_heir(reaped.pid) => {
+                        self.heir_has_ended(reaped.pid, reaped.ended);
+                    }
                     None => self.orphans.forget(reaped.pid),
                 },
                 Ok(None) => break,

@@ -9,16 +9,18 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub enum Direction {
     /// We send no more: the peer sees FIN.
     Write,
+    /// We take no more: the peer is told as soon as it sends.
+    Read,
     /// Neither.
     Both,
 }
 
 /// shutdown(2): ends the connection itself, whoever else holds a copy of its descriptor.
 pub fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
-    let how = if direction == Direction::Write {
-        libc::SHUT_WR
-    } else {
-        libc::SHUT_RDWR
+    let how = match direction {
+        Direction::Write => libc::SHUT_WR,
+        Direction::Read => libc::SHUT_RD,
+        Direction::Both => libc::SHUT_RDWR,
     };
     // SAFETY: takes two integers.
     once(&"shutdown", || unsafe {

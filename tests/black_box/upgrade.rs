@@ -259,6 +259,160 @@ fn one_upgrade_follows_the_other_and_takes_the_new_configuration_along() {
     server.stop();
 }
 
+/// The first of three servers with a request that it still serves, and the other two.
+struct Three {
+    server: Server,
+    first: u32,
+    busy: Client,
+    second: u32,
+    third: u32,
+}
+
+impl Three {
+    fn start() -> Self {
+        let server = Server::with(["--workers=2"]);
+        server.handler("server", SERVER);
+        server.handler("slow", &slow());
+        let first = server.pid();
+        let mut busy = server.connect();
+        busy.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+        server.wait_for_line("slow.runs");
+        let second = server.upgrade();
+        let third = server.upgrade();
+        // The second may have to be told still that it has nothing to do any more.
+        eventually(PATIENCE, "nobody else serves", || {
+            os::children(second) == [third]
+        });
+        Self {
+            server,
+            first,
+            busy,
+            second,
+            third,
+        }
+    }
+
+    /// Waits until the second has gone, and sees that the third is the server.
+    #[track_caller]
+    fn see_third_alone(&self) {
+        eventually(PATIENCE, "the second has gone", || {
+            !os::is_alive(self.second)
+        });
+        self.server.wait_for_log("serves on");
+        for _ in 0..8 {
+            assert_eq!(server_of(&mut self.server.connect()), self.third);
+        }
+        assert_eq!(self.server.folder.read("pid"), format!("{}\n", self.third));
+        assert!(self.server.folder.at("socket").exists());
+    }
+}
+
+#[test]
+fn of_three_servers_the_last_goes_on_when_the_middle_one_has_gone() {
+    for is_killed in [true, false] {
+        let mut three = Three::start();
+        let mut idle = three.server.connect();
+        assert_eq!(server_of(&mut idle), three.third);
+        if is_killed {
+            os::kill(three.second, os::KILL);
+        } else {
+            os::kill(three.second, os::INT);
+            three.server.wait_for_log(" stopping: ");
+            // Once more: at once.
+            os::kill(three.second, os::INT);
+        }
+        three.see_third_alone();
+        three.server.file("go", "", 0o644);
+        assert_eq!(three.busy.response().ok(), "hello");
+        assert_eq!(server_of(&mut three.busy), three.third, "handed on");
+        assert_eq!(server_of(&mut idle), three.third);
+        three.server.expect_end_of_old();
+        assert!(!three.server.log().contains("cutting"));
+        three.server.stop();
+    }
+}
+
+#[test]
+fn the_first_of_three_servers_goes_on_when_both_others_are_killed() {
+    let mut three = Three::start();
+    let first = three.first;
+    os::kill(three.second, os::KILL);
+    three.see_third_alone();
+    os::kill(three.third, os::KILL);
+    eventually(PATIENCE, "the first has its pid file again", || {
+        three.server.folder.read("pid") == format!("{first}\n")
+    });
+    assert_eq!(server_of(&mut three.server.connect()), first);
+    three.server.file("go", "", 0o644);
+    assert_eq!(three.busy.response().ok(), "hello");
+    assert_eq!(server_of(&mut three.busy), first);
+    os::kill(first, os::TERM);
+    three.server.expect_end_of_old();
+    three.server.expect_nothing_left();
+}
+
+#[test]
+fn a_middle_server_that_is_killed_before_its_follower_is_ready_takes_it_along() {
+    let mut setup = Setup::new();
+    setup.args(["--workers=1"]).copy_program();
+    let mut server = setup.start();
+    server.handler("server", SERVER);
+    server.handler("slow", &slow());
+    let first = server.pid();
+    let mut busy = server.connect();
+    busy.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    server.wait_for_line("slow.runs");
+    let second = server.upgrade();
+    // One that never says that it is ready.
+    let place = server.folder.at("caffeine");
+    fs::rename(&place, server.folder.at("real")).unwrap();
+    server.folder.write(
+        "caffeine",
+        "#!/bin/sh\necho x > started\nexec sleep 100\n",
+        0o755,
+    );
+    os::kill(second, os::USR2);
+    eventually(PATIENCE, "a third is started", || {
+        server.folder.at("started").exists()
+    });
+    os::kill(second, os::KILL);
+    eventually(PATIENCE, "the first has its pid file again", || {
+        server.folder.read("pid") == format!("{first}\n")
+    });
+    let log = server.log();
+    let (_, third) = log.rsplit_once("upgrading: started ").unwrap();
+    let third: u32 = third.split(',').next().unwrap().parse().unwrap();
+    assert_ne!(third, second);
+    eventually(PATIENCE, "the third has gone", || !os::is_alive(third));
+    server.file("go", "", 0o644);
+    assert_eq!(busy.response().ok(), "hello");
+    assert_eq!(server_of(&mut busy), first);
+    os::kill(first, os::TERM);
+    server.expect_end_of_old();
+    server.expect_nothing_left();
+}
+
+#[test]
+fn what_a_worker_leaves_that_dies_during_an_upgrade_is_ended() {
+    let mut server = Server::with(["--workers=1"]);
+    server.handler("server", SERVER);
+    server.handler(
+        "leaves",
+        "setsid sh -c 'echo $$ > daemon; exec sleep 100' & echo $PPID > runs; sleep 100",
+    );
+    let mut client = server.connect();
+    client.send("GET /leaves HTTP/1.1\r\nHost: test\r\n\r\n");
+    let worker: u32 = server.wait_for_line("runs").parse().unwrap();
+    let daemon: u32 = server.wait_for_line("daemon").parse().unwrap();
+    let new = server.upgrade();
+    os::kill(worker, os::KILL);
+    assert_eq!(client.response().status, 502);
+    eventually(PATIENCE, "it is ended", || !os::is_alive(daemon));
+    server.expect_end_of_old();
+    assert_eq!(server_of(&mut server.connect()), new);
+    server.stop();
+}
+
 #[test]
 fn the_old_server_goes_on_when_the_new_one_is_killed_and_stops_when_it_is_stopped() {
     let mut server = Server::new();

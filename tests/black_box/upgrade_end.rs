@@ -1,8 +1,9 @@
 //! The end of a server after an upgrade, while the one before still has clients: whoever of the two goes
 //! first, each client is served to the end, and nothing is left.
 
-use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os};
+use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, watch_for};
 use std::fs;
+use std::time::{Duration, Instant};
 
 /// A client whose request the old server's only worker has. It does not read its response, which is
 /// larger than what fits between the two: so after its handler it has to be served once more.
@@ -116,6 +117,34 @@ fn nobody_is_handed_on_to_a_new_server_that_cuts_who_is_left() {
     expect_end_of_both(server, new);
 }
 
+/// The new one's time is over before it has read of a client.
+#[test]
+fn who_was_handed_on_and_not_read_of_goes_back_when_the_new_server_leaves() {
+    let mut setup = Setup::new();
+    setup.args(["--workers=1"]).config("");
+    let server = setup.start();
+    let slow = Slow::arrive(&server);
+    let old = server.pid();
+    let config = "shutdown-grace = 1s\n";
+    server.folder.write("caffeine.conf", config, 0o644);
+    let new = server.upgrade();
+    stop_both(&server, new, os::TERM);
+    os::stop(new);
+    let told = Instant::now();
+    server.file("go", "", 0o644);
+    eventually(PATIENCE, "the old one has handed the client on", || {
+        os::children(old) == [new] && os::is_asleep(old)
+    });
+    watch_for(Duration::from_millis(1100).saturating_sub(told.elapsed()));
+    os::kill(new, os::CONT);
+    eventually(PATIENCE, "the new one ends", || !os::is_alive(new));
+    eventually(PATIENCE, "the old one has a socket", || {
+        server.folder.at("socket").exists()
+    });
+    slow.see_served(&server);
+    expect_end_of_both(server, new);
+}
+
 #[test]
 fn a_server_that_was_told_to_stop_stops_when_the_new_one_is_killed_too() {
     let server = Server::with(["--workers=1"]);
@@ -167,7 +196,7 @@ fn upgrade_later(server: &Server) -> u32 {
 fn a_new_server_that_is_stopped_before_it_knows_that_it_serves_loses_nobody() {
     let mut setup = Setup::new();
     setup.args(["--workers=1"]).copy_program();
-    let mut server = setup.start();
+    let server = setup.start();
     server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
     let mut client = server.connect();
     client.send("GET /hello HTTP/1.1\r\nHo");
@@ -185,10 +214,11 @@ fn a_new_server_that_is_stopped_before_it_knows_that_it_serves_loses_nobody() {
     eventually(PATIENCE, "it has said so", || os::is_asleep(new));
     os::stop(new);
     os::kill(old, os::CONT);
-    server.expect_end_of_old();
+    server.wait_for_log("upgraded: ");
+    eventually(PATIENCE, "the client is handed on", || os::is_asleep(old));
     client.send("st: test\r\n\r\n");
     os::kill(new, os::TERM);
     os::kill(new, os::CONT);
     assert_eq!(client.response().ok(), "hello");
-    expect_end(&server, new);
+    expect_end_of_both(server, new);
 }
