@@ -5,7 +5,7 @@ use super::plan::NotLaunched;
 use super::relay::{End, Relay};
 use super::response::{Failed, Wrong};
 use crate::cgi;
-use crate::log::Escaped;
+use crate::log::{Escaped, Log};
 use crate::sys::process::{Ended, Reaped};
 use crate::sys::signal::{SIGKILL, SIGXCPU, SIGXFSZ};
 use crate::sys::time::Moment;
@@ -192,12 +192,15 @@ fn log_oddities(relay: &Relay<'_, '_>) {
             "{name}: printed more than its Content-Length, cut there"
         ));
     }
-    if let Some(Ended::Exited(status)) = relay.reaped.map(|reaped| reaped.ended)
-        && status != 0
-    {
-        relay.log().warn(format_args!(
-            "{name}: exit status {status} after its response"
-        ));
+    log_late_end(relay.log(), relay.name(), relay.reaped);
+}
+
+/// A handler has ended after a good response: what of that is worth a line.
+pub(super) fn log_late_end(log: &Log, name: &[u8], reaped: Option<Reaped>) {
+    let is_clean = |reaped: Reaped| reaped.ended == Ended::Exited(0);
+    if reaped.is_some_and(|reaped| !is_clean(reaped)) {
+        let (name, status) = (Escaped(name), Status(reaped, None));
+        log.warn(format_args!("{name}: {status} after its response"));
     }
 }
 

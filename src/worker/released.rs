@@ -5,6 +5,7 @@
 //! Refuses to have anything to do with a client.
 
 use super::desk::Desk;
+use super::ending;
 use super::feed::Feed;
 use super::stderr::{Paused, Stderr};
 use super::tree;
@@ -68,7 +69,8 @@ impl<'a> Desk<'a> {
                 "{}: printed too much after its client was let go, ended",
                 Escaped(&name)
             )),
-            Over::Ended | Over::ParentGone => {}
+            Over::Ended => ending::log_late_end(log, &name, reaped),
+            Over::ParentGone => {}
         }
         let grace = match over {
             Over::ParentGone => Duration::ZERO,

@@ -105,6 +105,9 @@ fn a_handler_keeps_its_limits_after_its_response() {
         assert_eq!(client.get(path).ok(), "ok");
         server.wait_for_log(words);
     }
+    server.handler("dies", &format!("printf '{head}'; sleep 0.1; kill -9 $$"));
+    assert_eq!(client.get("/dies").ok(), "ok");
+    server.wait_for_log("/dies: killed by signal 9 after its response");
     server.wait_for_log("stderr: said");
     let left = server.wait_for_line("left").parse().unwrap();
     eventually(PATIENCE, "nothing of it is left", || !os::is_alive(left));
