@@ -10,7 +10,7 @@ mod folders;
 mod holder;
 
 pub use fault::{Error, Result};
-pub use folders::{open_root, prepare_log};
+pub use folders::{free_for_spools, open_root, prepare_log};
 pub use holder::held;
 
 use crate::sys::file::{self, Open, Stat};

@@ -24,7 +24,7 @@ pub struct Limits {
     pub max_body: u64,
     /// `max-spool`: bytes of one connection's spool.
     pub max_spool: u64,
-    /// `max-spool-total`: bytes of all spools; `None`: 256M or a quarter of what is free.
+    /// `max-spool-total`: bytes of all spools; `None`: see [`spool_total`].
     pub max_spool_total: Option<u64>,
     /// `max-spool-memory`: bytes of request bodies in memory; `None`: 1/16 of the machine's.
     pub max_spool_memory: Option<u64>,
@@ -82,6 +82,38 @@ impl Default for Limits {
             shutdown_grace: Duration::from_secs(30),
             after_exit: Duration::from_millis(200),
             linger: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `max-spool-total` for bodies of up to so many bytes, and so much free space where spools are kept:
+/// 256M, or a quarter of that space; but room for four of the largest bodies, or half of that space.
+pub fn spool_total(largest_body: u64, free: u64) -> u64 {
+    let bodies = largest_body.saturating_mul(4).min(free / 2);
+    let total = (256 * MIB).min(free / 4).max(bodies);
+    total - if total > MIB { total % MIB } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_spools_together_hold_the_largest_body_if_the_disk_does() {
+        const GIB: u64 = 1024 * MIB;
+        for (largest_body, free, expected) in [
+            (16 * MIB, 100 * GIB, 256 * MIB),
+            (2 * GIB, 100 * GIB, 8 * GIB),
+            (2 * GIB, u64::MAX, 8 * GIB),
+            (2 * GIB, 10 * GIB, 5 * GIB),
+            (16 * MIB, 400 * MIB, 100 * MIB),
+            (16 * MIB, 40 * MIB + 5, 20 * MIB),
+            (MIB, 40 * MIB, 10 * MIB),
+            (u64::MAX, GIB, GIB / 2),
+            (16 * MIB, 9, 4),
+        ] {
+            let case = format!("{largest_body} of {free}");
+            assert_eq!(spool_total(largest_body, free), expected, "{case}");
         }
     }
 }

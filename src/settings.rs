@@ -3,8 +3,10 @@
 //! Plain values, filled in by `cli` and read by everything else. Nothing here parses or acts.
 
 mod confine;
+mod contradictions;
 
 pub use confine::{Allowance, Ports, Sandbox};
+pub use contradictions::contradictions;
 
 use crate::limits::Limits;
 use std::ffi::OsString;
@@ -208,4 +210,12 @@ pub struct Settings {
     pub limits: Limits,
     /// `[handler /name]` sections.
     pub handlers: Vec<HandlerSettings>,
+}
+
+impl Settings {
+    /// The largest body that any handler takes.
+    pub fn largest_body(&self) -> u64 {
+        let own = self.handlers.iter().filter_map(|handler| handler.max_body);
+        own.fold(self.limits.max_body, u64::max)
+    }
 }

@@ -1,8 +1,22 @@
-//! Numbers and addresses as text, without `core::fmt`, whose machinery costs a request more than
+//! Sizes and addresses as text; addresses without `core::fmt`, whose machinery costs a request more than
 //! parsing its head does. Pure.
 
 use std::io::Write;
 use std::net::IpAddr;
+
+/// Suffixes of a size with their factor, largest first.
+const SIZES: [(&str, u64); 3] = [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
+
+/// A size in its largest whole unit.
+pub fn size(bytes: u64) -> String {
+    match SIZES
+        .iter()
+        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
+    {
+        Some((suffix, factor)) => (bytes / factor).to_string() + suffix,
+        None => bytes.to_string(),
+    }
+}
 
 /// The longest IPv6 address, with an embedded IPv4 one (inet_ntop(3), INET6_ADDRSTRLEN).
 const ADDRESS_BYTES: usize = 45;

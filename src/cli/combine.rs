@@ -198,7 +198,7 @@ fn needs_user(settings: &Settings) -> Result<(), UsageError> {
 mod tests {
     use super::super::{Environment, Shell, parse};
     use super::*;
-    use crate::settings::{Bind, TrustedProxy};
+    use crate::settings::{Bind, TrustedProxy, contradictions};
 
     fn command(words: &[&str], file: Option<&str>, home: Option<&str>) -> Result<Command, String> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
@@ -252,6 +252,57 @@ mod tests {
         let file = parse(&words, Environment { home }).unwrap().config_file();
         let expected = Path::new("/home/a/.config/caffeine/caffeine-a.conf");
         assert_eq!(file.unwrap().path, expected);
+    }
+
+    #[test]
+    fn values_that_have_no_effect_together_are_told() {
+        let gib = 1 << 30;
+        let rows: [(&str, u64, &[&str]); 9] = [
+            ("", gib, &[]),
+            (
+                "",
+                7 << 20,
+                &["max-body (16M) has no effect beyond max-spool-total (7M)"],
+            ),
+            ("max-body = 1G", gib, &[]),
+            (
+                "max-body = 1G\n[handler /a]\nmax-body = 2G\nmax-concurrent = 40",
+                gib,
+                &[
+                    "[handler /a] max-body (2G) has no effect beyond max-spool-total (1G)",
+                    "[handler /a] max-concurrent (40) has no effect beyond max-workers (32)",
+                ],
+            ),
+            (
+                "max-spool = 300M",
+                gib,
+                &["max-spool (300M) has no effect beyond a quarter of max-spool-total (256M)"],
+            ),
+            (
+                "max-spool-memory = 2G",
+                gib,
+                &["max-spool-memory (2G) has no effect beyond max-spool-total (1G)"],
+            ),
+            (
+                "max-target = 20K",
+                gib,
+                &["max-target (20K) has no effect beyond max-head (16K)"],
+            ),
+            (
+                "max-workers = 9\nmax-concurrent = 10",
+                gib,
+                &["max-concurrent (10) has no effect beyond max-workers (9)"],
+            ),
+            (
+                "max-connections = 5\nmax-connections-per-address = 6",
+                gib,
+                &["max-connections-per-address (6) has no effect beyond max-connections (5)"],
+            ),
+        ];
+        for (file, total, expected) in rows {
+            let settings = served(&[], Some(file));
+            assert_eq!(contradictions(&settings, total), expected, "{file}");
+        }
     }
 
     #[test]

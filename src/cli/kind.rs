@@ -207,7 +207,7 @@ impl Kind {
         let most_bytes = |what: &str, most: usize| [what, &most.to_string(), " bytes"].concat();
         let (what, text, min, max): (_, fn(u64) -> String, _, _) = match self {
             Self::Count(min, max, _) => ("a whole number from ", |n| n.to_string(), min, max),
-            Self::Size(min, max, _) => ("a size from ", value::size_text, min, max),
+            Self::Size(min, max, _) => ("a size from ", crate::text::size, min, max),
             Self::Time(min, max, _) => ("a time from ", value::time_text, min, max),
             Self::Command(_) => return "nothing".into(),
             Self::Path(most, _) => return most_bytes("a path of at most ", *most),

@@ -15,9 +15,6 @@ pub(super) enum Fault {
     Overflow,
 }
 
-/// Suffixes of a size with their factor, largest first.
-const SIZES: [(&str, u64); 3] = [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
-
 /// Suffixes of a time with their milliseconds; `ms` first, as it also ends in `s`.
 const TIMES: [(&str, u64); 3] = [("ms", 1), ("s", 1000), ("m", 60_000)];
 
@@ -56,17 +53,6 @@ pub(super) fn time_ms(text: &[u8]) -> Result<u64, Fault> {
         }
     }
     scaled(text, 1000)
-}
-
-/// A size in its largest whole unit.
-pub(super) fn size_text(bytes: u64) -> String {
-    match SIZES
-        .iter()
-        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
-    {
-        Some((suffix, factor)) => (bytes / factor).to_string() + suffix,
-        None => bytes.to_string(),
-    }
 }
 
 /// A time in its largest whole unit.
@@ -252,7 +238,7 @@ mod tests {
             3 << 30,
             u64::MAX,
         ] {
-            assert_eq!(size(size_text(bytes).as_bytes()), Ok(bytes));
+            assert_eq!(size(crate::text::size(bytes).as_bytes()), Ok(bytes));
         }
         for ms in [0, 1, 200, 999, 1000, 1001, 60_000, 61_000, u64::MAX] {
             let text = time_text(ms);
@@ -263,7 +249,7 @@ mod tests {
             );
         }
         assert_eq!(
-            (size_text(16 << 10), time_text(120_000)),
+            (crate::text::size(16 << 10), time_text(120_000)),
             ("16K".into(), "2m".into())
         );
     }

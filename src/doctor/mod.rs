@@ -7,6 +7,7 @@
 mod places;
 mod walk;
 
+pub use places::spool_total;
 pub use walk::check;
 
 use crate::log::Escaped;

@@ -6,10 +6,11 @@
 
 use super::Findings;
 use crate::route;
-use crate::settings::{Bind, Settings};
+use crate::settings::{Bind, Settings, contradictions};
 use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Open};
 use crate::sys::{self, Errno, look, socket};
+use crate::{instance, limits};
 use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -32,6 +33,21 @@ pub(super) fn check(settings: &Settings, findings: &mut Findings) {
                 why.errno.to_string().as_bytes(),
             );
         }
+    }
+}
+
+/// What all spools together may hold: as it was set, or by what is free where they are kept.
+pub fn spool_total(settings: &Settings) -> u64 {
+    let free = || instance::free_for_spools().unwrap_or(u64::MAX);
+    let total = settings.limits.max_spool_total;
+    total.unwrap_or_else(|| limits::spool_total(settings.largest_body(), free()))
+}
+
+/// Values that have no effect together.
+pub(super) fn check_limits(settings: &Settings, findings: &mut Findings) {
+    for line in contradictions(settings, spool_total(settings)) {
+        findings.text.push_str(&line);
+        findings.text.push_str("; change one of them\n");
     }
 }
 

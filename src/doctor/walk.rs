@@ -38,6 +38,7 @@ pub fn check(settings: &Settings, search_path: &[u8]) -> Findings {
         findings,
     };
     places::check(settings, &mut walk.findings);
+    places::check_limits(settings, &mut walk.findings);
     walk.start(&settings.path);
     places::check_sections(settings, walk.root.as_ref(), &mut walk.findings);
     walk.findings

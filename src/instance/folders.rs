@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 /// The folder with the handlers, made with its parents if it is missing, opened to look things up.
@@ -42,4 +43,11 @@ pub fn prepare_log(path: &Path) -> Result<CString> {
     let name = c_path(path, OPTION)?;
     log::open_own(&name).map_err(|why| failed("open", path, why, OPTION))?;
     Ok(name)
+}
+
+/// Bytes that are free where spools are kept, if that can be asked.
+pub fn free_for_spools() -> Option<u64> {
+    let folder = CString::new(std::env::temp_dir().into_os_string().into_vec()).ok()?;
+    let folder = file::open_at(None, &folder, Open::Folder).ok()?;
+    file::free_space(folder.as_fd()).ok()
 }

@@ -5,14 +5,13 @@
 //! descriptor limit cannot hold, and says so.
 
 use super::start::Error;
+use crate::doctor;
 use crate::limits::Limits;
 use crate::log::{Escaped, Log};
 use crate::route;
-use crate::settings::Settings;
-use crate::sys::file::{self, Open};
+use crate::settings::{Settings, contradictions};
 use crate::sys::process::{self, DescriptorLimit};
-use crate::sys::{self, fd::AsFd, machine};
-use std::ffi::CString;
+use crate::sys::{self, machine};
 use std::os::fd::BorrowedFd;
 
 /// Descriptors that the parent needs for itself: standard ones, log, root, sets, pid file, Unix
@@ -21,9 +20,6 @@ const OWN_DESCRIPTORS: u64 = 32;
 
 /// More connections than this are more than one parent is meant for.
 const MOST_CONNECTIONS: u64 = 100_000;
-
-/// `max-spool-total` where much is free.
-const MOST_SPOOLED: u64 = 256 * 1024 * 1024;
 
 /// The descriptor limit as it is and, if it was raised, as it was.
 pub(super) struct Raised {
@@ -95,11 +91,12 @@ pub(super) fn limits(
             room.without
         ));
     }
+    let total = doctor::spool_total(settings);
+    for contradiction in contradictions(settings, total) {
+        log.warn(format_args!("{contradiction}"));
+    }
     fill(&mut settings.limits, most, room);
-    settings
-        .limits
-        .max_spool_total
-        .get_or_insert_with(spool_total);
+    settings.limits.max_spool_total = Some(total);
     settings
         .limits
         .max_spool_memory
@@ -130,17 +127,6 @@ fn fill(limits: &mut Limits, most_workers: usize, room: Room) {
     limits
         .max_connections_per_address
         .get_or_insert((connections / 4).max(1));
-}
-
-/// 256 MiB, or a quarter of what is free where spools are kept.
-fn spool_total() -> u64 {
-    use std::os::unix::ffi::OsStringExt;
-    let folder = CString::new(std::env::temp_dir().into_os_string().into_vec());
-    let free = folder.ok().and_then(|folder| {
-        let folder = file::open_at(None, &folder, Open::Folder).ok()?;
-        file::free_space(folder.as_fd()).ok()
-    });
-    free.map_or(MOST_SPOOLED, |free| MOST_SPOOLED.min(free / 4))
 }
 
 #[cfg(test)]
