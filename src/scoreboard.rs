@@ -6,11 +6,12 @@ mod share;
 mod spooled;
 
 pub use share::{REST, Ticket};
-pub use spooled::Spooled;
+pub use spooled::{Budget, Origin, Spooled};
 
 use crate::limits::MAX_WORKERS;
 use crate::sys::time::Moment;
 use crate::sys::{Result, memory};
+use spooled::ORIGINS;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A worker's place in the scoreboard, below `max-workers`.
@@ -57,8 +58,8 @@ pub enum Spooling {
     Writing,
 }
 
-/// Words of a slot: three cache lines, so that no two workers write to the same one.
-const WORDS: usize = 24;
+/// Words of a slot: four cache lines, so that no two workers write to the same one.
+const WORDS: usize = 32;
 
 const PHASE: usize = 0;
 const HANDLER_PID: usize = 1;
@@ -81,8 +82,10 @@ const SHARED: usize = 13;
 const IS_NEEDED: usize = 13;
 const BEGAN: usize = 14;
 const ANSWERED: usize = 15;
+const OF_RESPONSES: usize = 16;
+const ORIGIN: usize = 17;
 /// The first words of the handler's name, for the status.
-const NAME: usize = 16;
+const NAME: usize = 24;
 
 /// What a worker says of the request that its verdict is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -236,20 +239,6 @@ impl Entry<'_> {
         name
     }
 
-    /// Worker: what is in the spools that it holds now.
-    pub fn set_spooled(&self, spooled: Spooled) {
-        self.words[SPOOLED].store(spooled.bytes, Ordering::Relaxed);
-        self.words[IN_MEMORY].store(spooled.in_memory, Ordering::Relaxed);
-    }
-
-    /// What is in the spools that it holds now.
-    pub fn spooled(&self) -> Spooled {
-        Spooled {
-            bytes: self.words[SPOOLED].load(Ordering::Relaxed),
-            in_memory: self.words[IN_MEMORY].load(Ordering::Relaxed),
-        }
-    }
-
     /// Worker: says that it writes to its spool, or wants to. Of two that say so at once at least one
     /// sees the other.
     pub fn set_spooling(&self, spooling: Spooling) {
@@ -297,6 +286,8 @@ impl Entry<'_> {
             CLAIM,
             SPOOLED,
             IN_MEMORY,
+            OF_RESPONSES,
+            ORIGIN,
             SPOOLING,
             SHARED,
             BEGAN,
@@ -315,6 +306,9 @@ impl Entry<'_> {
 /// a page that nobody has touched is only an address.
 pub struct Scoreboard {
     slots: &'static [[AtomicU64; WORDS]],
+    /// What the parent's spools hold by origin: of requests, and of responses. The parent writes here,
+    /// and who reads adds what workers hold.
+    by_origin: &'static [[AtomicU64; 2]],
 }
 
 impl Scoreboard {
@@ -322,8 +316,10 @@ impl Scoreboard {
     pub fn new(workers: usize) -> Result<Self> {
         // One more than workers: while one is replaced there are two.
         let words = memory::shared_words((1 + MAX_WORKERS + 1) * WORDS)?;
+        let by_origin = memory::shared_words(ORIGINS * 2)?;
         let board = Self {
             slots: words.as_chunks().0,
+            by_origin: by_origin.as_chunks().0,
         };
         board.set_size(workers);
         Ok(board)
@@ -357,12 +353,6 @@ impl Scoreboard {
             .map(|words| Entry { words })
     }
 
-    /// What is in all spools, parked or held by workers.
-    pub fn spooled_total(&self) -> Spooled {
-        let held = self.workers().map(|entry| entry.spooled());
-        held.fold(self.parent().spooled(), Spooled::plus)
-    }
-
     /// How many workers stand so towards their spools.
     pub fn spooling(&self, how: Spooling) -> usize {
         let is_so = |e: &Entry<'_>| e.words[SPOOLING].load(Ordering::SeqCst) == how as u64;
@@ -394,20 +384,20 @@ mod tests {
         let board = Scoreboard::new(1).unwrap();
         let entry = board.entry(Slot(0));
         entry.count_request();
-        entry.set_spooled(Spooled::new(10, true));
-        board.parent().set_spooled(Spooled::new(5, false));
+        entry.set_spooled(Spooled::new(10, true, true));
+        board.parent().set_spooled(Spooled::new(5, false, false));
         let total = board.spooled_total();
         assert_eq!((total.bytes, total.in_memory), (15, 10));
         entry.clear();
         assert_eq!(entry.requests(), 1);
-        assert_eq!(board.spooled_total(), Spooled::new(5, false));
+        assert_eq!(board.spooled_total(), Spooled::new(5, false, false));
     }
 
     #[test]
     fn a_board_that_has_grown_is_looked_at_as_a_whole() {
         let board = Scoreboard::new(1).unwrap();
         let last = board.entry(Slot(MAX_WORKERS));
-        let seven = Spooled::new(7, false);
+        let seven = Spooled::new(7, false, false);
         last.set_spooled(seven);
         assert_eq!(board.spooled_total(), Spooled::default());
         board.set_size(MAX_WORKERS + 1);

@@ -33,10 +33,12 @@ pub enum Verdict {
     Linger,
     /// Its handler is at `max-concurrent`: hand it over again when one of those has ended.
     Retry,
+    /// There is no room for (more of) its body: hand it over again when there is. May bring a spool.
+    Stall,
 }
 
 impl Verdict {
-    const ALL: [(Self, u8); 10] = [
+    const ALL: [(Self, u8); 11] = [
         (Self::Born, b'N'),
         (Self::Ready, b'R'),
         (Self::Keep, b'K'),
@@ -47,6 +49,7 @@ impl Verdict {
         (Self::Close, b'C'),
         (Self::Linger, b'L'),
         (Self::Retry, b'Q'),
+        (Self::Stall, b'S'),
     ];
 
     /// The byte on the wire.

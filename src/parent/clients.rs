@@ -3,13 +3,13 @@
 //! Refuses to read from them; what a client still sends after its answer is dropped in the kernel.
 
 use super::Parent;
+use super::account::Account;
 use super::canned::{self, Canned};
 use super::life::{IDLE_GRACE, State as Life};
 use super::listeners::Listener;
 use super::lot::{Connection, End, Id, State};
 use super::token::Token;
 use crate::channel::Stage;
-use crate::scoreboard::Spooled;
 use crate::sys::fd::AsFd;
 use crate::sys::parting::{self, Direction};
 use crate::sys::readiness::Interest;
@@ -171,7 +171,7 @@ impl Parent {
         let id = self.lot.add(Connection {
             client,
             spool: None,
-            spooled: Spooled::default(),
+            account: Account::of(peer),
             number: self.accepted,
             accepted: now,
             head_begun: now,
@@ -217,7 +217,7 @@ impl Parent {
                 return Some((id, state));
             }
         }
-        [State::Body, State::Drain]
+        [State::Body, State::Stalled, State::Drain]
             .into_iter()
             .filter_map(|state| {
                 let id = self.lot.at(state, End::Front)?;
@@ -249,7 +249,7 @@ impl Parent {
             ));
         }
         match state {
-            State::Body | State::Drain => self.reset(id),
+            State::Body | State::Stalled | State::Drain => self.reset(id),
             _ => self.close(id),
         }
         true

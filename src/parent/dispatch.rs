@@ -5,7 +5,7 @@ use super::canned::Canned;
 use super::lot::{End, Id, State};
 use super::pool::Duty;
 use crate::channel::{self, Order, Serve, Stage};
-use crate::scoreboard::{Slot, Spooled, Ticket};
+use crate::scoreboard::{Slot, Ticket};
 use crate::sys::{self, Errno, fd::AsFd};
 
 /// A worker that cannot be told anything.
@@ -99,18 +99,20 @@ impl Parent {
     }
 
     fn hand_over(&mut self, id: Id, slot: Slot) -> sys::Result<()> {
-        let Some(ticket) = self.send(id, slot)? else {
-            // It has an order already, so it is not ready.
-            return Err(GONE);
+        // Before the worker counts it too: twice, it would keep itself out.
+        self.lend_spool(id);
+        let ticket = match self.send(id, slot) {
+            Ok(Some(ticket)) => ticket,
+            other => {
+                self.take_spool_back(id);
+                // It has an order already, so it is not ready.
+                return other.and(Err(GONE));
+            }
         };
         let Some(connection) = self.lot.get_mut(id) else {
             return Ok(());
         };
         connection.worker = Some(slot);
-        let spooled = connection.spooled;
-        if spooled.bytes > 0 {
-            self.account(spooled, Spooled::default());
-        }
         self.wheel.remove(id.index);
         self.lot.enter(id, State::Serving, End::Back);
         if let Some(worker) = self.pool.get_mut(slot) {

@@ -4,6 +4,7 @@
 //! Refuses to serve before the old server has said so: until then that one serves.
 
 use super::Parent;
+use super::account::Account;
 use super::handover::{Passenger, RECORD_BYTES, Record, decode, encode};
 use super::heir::tell_follower;
 use super::life;
@@ -12,7 +13,6 @@ use super::lot::{Connection, End, State};
 use super::start::{Error, START_TIMEOUT};
 use super::token::Token;
 use crate::instance::{PidFile, UnixSocket};
-use crate::scoreboard::Spooled;
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
 use crate::sys::parting::{self, Direction};
@@ -276,7 +276,7 @@ impl Parent {
         let id = self.lot.add(Connection {
             client,
             spool: None,
-            spooled: Spooled::default(),
+            account: Account::of(serve.peer),
             number: serve.connection,
             accepted: serve.accepted,
             head_begun: serve.head_begun,
@@ -313,7 +313,7 @@ impl Parent {
             return self.close(id);
         }
         match passenger.state {
-            State::Queued | State::Held => self.queue(id, End::Back),
+            State::Queued | State::Held | State::Stalled => self.queue(id, End::Back),
             state => {
                 self.lot.enter(id, state, End::Back);
                 self.set_deadline(id, state);

@@ -93,7 +93,7 @@ impl Passenger {
             State::Idle | State::Head => self.serve.stage == Head,
             State::Body => self.serve.stage == Body,
             State::Drain => matches!(self.serve.stage, DrainKeep | DrainClose),
-            State::Held | State::Queued | State::Linger => true,
+            State::Held | State::Stalled | State::Queued | State::Linger => true,
             State::Serving | State::Ahead => false,
         }
     }

@@ -6,7 +6,7 @@ use super::pool::Duty;
 use super::verdict::{Fate, fate};
 use crate::channel::{self, Order, Said, Verdict};
 use crate::route;
-use crate::scoreboard::{Report, Slot, Spooled};
+use crate::scoreboard::{Report, Slot};
 use crate::sys::fd::AsFd;
 use crate::sys::{Errno, Error};
 use std::os::fd::OwnedFd;
@@ -266,8 +266,7 @@ impl Parent {
         };
         connection.has_lost_worker |= was_seen;
         connection.worker = None;
-        let spooled = connection.spooled;
-        self.account(Spooled::default(), spooled);
+        self.take_spool_back(id);
         self.queue(id, End::Front);
     }
 }

@@ -33,8 +33,9 @@ pub(super) const FAILED: u8 = b'-';
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// The order in which clients go: who waits for something first.
-const BOARDING: [Parked; 6] = [
+const BOARDING: [Parked; 7] = [
     Parked::Queued,
+    Parked::Stalled,
     Parked::Drain,
     Parked::Body,
     Parked::Head,

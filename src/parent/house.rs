@@ -48,6 +48,8 @@ pub(super) struct House {
     pub(super) crowd: Burst,
     /// The queue was too long.
     pub(super) queue: Burst,
+    /// Bodies found no room.
+    pub(super) spools: Burst,
     /// No worker could be forked.
     pub(super) forks: Burst,
 }
@@ -64,6 +66,7 @@ impl House {
             full: Burst::default(),
             crowd: Burst::default(),
             queue: Burst::default(),
+            spools: Burst::default(),
             forks: Burst::default(),
         };
         house.set_limits(limits);

@@ -8,8 +8,9 @@ mod state;
 
 pub(super) use state::State;
 
+use super::account::Account;
 use crate::channel::Stage;
-use crate::scoreboard::{Slot, Spooled};
+use crate::scoreboard::Slot;
 use crate::sys::time::Moment;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -28,8 +29,8 @@ pub(super) struct Connection {
     pub(super) client: OwnedFd,
     /// What was taken from or is owed to the client.
     pub(super) spool: Option<OwnedFd>,
-    /// What is in the spool.
-    pub(super) spooled: Spooled,
+    /// What is known of the spool.
+    pub(super) account: Account,
     /// Number for the log; never used again.
     pub(super) number: u64,
     /// When it was accepted.
@@ -354,7 +355,7 @@ mod tests {
         Connection {
             client: file::open_at(None, c"/dev/null", Open::Read).unwrap(),
             spool: None,
-            spooled: Spooled::default(),
+            account: Account::of(None),
             number,
             accepted: now,
             head_begun: now,

@@ -18,6 +18,7 @@
 //! reload                              other settings, listeners and workers on the way
 //! ```
 
+mod account;
 mod ahead;
 mod canned;
 mod clients;
@@ -43,6 +44,7 @@ mod reload;
 mod resolve;
 mod rest;
 mod restart;
+mod stalled;
 mod start;
 mod status;
 mod token;

@@ -13,7 +13,7 @@ use crate::scoreboard::Spooled;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::{Event, Interest};
 use crate::sys::time::Moment;
-use crate::sys::{file, signal, socket};
+use crate::sys::{signal, socket};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -28,8 +28,9 @@ impl Connection {
 
     /// A worker has given it back with more of its body, or not.
     fn note_body(&mut self, now: Moment, was_body: bool, before: Spooled) {
-        let grown = self.spooled.less(before).bytes;
-        if !was_body || self.spooled.bytes != before.bytes {
+        let spooled = self.account.spooled;
+        let grown = spooled.less(before).bytes;
+        if !was_body || spooled.bytes != before.bytes {
             self.progress = now;
         }
         self.visits = if was_body && grown < SMALL_BYTES {
@@ -40,47 +41,16 @@ impl Connection {
     }
 }
 
-/// What a spool holds.
-fn in_spool(spool: &OwnedFd) -> Spooled {
-    let bytes = file::stat(spool.as_fd()).map_or(0, |stat| stat.size);
-    Spooled::new(bytes, file::is_in_memory(spool.as_fd()))
-}
-
 impl Parent {
-    /// Gives a connection its spool, or takes it, and keeps the books on it.
-    pub(super) fn set_spool(&mut self, id: Id, spool: Option<OwnedFd>) {
-        let Some(connection) = self.lot.get_mut(id) else {
-            return;
-        };
-        if spool.is_none() && connection.spool.is_none() {
-            return;
-        }
-        // While a worker has the connection the bytes are on that worker's account.
-        let before = match connection.worker {
-            Some(_) => Spooled::default(),
-            None => connection.spooled,
-        };
-        let after = spool.as_ref().map_or(Spooled::default(), in_spool);
-        connection.worker = None;
-        connection.spooled = after;
-        connection.spool = spool;
-        self.account(before, after);
-    }
-
-    /// What the parent's spools hold changes.
-    pub(super) fn account(&mut self, before: Spooled, after: Spooled) {
-        self.spooled = self.spooled.plus(after).less(before);
-        self.estate.scoreboard.parent().set_spooled(self.spooled);
-    }
-
     /// Parks a connection that a worker has given back.
     pub(super) fn park(&mut self, id: Id, state: State, stage: Stage, spool: Option<OwnedFd>) {
         let now = self.now;
         let Some(connection) = self.lot.get_mut(id) else {
             return;
         };
-        let before = connection.spooled;
+        let before = connection.account.spooled;
         let was_body = connection.stage == Stage::Body;
+        let has_waited = connection.stage == Stage::Retry;
         connection.stage = stage;
         connection.mark = 0;
         match state {
@@ -106,19 +76,29 @@ impl Parent {
         self.set_spool(id, spool);
         if let Some(connection) = self.lot.get_mut(id) {
             connection.worker = None;
-            if state == State::Body {
-                connection.note_body(now, was_body, before);
+            match state {
+                State::Body => connection.note_body(now, was_body, before),
+                State::Stalled
+                    if !has_waited || connection.account.spooled.bytes > before.bytes =>
+                {
+                    connection.woken = now;
+                }
+                _ => {}
             }
             let may_trickle = matches!(state, State::Head | State::Body);
             connection.is_set_aside = may_trickle && ticks_aside(connection.visits).is_some();
         }
-        self.lot.enter(id, state, End::Back);
+        let end = match state {
+            State::Stalled if has_waited => End::Front,
+            _ => End::Back,
+        };
+        self.lot.enter(id, state, end);
         self.set_deadline(id, state);
         let is_aside = self.lot.get(id).is_some_and(|c| c.is_set_aside);
         if self.closes_idle() && self.has_given_up(id, state) {
             return;
         }
-        if !is_aside {
+        if !is_aside && state != State::Stalled {
             self.rearm(id, interest(state));
         }
     }
@@ -138,7 +118,7 @@ impl Parent {
             State::Head => connection.head_begun.after(limits.head_timeout),
             State::Body | State::Drain => connection.progress.after(limits.progress_timeout),
             State::Linger => self.now.after(limits.linger),
-            State::Queued | State::Ahead | State::Held => {
+            State::Queued | State::Ahead | State::Held | State::Stalled => {
                 connection.woken.after(limits.queue_timeout)
             }
             State::Serving => return self.wheel.remove(id.index),
@@ -149,7 +129,9 @@ impl Parent {
     /// A parked client is ready.
     pub(super) fn wake(&mut self, id: Id, event: &Event) {
         match self.lot.state(id) {
-            None | Some(State::Queued | State::Ahead | State::Held | State::Serving) => {}
+            None
+            | Some(State::Queued | State::Ahead | State::Held | State::Stalled | State::Serving) => {
+            }
             Some(State::Linger) => self.discard(id),
             Some(_) if event.is_hung_up || self.has_left(id, event) => self.close(id),
             Some(state) => self.ask_for_worker(id, state),
@@ -245,6 +227,7 @@ impl Parent {
             State::Body => self.refuse(id, Canned::TooSlow),
             State::Drain => self.reset(id),
             State::Queued | State::Held => self.turn_away(id),
+            State::Stalled => self.give_up_body(id),
             State::Ahead if self.withdraw(id) => self.turn_away(id),
             State::Ahead | State::Serving => {}
         }

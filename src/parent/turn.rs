@@ -22,6 +22,7 @@ impl Parent {
         self.now = time::now();
         self.act_on(&events);
         self.events = events;
+        self.let_bodies_on();
         self.expire();
         self.dispatch();
         self.reconcile();
@@ -72,6 +73,7 @@ impl Parent {
     fn next_deadline(&self) -> Option<Moment> {
         [
             self.wheel.next(),
+            self.stalled_deadline(),
             self.watch_at,
             self.house.paused_until(),
             self.control.next_deadline(),

@@ -35,6 +35,7 @@ pub(super) fn fate(verdict: Verdict, stage: Stage) -> Fate {
         Verdict::Body => Fate::Park(State::Body, Stage::Body),
         Verdict::DrainKeep => Fate::Park(State::Drain, Stage::DrainKeep),
         Verdict::Retry => Fate::Hold,
+        Verdict::Stall => Fate::Park(State::Stalled, Stage::Retry),
     }
 }
 
@@ -117,6 +118,7 @@ mod tests {
             (Verdict::Close, DrainClose, Fate::Close),
             (Verdict::Linger, Body, Fate::Linger),
             (Verdict::Retry, Body, Fate::Hold),
+            (Verdict::Stall, Body, Fate::Park(State::Stalled, Retry)),
             (Verdict::Keep, DrainClose, Fate::Distrust),
             (Verdict::Ready, Head, Fate::Distrust),
         ] {

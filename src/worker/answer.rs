@@ -173,7 +173,7 @@ impl<'a> Answerer<'a> {
     /// The rest waits in a spool until the client takes it.
     fn put_away(&self, sent: usize, manner: Manner) -> sys::Result<Outcome> {
         let rest = self.bytes.get(sent..).unwrap_or_default();
-        let mut spool = Spool::new(self.keeper, Use::Bulk, rest.len() as u64)?;
+        let mut spool = Spool::new(self.keeper, Use::Response, rest.len() as u64)?;
         spool.append(rest)?;
         let verdict = match manner.close {
             true => Verdict::DrainClose,

@@ -7,14 +7,14 @@ use super::buffer::Buffer;
 use super::input;
 use super::large::Large;
 use super::progress::{Left, Progress, read_exactly};
-use super::spool::{Spool, SpoolKeeper, Use};
+use super::spool::{NoRoom, Spool, SpoolKeeper, Use};
 use crate::http::{Chunked, Malformed};
 use crate::scoreboard::Phase;
 use crate::sys::{self, Errno, signal, socket, time};
 use std::os::fd::OwnedFd;
 
 /// Bytes moved at a time, and the most that is kept in memory: what a pipe holds by default.
-const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 64 * 1024;
 /// Parked uploads wake the parent when this much more has arrived: one wake-up in place of dozens.
 const LOW_WATER: u64 = 32 * 1024;
 /// Bytes that a lively client sends in a millisecond, at the least. It need not be much: until a worker
@@ -33,8 +33,10 @@ pub(super) enum Read<'a> {
     Malformed(Malformed),
     /// The client closed before the end.
     ClientGone,
+    /// There is no room for more of it now; the spool is what the next worker needs.
+    Stalled(OwnedFd),
     /// No room for it.
-    Unable(sys::Error),
+    Unable(NoRoom),
 }
 
 /// Why the next piece is not there.
@@ -43,7 +45,8 @@ enum Stop {
     TooLarge,
     Malformed(Malformed),
     ClientGone,
-    Unable(sys::Error),
+    Stalled,
+    Unable(NoRoom),
 }
 
 impl From<sys::Error> for Stop {
@@ -51,7 +54,7 @@ impl From<sys::Error> for Stop {
         match e.errno {
             Errno::CONNRESET | Errno::PIPE => Self::ClientGone,
             _ if e.is_would_block() => Self::Wait,
-            _ => Self::Unable(e),
+            _ => Self::Unable(e.into()),
         }
     }
 }
@@ -166,10 +169,16 @@ impl BodyReader {
             match stop {
                 Stop::Wait if job.goes_on(progress.total, moved) => moved = 0,
                 Stop::Wait => return self.park(job, *progress, spool),
+                Stop::Stalled => {
+                    return match self.put_away(job, *progress, spool) {
+                        Ok(spool) => Read::Stalled(spool.into_fd()),
+                        Err(why) => Read::Unable(why),
+                    };
+                }
                 Stop::TooLarge => return Read::TooLarge,
                 Stop::Malformed(malformed) => return Read::Malformed(malformed),
                 Stop::ClientGone => return Read::ClientGone,
-                Stop::Unable(e) => return Read::Unable(e),
+                Stop::Unable(why) => return Read::Unable(why),
             }
         }
         if job.taken_up.is_some() && !job.client.is_unix() {
@@ -185,6 +194,7 @@ impl BodyReader {
         progress: &mut Progress,
         spool: &mut Option<Spool<'a>>,
     ) -> Result<(), Stop> {
+        self.check_room(job, progress, spool.is_some())?;
         let Progress { left, total, .. } = progress;
         match left {
             Left::Bytes(left) => {
@@ -194,6 +204,28 @@ impl BodyReader {
                 Ok(())
             }
             Left::Chunks(chunked) => self.read_chunks(job, chunked, total, spool),
+        }
+    }
+
+    /// Whether the next piece can be put away: asked before it is taken from the socket, where it can wait.
+    fn check_room(
+        &self,
+        job: &Reading<'_, '_>,
+        progress: &Progress,
+        has_spool: bool,
+    ) -> Result<(), Stop> {
+        let piece = match progress.left {
+            Left::Bytes(left) => left.min(PIECE as u64),
+            Left::Chunks(_) => PIECE as u64,
+        };
+        let more = piece + self.memory.len() as u64;
+        let fits = self.large.is_some() || (!has_spool && more <= PIECE as u64);
+        if fits || job.keeper.takes_body(more) {
+            return Ok(());
+        }
+        match progress.total + piece > job.keeper.budget.total {
+            true => Err(Stop::Unable(job.keeper.limit())),
+            false => Err(Stop::Stalled),
         }
     }
 
@@ -286,7 +318,7 @@ impl BodyReader {
         );
         match self.put_away(job, progress, spool) {
             Ok(spool) => Read::Parked(spool.into_fd()),
-            Err(e) => Read::Unable(e),
+            Err(why) => Read::Unable(why),
         }
     }
 
@@ -296,7 +328,8 @@ impl BodyReader {
         job: &Reading<'_, 'a>,
         progress: Progress,
         spool: Option<Spool<'a>>,
-    ) -> sys::Result<Spool<'a>> {
+    ) -> Result<Spool<'a>, NoRoom> {
+        job.keeper.check_waiting()?;
         let expected = progress.total.saturating_add(progress.missing());
         let mut spool = self.spool_up(job.keeper, spool, expected)?;
         spool.append(job.head)?;
@@ -341,13 +374,13 @@ fn store<'a>(
     (used_for, expected): (Use, u64),
 ) -> Result<(), Stop> {
     if spool.is_none() && memory.len() + piece.len() > PIECE {
-        let mut new = Spool::new(keeper, used_for, expected).map_err(Stop::Unable)?;
-        new.append(memory).map_err(Stop::Unable)?;
+        let mut new = Spool::new(keeper, used_for, expected).map_err(unable)?;
+        new.append(memory).map_err(unable)?;
         memory.clear();
         *spool = Some(new);
     }
     match spool {
-        Some(spool) => spool.append(piece).map_err(Stop::Unable),
+        Some(spool) => spool.append(piece).map_err(unable),
         None => {
             memory.extend_from_slice(piece);
             Ok(())
@@ -355,11 +388,15 @@ fn store<'a>(
     }
 }
 
+fn unable(why: sys::Error) -> Stop {
+    Stop::Unable(why.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::channel::{Serve, Stage};
-    use crate::scoreboard::{Scoreboard, Slot, Ticket};
+    use crate::scoreboard::{Budget, Scoreboard, Slot, Ticket};
     use crate::sys::{fd::AsFd, time::Moment};
     use std::num::NonZero;
     use std::os::unix::net::UnixStream;
@@ -416,7 +453,7 @@ mod tests {
                     scoreboard: &board,
                     entry: board.entry(Slot(0)),
                     folder: c"/tmp",
-                    max_total: 0,
+                    budget: Budget::new(0, 0),
                     max_memory: 0,
                     max_writers: NonZero::<usize>::MIN,
                 },

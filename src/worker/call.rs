@@ -1,6 +1,6 @@
 //! One call of a handler: its body, its launch, its relay, and what the client gets in the end.
 
-use super::body::{Read, Reading};
+use super::body::{PIECE, Read, Reading};
 use super::desk::{Begun, Desk};
 use super::ending::{self, Fate, Finished};
 use super::exchange::Request;
@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::relay::{Relay, Scene};
 use super::released::Released;
 use super::response::Response;
-use super::spool::Spool;
+use super::spool::{NoRoom, Spool};
 use super::{Client, Outcome, stderr, tree};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
@@ -63,6 +63,9 @@ impl<'a> Desk<'a> {
         if matches!(head.body, BodyLength::Length(n) if n > max_body) {
             return Err(self.fail_for(request, request.broken(), 413, TOO_LARGE));
         }
+        if matches!(head.body, BodyLength::Length(n) if n > self.keeper.budget.total) {
+            return Err(self.has_no_room(request, &self.keeper.limit()));
+        }
         self.birth.entry().set_handler(handler.hash());
         let job = Reading {
             client: request.client,
@@ -78,7 +81,7 @@ impl<'a> Desk<'a> {
         };
         match self.reader.read(&job, &mut progress, spool) {
             Read::Complete(spool) if is_resumed && !self.has_claimed(settings, handler) => {
-                Err(self.wait_with_body(&job, progress, spool))
+                Err(self.wait_with_body(request, &job, progress, spool))
             }
             Read::Complete(spool) => {
                 Ok((progress, spool.filter(|_| head.body != BodyLength::None)))
@@ -89,13 +92,17 @@ impl<'a> Desk<'a> {
             Read::Malformed(m) => {
                 Err(self.fail_for(request, request.broken(), m.status(), m.reason()))
             }
-            Read::Unable(e) => {
-                self.birth
-                    .log
-                    .error(format_args!("unable to keep a request's body: {e}"));
-                Err(self.fail(request, request.broken(), 507))
-            }
+            Read::Stalled(spool) => Err(Outcome::with(Verdict::Stall, spool)),
+            Read::Unable(why) => Err(self.has_no_room(request, &why)),
         }
+    }
+
+    /// 507, and the log says what is full.
+    fn has_no_room(&mut self, request: &Request<'_>, why: &NoRoom) -> Outcome {
+        self.birth
+            .log
+            .error(format_args!("unable to keep a request's body: {why}"));
+        self.fail_for(request, request.broken(), 507, "no room for its body")
     }
 
     /// Takes the head off the socket, unless the request has to wait for others that run its
@@ -108,8 +115,13 @@ impl<'a> Desk<'a> {
     ) -> Result<Progress, Outcome> {
         let head = request.head;
         let must_wait = !self.has_claimed(self.settings_of(handler), handler);
-        if must_wait && request.input.taken() == 0 {
-            return Err(Outcome::of(Verdict::Retry));
+        if request.input.taken() == 0 {
+            if must_wait {
+                return Err(Outcome::of(Verdict::Retry));
+            }
+            if !self.has_room_for(head.body) {
+                return Err(Outcome::of(Verdict::Stall));
+            }
         }
         let client = request.client;
         self.birth.entry().enter(Phase::Reading, client.received);
@@ -118,7 +130,7 @@ impl<'a> Desk<'a> {
         }
         let progress = Progress::new(head.body, head.expect_continue);
         match must_wait {
-            true => Err(self.wait_with_body(job, progress, None)),
+            true => Err(self.wait_with_body(request, job, progress, None)),
             false => Ok(progress),
         }
     }
@@ -126,19 +138,25 @@ impl<'a> Desk<'a> {
     /// The request waits in a spool: others run its handler.
     fn wait_with_body(
         &mut self,
+        request: &Request<'_>,
         job: &Reading<'_, 'a>,
         progress: Progress,
         spool: Option<Spool<'a>>,
     ) -> Outcome {
         match self.reader.put_away(job, progress, spool) {
             Ok(spool) => Outcome::with(Verdict::Retry, spool.into_fd()),
-            Err(e) => {
-                self.birth
-                    .log
-                    .error(format_args!("unable to keep a request's body: {e}"));
-                Outcome::of(Verdict::Close)
-            }
+            Err(why) => self.has_no_room(request, &why),
         }
+    }
+
+    /// Whether a body that has not been touched may begin to come. One that needs no spool may.
+    fn has_room_for(&self, body: BodyLength) -> bool {
+        let more = match body {
+            BodyLength::None => 0,
+            BodyLength::Length(n) => n,
+            BodyLength::Chunked => u64::MAX,
+        };
+        more <= PIECE as u64 || self.keeper.takes_body(more.min(self.keeper.budget.step()))
     }
 
     /// Claims a place among those that run this handler at a time; false if all are taken. Claimed

@@ -18,7 +18,7 @@ use crate::cgi;
 use crate::http::{self, BodyLength, DecodedPath, Form, Malformed};
 use crate::log::Escaped;
 use crate::route::{self, Handler, Route, Router, Writers};
-use crate::scoreboard::Phase;
+use crate::scoreboard::{Budget, Phase};
 use crate::settings::HandlerSettings;
 use crate::sys::{self, time};
 use std::ffi::{CStr, CString};
@@ -79,7 +79,7 @@ impl<'a> Desk<'a> {
             scoreboard: birth.scoreboard,
             entry: birth.entry(),
             folder: spool_folder(),
-            max_total: settings.limits.max_spool_total.unwrap_or(u64::MAX),
+            budget: Budget::of(settings),
             max_memory: settings.limits.max_spool_memory.unwrap_or(0),
             max_writers: NonZero::new(birth.cpus.get() / 2).unwrap_or(NonZero::<usize>::MIN),
         };

@@ -80,7 +80,10 @@ pub(super) fn finish(
 
 fn complete(relay: &mut Relay<'_, '_>) -> Fate {
     match relay.response.complete(&mut relay.outlet) {
-        Ok(()) => Fate::Complete,
+        Ok(()) => match relay.deliver_rest() {
+            None => Fate::Complete,
+            Some(end) => fate_of(end, false, None, false),
+        },
         Err(Failed::Blocked(super::outlet::Blocked::Gone)) => Fate::Drop,
         Err(_) => Fate::Cut,
     }

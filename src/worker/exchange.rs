@@ -161,6 +161,11 @@ impl<'a> Exchange<'a> {
         if !client.is_unix() {
             socket::set_receive_low_water(client.socket(), 1)?;
         }
+        if let Err(why) = self.desk.keeper.check_waiting() {
+            let log = self.desk.birth.log;
+            log.error(format_args!("unable to keep a request's head: {why}"));
+            return Ok(Outcome::of(Verdict::Close));
+        }
         let spool = self.input.to_spool(self.desk.keeper)?;
         Ok(Outcome::with(Verdict::Head, spool))
     }

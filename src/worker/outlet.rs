@@ -20,6 +20,8 @@ pub(super) struct Outlet<'a> {
     client: &'a Client,
     keeper: SpoolKeeper<'a>,
     spool: Option<Spool<'a>>,
+    /// What a full disk has kept out of the spool; it comes behind that.
+    rest: Vec<u8>,
     turn: Turn<'a>,
     max_spool: u64,
     /// Bytes given to the client or its spool.
@@ -54,6 +56,7 @@ impl<'a> Outlet<'a> {
             client,
             keeper,
             spool: None,
+            rest: Vec::new(),
             turn: Turn::new(keeper),
             max_spool,
             written: 0,
@@ -64,15 +67,20 @@ impl<'a> Outlet<'a> {
 
     /// The client has not taken everything yet.
     pub(super) fn is_backed_up(&self) -> bool {
-        self.spool.is_some()
+        self.spool.is_some() || self.has_rest()
     }
 
-    /// The spool is full, or all spools together are: the handler has to wait for the client. To cut
-    /// the response instead would make four large downloads each other's end.
+    /// Something is left that neither the client nor a spool has taken: a full disk.
+    pub(super) fn has_rest(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    /// The spool is full, or all spools together, or the disk: the handler has to wait for the client. To
+    /// cut the response instead would make four large downloads each other's end.
     pub(super) fn is_full(&self) -> bool {
-        self.spool
-            .as_ref()
-            .is_some_and(|spool| spool.len() >= self.max_spool || spool.is_total_reached())
+        let spool = self.spool.as_ref();
+        self.has_rest()
+            || spool.is_some_and(|spool| spool.len() >= self.max_spool || spool.is_full())
     }
 
     /// Whether what the handler has printed may be put away now, if it has to be.
@@ -96,7 +104,7 @@ impl<'a> Outlet<'a> {
         }
         self.written += total as u64;
         let mut skip = 0;
-        if self.spool.is_none() {
+        if !self.is_backed_up() {
             skip = taken(socket::send_gathered(self.client.socket(), pieces))?;
             self.since_wait += skip as u64;
         }
@@ -112,7 +120,7 @@ impl<'a> Outlet<'a> {
 
     /// What the client has not taken at once: it may be about to. A spool costs more than a wait.
     fn send_or_put_away(&mut self, mut part: &[u8]) -> Result<(), Blocked> {
-        while self.spool.is_none() && !part.is_empty() {
+        while !self.is_backed_up() && !part.is_empty() {
             let moved = std::mem::take(&mut self.since_wait);
             if !self.client.goes_on(signal::WRITABLE, moved) {
                 break;
@@ -128,31 +136,44 @@ impl<'a> Outlet<'a> {
     }
 
     fn put_away(&mut self, part: &[u8]) -> Result<(), Blocked> {
-        if self.spool.is_none() {
-            self.spool = Some(Spool::new(self.keeper, Use::Bulk, 0).map_err(Blocked::Unable)?);
+        let mut put = 0;
+        if !self.has_rest() {
+            let spool = match &mut self.spool {
+                Some(spool) => spool,
+                None => {
+                    let spool = Spool::new(self.keeper, Use::Response, 0);
+                    self.spool.insert(spool.map_err(Blocked::Unable)?)
+                }
+            };
+            put = spool.append_some(part).map_err(Blocked::Unable)?;
+            self.turn.use_up(put);
         }
-        if let Some(spool) = &mut self.spool {
-            spool.append_last_piece(part).map_err(Blocked::Unable)?;
-            self.turn.use_up(part.len());
-        }
+        self.rest
+            .extend_from_slice(part.get(put..).unwrap_or_default());
         Ok(())
     }
 
     /// Sends from the spool as much as the client takes now. True if any byte went.
     pub(super) fn drain(&mut self) -> Result<bool, Blocked> {
-        let Some(spool) = &mut self.spool else {
-            return Ok(false);
-        };
-        match send_on(self.client, spool.fd(), u64::MAX)? {
-            Sent::All => {
-                if let Some(spool) = self.spool.take() {
-                    spool.discard();
+        let mut has_moved = false;
+        if let Some(spool) = &mut self.spool {
+            match send_on(self.client, spool.fd(), u64::MAX)? {
+                Sent::All => {
+                    if let Some(spool) = self.spool.take() {
+                        spool.discard();
+                    }
                 }
+                Sent::Some(0) => return Ok(false),
+                Sent::Some(_) => {}
             }
-            Sent::Some(0) => return Ok(false),
-            Sent::Some(_) => {}
+            has_moved = true;
         }
-        Ok(true)
+        // There may be room again, and a new spool begins in memory.
+        let rest = std::mem::take(&mut self.rest);
+        if !rest.is_empty() {
+            self.put_away(&rest)?;
+        }
+        Ok(has_moved)
     }
 
     /// The spool, if the client has not taken everything.

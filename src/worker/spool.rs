@@ -7,14 +7,45 @@
 //!
 //! Knows nothing of what it holds.
 
-use crate::scoreboard::{Entry, Scoreboard, Spooled};
+use crate::scoreboard::{Budget, Entry, Scoreboard, Spooled};
 use crate::sys::{self, Errno, Error, fd, fd::AsFd, file};
+use crate::text;
 use std::ffi::CStr;
+use std::fmt::{self, Display};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 
 /// Up to this size a spool is in memory: most requests that need one never touch a disk.
 const IN_MEMORY: u64 = 256 * 1024;
+
+/// Why something cannot be put away.
+#[derive(Debug)]
+pub(super) enum NoRoom {
+    /// `max-spool-total` is reached, which is this.
+    Limit(u64),
+    /// The system has none.
+    System(sys::Error),
+}
+
+impl From<sys::Error> for NoRoom {
+    fn from(error: sys::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit(total) => write!(f, "max-spool-total ({}) is reached", text::size(*total)),
+            Self::System(why) => why.fmt(f),
+        }
+    }
+}
+
+/// Whether a disk, a quota or a file's own limit has no room for more.
+fn is_full_disk(why: sys::Error) -> bool {
+    matches!(why.errno, Errno::NOSPC | Errno::DQUOT | Errno::FBIG)
+}
 
 /// What every spool of a worker needs.
 #[derive(Clone, Copy)]
@@ -23,7 +54,7 @@ pub(super) struct SpoolKeeper<'a> {
     pub(super) entry: Entry<'a>,
     /// Where large spools are made.
     pub(super) folder: &'a CStr,
-    pub(super) max_total: u64,
+    pub(super) budget: Budget,
     /// Bytes of all spools in memory.
     pub(super) max_memory: u64,
     /// Workers that put responses away at a time.
@@ -31,16 +62,27 @@ pub(super) struct SpoolKeeper<'a> {
 }
 
 impl SpoolKeeper<'_> {
-    /// ENOSPC when `more` bytes would exceed what all spools may hold together.
-    fn check_room(&self, more: u64) -> sys::Result<()> {
-        let total = self.scoreboard.spooled_total().bytes;
-        if total.saturating_add(more) > self.max_total {
-            return Err(Error {
-                call: &"spool",
-                errno: Errno::NOSPC,
-            });
+    fn used(&self) -> (Spooled, Spooled) {
+        self.scoreboard.spooled_with(self.entry.origin())
+    }
+
+    /// Whether so many more bytes of a body may be put away.
+    pub(super) fn takes_body(&self, more: u64) -> bool {
+        let (all, of_address) = self.used();
+        self.budget.takes_body(all, of_address, more)
+    }
+
+    /// Whether who is waited for may be parked with the little that is here of its request.
+    pub(super) fn check_waiting(&self) -> Result<(), NoRoom> {
+        match self.budget.takes_waiting(self.scoreboard.spooled_total()) {
+            true => Ok(()),
+            false => Err(self.limit()),
         }
-        Ok(())
+    }
+
+    /// The limit that is reached.
+    pub(super) fn limit(&self) -> NoRoom {
+        NoRoom::Limit(self.budget.total)
     }
 
     /// Whether so many more bytes may be kept in memory.
@@ -55,20 +97,16 @@ impl SpoolKeeper<'_> {
 
     /// Counts a body of this size that is kept in a worker's own memory; false if there is no room.
     pub(super) fn lend_memory(&self, bytes: u64) -> bool {
-        let has_room = self.has_memory_for(bytes) && self.check_room(bytes).is_ok();
+        let has_room = self.has_memory_for(bytes) && self.takes_body(bytes);
         if has_room {
-            self.count(Spooled::new(bytes, true));
+            self.count(Spooled::new(bytes, true, false));
         }
         has_room
     }
 
     /// It is not kept there any more.
     pub(super) fn take_memory_back(&self, bytes: u64) {
-        self.release(Spooled::new(bytes, true));
-    }
-
-    fn is_total_reached(&self) -> bool {
-        self.scoreboard.spooled_total().bytes >= self.max_total
+        self.release(Spooled::new(bytes, true, false));
     }
 
     fn release(&self, gone: Spooled) {
@@ -81,9 +119,11 @@ impl SpoolKeeper<'_> {
 pub(super) enum Use {
     /// A body that has to wait for its client, again and again.
     ParkedBody,
-    /// Something that is written at once. Where it is large a disk's cache, in larger pieces than
+    /// A body that is written at once. Where it is large a disk's cache, in larger pieces than
     /// memory has them, costs less than memory.
     Bulk,
+    /// A response, which is written so too.
+    Response,
 }
 
 /// One spool, written at its end.
@@ -95,6 +135,8 @@ pub(super) struct Spool<'a> {
     used_for: Use,
     /// The file is longer than `len`.
     has_tail: bool,
+    /// It stays in memory: the disk was full when it was to move there.
+    is_stuck: bool,
 }
 
 impl<'a> Spool<'a> {
@@ -115,13 +157,14 @@ impl<'a> Spool<'a> {
             is_in_memory,
             used_for,
             has_tail: false,
+            is_stuck: false,
         })
     }
 
     /// A body's spool that the parent kept, with `len` bytes that matter.
     pub(super) fn resume(keeper: SpoolKeeper<'a>, fd: OwnedFd, len: u64) -> Self {
         let is_in_memory = file::is_in_memory(fd.as_fd());
-        keeper.count(Spooled::new(len, is_in_memory));
+        keeper.count(Spooled::new(len, is_in_memory, false));
         Self {
             keeper,
             fd,
@@ -129,6 +172,7 @@ impl<'a> Spool<'a> {
             is_in_memory,
             used_for: Use::ParkedBody,
             has_tail: false,
+            is_stuck: false,
         }
     }
 
@@ -142,34 +186,58 @@ impl<'a> Spool<'a> {
         &self.fd
     }
 
-    /// No more may be spooled: what can wait has to.
-    pub(super) fn is_total_reached(&self) -> bool {
-        self.keeper.is_total_reached()
+    /// No more of this response may be spooled: its handler has to wait. One client has no more than
+    /// an address, also if it is one of a proxy's.
+    pub(super) fn is_full(&self) -> bool {
+        let (all, of_address) = self.keeper.used();
+        self.is_stuck
+            || self.len >= self.keeper.budget.share()
+            || self.keeper.budget.is_full(all, of_address)
     }
 
-    /// Appends all of `bytes`; on failure (disk full, total reached) the spool is worthless.
+    /// So many of its bytes.
+    fn spooled(&self, bytes: u64) -> Spooled {
+        Spooled::new(bytes, self.is_in_memory, self.used_for == Use::Response)
+    }
+
+    /// Appends all of `bytes`; on failure (disk full) the spool is worthless. Whether there is room
+    /// within the limits was asked before.
     pub(super) fn append(&mut self, bytes: &[u8]) -> sys::Result<()> {
-        self.keeper.check_room(bytes.len() as u64)?;
-        self.write(bytes)
+        match self.write(bytes)? {
+            None => Ok(()),
+            Some(why) => Err(why),
+        }
     }
 
-    /// The same beyond the total: one piece of output that was read already, and cannot be put back.
-    pub(super) fn append_last_piece(&mut self, bytes: &[u8]) -> sys::Result<()> {
-        self.write(bytes)
+    /// Appends as much as the disk has room for: so many bytes.
+    pub(super) fn append_some(&mut self, bytes: &[u8]) -> sys::Result<usize> {
+        let before = self.len;
+        match self.write(bytes)? {
+            Some(why) if !is_full_disk(why) => Err(why),
+            _ => Ok(usize::try_from(self.len - before).unwrap_or(bytes.len())),
+        }
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> sys::Result<()> {
+    /// Writes as much as can be written, and says why it was not all.
+    fn write(&mut self, mut bytes: &[u8]) -> sys::Result<Option<sys::Error>> {
         let more = bytes.len() as u64;
-        if self.is_in_memory && !self.has_memory_for(more) {
+        if self.is_in_memory && !self.is_stuck && !self.has_memory_for(more) {
             self.move_to_disk()?;
         }
-        self.keeper.count(Spooled::new(more, self.is_in_memory));
+        self.keeper.count(self.spooled(more));
         while !bytes.is_empty() {
-            let n = fd::pwrite(self.fd.as_fd(), bytes, self.len)?;
-            self.len += n as u64;
-            bytes = bytes.get(n..).unwrap_or_default();
+            match fd::pwrite(self.fd.as_fd(), bytes, self.len) {
+                Ok(n) => {
+                    self.len += n as u64;
+                    bytes = bytes.get(n..).unwrap_or_default();
+                }
+                Err(why) => {
+                    self.keeper.release(self.spooled(bytes.len() as u64));
+                    return Ok(Some(why));
+                }
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn has_memory_for(&self, more: u64) -> bool {
@@ -183,6 +251,23 @@ impl<'a> Spool<'a> {
             // Rather in memory than not at all; the total bounds it.
             return Ok(());
         };
+        match self.copy_to(&disk) {
+            Err(why) if self.used_for == Use::Response && is_full_disk(why) => {
+                self.is_stuck = true;
+                return Ok(());
+            }
+            other => other?,
+        }
+        file::seek(disk.as_fd(), file::offset(self.fd.as_fd())?)?;
+        self.keeper.release(self.spooled(self.len));
+        self.fd = disk;
+        self.is_in_memory = false;
+        self.keeper.count(self.spooled(self.len));
+        self.has_tail = false;
+        Ok(())
+    }
+
+    fn copy_to(&self, disk: &OwnedFd) -> sys::Result<()> {
         let mut buffer = [0; 8192];
         let mut at = 0;
         while at < self.len {
@@ -194,12 +279,6 @@ impl<'a> Spool<'a> {
             })?;
             at += fd::pwrite(disk.as_fd(), part, at)? as u64;
         }
-        file::seek(disk.as_fd(), file::offset(self.fd.as_fd())?)?;
-        self.fd = disk;
-        self.keeper.release(Spooled::new(self.len, true));
-        self.keeper.count(Spooled::new(self.len, false));
-        self.is_in_memory = false;
-        self.has_tail = false;
         Ok(())
     }
 
@@ -208,7 +287,7 @@ impl<'a> Spool<'a> {
     /// and a parked upload comes here each time that its client has sent a little.
     pub(super) fn rewind(&mut self, len: u64) {
         let gone = self.len.saturating_sub(len);
-        self.keeper.release(Spooled::new(gone, self.is_in_memory));
+        self.keeper.release(self.spooled(gone));
         self.len = len;
         self.has_tail = true;
     }
@@ -223,8 +302,7 @@ impl<'a> Spool<'a> {
 
     /// Nothing in it is wanted any more, and the request goes on.
     pub(super) fn discard(self) {
-        let gone = Spooled::new(self.len, self.is_in_memory);
-        self.keeper.release(gone);
+        self.keeper.release(self.spooled(self.len));
     }
 
     /// Gives it to the parent, which counts it from now on.
@@ -245,7 +323,7 @@ mod tests {
             scoreboard: board,
             entry: board.entry(Slot(0)),
             folder: c"/tmp",
-            max_total: 100 * MIB,
+            budget: Budget::new(100 * MIB, 0),
             max_memory,
             max_writers: NonZero::<usize>::MIN,
         }
@@ -259,6 +337,7 @@ mod tests {
             (Use::ParkedBody, 0, IN_MEMORY, true),
             (Use::Bulk, 4 * MIB, 2 * MIB, false),
             (Use::Bulk, 0, IN_MEMORY, true),
+            (Use::Response, 4 * MIB, 2 * MIB, false),
         ] {
             let board = Scoreboard::new(1).unwrap();
             let keeper = keeper(&board, max_memory);
@@ -275,7 +354,10 @@ mod tests {
         for in_memory in [true, true, true, false, false] {
             spool.append(&piece).unwrap();
             assert_eq!(spool.is_in_memory, in_memory);
-            assert_eq!(board.spooled_total(), Spooled::new(spool.len(), in_memory));
+            assert_eq!(
+                board.spooled_total(),
+                Spooled::new(spool.len(), in_memory, false)
+            );
         }
         let mut found = vec![0; 1500 * 1024 + 1];
         let n = fd::pread(spool.fd().as_fd(), &mut found, 0).unwrap();

@@ -83,7 +83,7 @@ impl Drop for Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scoreboard::{Scoreboard, Slot};
+    use crate::scoreboard::{Budget, Scoreboard, Slot};
     use std::num::NonZero;
 
     fn turn(board: &Scoreboard, slot: usize) -> Turn<'_> {
@@ -91,7 +91,7 @@ mod tests {
             scoreboard: board,
             entry: board.entry(Slot(slot)),
             folder: c"/tmp",
-            max_total: 0,
+            budget: Budget::new(0, 0),
             max_memory: 0,
             max_writers: NonZero::new(2).unwrap(),
         })

@@ -30,6 +30,7 @@ mod released;
 mod rest;
 mod serving;
 mod slow_clients;
+mod spools;
 mod supervision;
 mod trees;
 mod turns;

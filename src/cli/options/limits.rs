@@ -89,9 +89,9 @@ pub(super) const LIMITS: &[Row] = &[
             TIB,
             server(|to, n| to.limits.max_spool_total = Some(n)),
         ),
-        default: Default::Computed("256M, or a quarter of what is free"),
+        default: Default::Computed("256M, or 4 x the largest max-body; less if less is free"),
         help: "most that is kept for all clients",
-        long: "A request that does not fit any more is answered with 507.",
+        long: "Responses have at most half of it: their handlers wait then. A body that does not fit now waits for --queue-timeout, then 503; one that never fits is 507.",
         ..BASE
     },
     Row {

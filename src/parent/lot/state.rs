@@ -5,7 +5,7 @@
 /// ```text
 /// accept ─▶ Head ─▶ Queued ─▶ Serving ─┬─▶ Idle, Head, Body, Drain ─▶ Queued
 ///                   │ ▲ ▲        ▲     ├─▶ Held ─▶ Queued (front)
-///                   └───┴▶ Ahead ┘     │
+///                   └───┴▶ Ahead ┘     ├─▶ Stalled ─▶ Queued
 ///                     └── worker died ─┤
 ///                                      └─▶ Linger ─▶ closed
 /// ```
@@ -31,11 +31,13 @@ pub(in crate::parent) enum State {
     Serving,
     /// Waits for a worker that is busy, and has its order already.
     Ahead,
+    /// Waits for room for its body.
+    Stalled,
 }
 
 impl State {
     /// Every state.
-    pub(in crate::parent) const ALL: [Self; 9] = [
+    pub(in crate::parent) const ALL: [Self; 10] = [
         Self::Idle,
         Self::Head,
         Self::Body,
@@ -45,6 +47,7 @@ impl State {
         Self::Held,
         Self::Serving,
         Self::Ahead,
+        Self::Stalled,
     ];
 
     /// Its word in the status.
@@ -59,6 +62,7 @@ impl State {
             Self::Held => "held",
             Self::Serving => "serving",
             Self::Ahead => "ahead",
+            Self::Stalled => "stalled",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{End, Failed, Relay, end_of};
 use crate::settings::HalfClose;
-use crate::sys::{parting, signal, socket};
+use crate::sys::{parting, signal, socket, time};
 
 impl Relay<'_, '_> {
     /// What the client did: took some of the response, closed its half, or left.
@@ -43,6 +43,36 @@ impl Relay<'_, '_> {
             let _ = parting::reset_on_close(self.scene.client.socket(), true);
         }
         End::Unheard
+    }
+
+    /// Waits until the client or a spool has taken what a full disk kept out of it, and the response ends.
+    /// `Some`: why it did not.
+    pub(in crate::worker) fn deliver_rest(&mut self) -> Option<End> {
+        self.client_progress = self.now;
+        while self.outlet.has_rest() {
+            // The handler has ended; what counts is the client's time.
+            let until = self.client_deadline();
+            self.scene.birth.entry().set_deadline(until);
+            let mut set = [
+                signal::poll_fd(self.scene.client.socket(), signal::WRITABLE),
+                signal::poll_fd(self.scene.channel, 0),
+            ];
+            match signal::wait(&mut set, Some(until.since(self.now))) {
+                Ok(true) => {}
+                Ok(false) => return Some(End::ClientStuck),
+                Err(e) => return Some(End::Broken(e)),
+            }
+            self.now = time::now();
+            let [client, channel] = set.map(|entry| entry.revents);
+            if channel != 0 {
+                return Some(End::ParentGone);
+            }
+            let end = self.hear_client(client);
+            if end.is_some() {
+                return end;
+            }
+        }
+        None
     }
 
     /// A full close and a half-close look the same. A client that is gone answers an interim

@@ -1,0 +1,104 @@
+//! The books on what is in spools, for every connection that the parent has. Parent only.
+//!
+//! What a worker has in hand stands on that worker's account, so that nothing is counted twice and a
+//! worker that dies takes its account along.
+
+use super::Parent;
+use super::lot::{Connection, Id};
+use crate::channel::Stage;
+use crate::scoreboard::{Origin, Spooled};
+use crate::sys::fd::AsFd;
+use crate::sys::file;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// What is known of a connection's spool.
+pub(super) struct Account {
+    /// What is in it.
+    pub(super) spooled: Spooled,
+    /// What it is counted by.
+    pub(super) origin: Origin,
+    /// It is on the parent's account, and not on a worker's.
+    is_own: bool,
+}
+
+impl Account {
+    /// Of a client that has none yet.
+    pub(super) fn of(peer: Option<SocketAddr>) -> Self {
+        Self {
+            spooled: Spooled::default(),
+            origin: Origin::of(peer),
+            is_own: true,
+        }
+    }
+}
+
+impl Connection {
+    /// Its spool holds what it has not taken of its response.
+    fn has_response(&self) -> bool {
+        matches!(self.stage, Stage::DrainKeep | Stage::DrainClose)
+    }
+}
+
+/// What a spool holds.
+fn in_spool(spool: &OwnedFd, is_response: bool) -> Spooled {
+    let bytes = file::stat(spool.as_fd()).map_or(0, |stat| stat.size);
+    Spooled::new(bytes, file::is_in_memory(spool.as_fd()), is_response)
+}
+
+impl Parent {
+    /// Gives a connection its spool, or takes it, and keeps the books on it.
+    pub(super) fn set_spool(&mut self, id: Id, spool: Option<OwnedFd>) {
+        let Some(connection) = self.lot.get_mut(id) else {
+            return;
+        };
+        if spool.is_none() && connection.spool.is_none() {
+            return;
+        }
+        let is_response = connection.has_response();
+        let in_spool = spool.as_ref().map(|spool| in_spool(spool, is_response));
+        let after = in_spool.unwrap_or_default();
+        let account = &mut connection.account;
+        let was_own = std::mem::replace(&mut account.is_own, true);
+        let before = std::mem::replace(&mut account.spooled, after);
+        let before = if was_own { before } else { Spooled::default() };
+        let origin = account.origin;
+        connection.worker = None;
+        connection.spool = spool;
+        self.book(origin, before, after);
+    }
+
+    /// A worker gets a connection, and has its spool on its own account from now on. It keeps no books on
+    /// a response that it only sends on.
+    pub(super) fn lend_spool(&mut self, id: Id) {
+        let connection = self.lot.get_mut(id);
+        if let Some(connection) = connection.filter(|c| !c.has_response()) {
+            let account = &mut connection.account;
+            let (origin, spooled) = (account.origin, account.spooled);
+            account.is_own = false;
+            self.book(origin, spooled, Spooled::default());
+        }
+    }
+
+    /// The worker has died, or was never reached, and has not touched the spool.
+    pub(super) fn take_spool_back(&mut self, id: Id) {
+        let connection = self.lot.get_mut(id);
+        if let Some(connection) = connection.filter(|c| !c.account.is_own) {
+            let account = &mut connection.account;
+            let (origin, spooled) = (account.origin, account.spooled);
+            account.is_own = true;
+            self.book(origin, Spooled::default(), spooled);
+        }
+    }
+
+    /// What the parent's spools hold changes.
+    fn book(&mut self, origin: Origin, before: Spooled, after: Spooled) {
+        if before == after {
+            return;
+        }
+        self.spooled = self.spooled.plus(after).less(before);
+        let board = &self.estate.scoreboard;
+        board.parent().set_spooled(self.spooled);
+        board.note_parked(origin, before, after);
+    }
+}

@@ -1,0 +1,152 @@
+//! What all spools together may hold: responses leave bodies their room, and a body that finds none waits
+//! for it in its socket.
+
+use super::harness::{Client, PATIENCE, Server, eventually, noise, os};
+
+const MIB: usize = 1 << 20;
+const HEAD: &str = "printf 'Content-Type: text/plain\\n\\n'";
+
+fn status_of(server: &Server, key: &str) -> usize {
+    server.status_of(key).parse().unwrap()
+}
+
+/// A server whose handler `echo` gives back what it gets.
+fn server<const N: usize>(options: [&str; N]) -> Server {
+    let server = Server::with(options);
+    server.handler("echo", &format!("{HEAD}; exec cat"));
+    server
+}
+
+/// A client that sends so much of its body, and owes the rest.
+fn begin_upload(server: &Server, length: usize, sent: &[u8]) -> Client {
+    let mut client = server.connect();
+    client.send(format!(
+        "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"
+    ));
+    client.send(sent);
+    client
+}
+
+#[test]
+fn slow_readers_leave_uploads_their_room() {
+    let server = server([
+        "--workers=4",
+        "--max-workers=12",
+        "--max-concurrent=8",
+        "--max-spool-total=16M",
+    ]);
+    let response = noise(8 * MIB);
+    server.folder.write("root/.large", &response, 0o644);
+    server.handler("large", &format!("{HEAD}; exec cat .large"));
+    let mut readers: Vec<Client> = (0..8)
+        .map(|_| {
+            let mut client = server.connect();
+            os::set_receive_buffer(&client.stream, 64 * 1024);
+            client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+            client
+        })
+        .collect();
+    eventually(PATIENCE, "responses wait in their handlers", || {
+        status_of(&server, "client_waits") > 0
+    });
+    let body = noise(2 * MIB);
+    for _ in 0..10 {
+        let response = server.connect().post("/echo", &body);
+        assert_eq!(response.status, 200);
+        assert!(response.body == body);
+    }
+    for reader in &mut readers {
+        let response = reader.response();
+        assert!(response.is_whole && response.body.len() == 8 * MIB);
+    }
+    server.stop();
+}
+
+#[test]
+fn a_body_without_room_waits_for_it() {
+    let server = server(["--max-spool-total=2M", "--queue-timeout=1m"]);
+    let (long, short) = (noise(2 * MIB - 100_000), noise(MIB));
+    let (sent, owed) = long.split_at(long.len() - 10);
+    let mut first = begin_upload(&server, long.len(), sent);
+    eventually(PATIENCE, "it is put away", || {
+        status_of(&server, "spooled") >= sent.len() && status_of(&server, "body") == 1
+    });
+    // One that has not begun, and one that is on its way.
+    let mut others =
+        [short.len(), 0].map(|sent| begin_upload(&server, short.len(), &short[..sent]));
+    others[1].send(&short[..90_000]);
+    eventually(PATIENCE, "they wait", || status_of(&server, "stalled") == 2);
+    assert!(others[0].is_silent());
+    first.send(owed);
+    assert!(first.response().body == long);
+    others[1].send(&short[90_000..]);
+    for other in &mut others {
+        let response = other.response();
+        assert_eq!(response.status, 200);
+        assert!(response.body == short);
+    }
+    assert_eq!(status_of(&server, "spooled"), 0);
+    assert!(!server.log().contains("is reached"), "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn a_body_that_finds_no_room_in_time_is_503_and_the_log_names_the_limit() {
+    let server = server([
+        "--max-spool-total=2M",
+        "--queue-timeout=300ms",
+        "--max-body=2M",
+    ]);
+    let long = noise(2 * MIB - 100_000);
+    let (sent, owed) = long.split_at(long.len() - 10);
+    let mut first = begin_upload(&server, long.len(), sent);
+    eventually(PATIENCE, "it is put away", || {
+        status_of(&server, "spooled") >= sent.len() && status_of(&server, "body") == 1
+    });
+    let refused = server.connect().post("/echo", &noise(MIB));
+    assert_eq!((refused.status, refused.says_close()), (503, true));
+    assert!(refused.field("Retry-After").is_some());
+    server.wait_for_log("max-spool-total (2M) is reached");
+    first.send(owed);
+    assert!(first.response().body == long);
+    server.stop();
+}
+
+#[test]
+fn a_body_that_can_never_fit_is_507_and_the_log_names_the_limit() {
+    let server = server(["--max-spool-total=64K"]);
+    server.wait_for_log("max-body (16M) has no effect beyond max-spool-total (64K)");
+    let refused = server.connect().post("/echo", &noise(400_000));
+    assert_eq!((refused.status, refused.says_close()), (507, true));
+    let chunk = noise(100_000);
+    let mut client = server.connect();
+    client.send("POST /echo HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n186a0\r\n");
+    client.send(&chunk);
+    assert_eq!(client.response().status, 507);
+    assert_eq!(server.connect().post("/echo", &chunk[..60_000]).status, 200);
+    let log = server.log();
+    let told = log.matches("unable to keep a request's body: max-spool-total (64K) is reached");
+    assert_eq!(told.count(), 2, "{log}");
+    assert!(!log.contains("ENOSPC"), "{log}");
+    server.stop();
+}
+
+#[test]
+fn spools_have_room_for_the_largest_body_that_a_section_allows() {
+    // More than all spools hold without it.
+    const LENGTH: usize = 260 * MIB;
+    let server = Server::start(|setup| {
+        setup.config("max-spool-memory = 0\n[handler /count]\nmax-body = 300M\n");
+    });
+    server.handler("count", &format!("{HEAD}; wc -c"));
+    let mut client = server.connect();
+    client.send(format!(
+        "POST /count HTTP/1.1\r\nHost: test\r\nContent-Length: {LENGTH}\r\n\r\n"
+    ));
+    let piece = noise(MIB);
+    for _ in 0..LENGTH / MIB {
+        client.send(&piece);
+    }
+    assert_eq!(client.response().ok().trim(), LENGTH.to_string());
+    server.stop();
+}
