@@ -1,16 +1,18 @@
 //! The log: one write(2) per line, `TIME LEVEL [PID] text`. A log that cannot be written never
 //! stops a request: what is lost is counted and said with the next line that gets through.
 
+mod sink;
+
 use crate::calendar;
 use crate::settings::Level;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
-use crate::sys::{self, process, signal, time};
+use crate::sys::{self, process, time};
+use sink::Sink;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString};
 use std::fmt::{self, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::OwnedFd;
 
 /// The longest line; what is longer is cut. Below PIPE_BUF, so that a log that is a pipe keeps its
 /// lines whole.
@@ -20,27 +22,33 @@ const LINE_BYTES: usize = 4096;
 pub struct Log {
     level: Cell<Level>,
     path: RefCell<CString>,
-    file: RefCell<Option<OwnedFd>>,
-    stderr: Option<OwnedFd>,
-    lost: Cell<u64>,
-    /// Only the beginning of the last line got through.
-    is_torn: Cell<bool>,
+    file: Sink,
+    stderr: Option<Stderr>,
     line: RefCell<Vec<u8>>,
     clock: RefCell<Clock>,
     pid: Cell<Option<process::Pid>>,
 }
 
+/// The stderr of this process.
+pub struct Stderr(Sink);
+
+impl Stderr {
+    /// While the starter's terminal or pipe may still be opened: before another user or root is taken.
+    pub fn take() -> Option<Self> {
+        let copy = fd::duplicate_above(std::io::stderr().as_fd(), 3).ok()?;
+        Some(Self(Sink::of_shared(copy)))
+    }
+}
+
 impl Log {
     /// Opens the log file, appending. With `stderr` each line goes there too.
-    pub fn open(path: CString, level: Level, stderr: Option<OwnedFd>) -> sys::Result<Self> {
-        let file = open_own(&path)?;
+    pub fn open(path: CString, level: Level, stderr: Option<Stderr>) -> sys::Result<Self> {
+        let file = Sink::of_file(open_own(&path)?);
         Ok(Self {
             level: Cell::new(level),
             path: RefCell::new(path),
-            file: RefCell::new(Some(file)),
+            file,
             stderr,
-            lost: Cell::new(0),
-            is_torn: Cell::new(false),
             line: RefCell::new(Vec::with_capacity(LINE_BYTES)),
             clock: RefCell::new(Clock::default()),
             pid: Cell::new(None),
@@ -49,11 +57,19 @@ impl Log {
 
     /// The descriptors that a forked worker must keep.
     pub fn descriptors(&self) -> Vec<i32> {
-        use std::os::fd::AsRawFd;
-        let file = self.file.borrow().as_ref().map(AsRawFd::as_raw_fd);
-        file.into_iter()
-            .chain(self.stderr.as_ref().map(AsRawFd::as_raw_fd))
-            .collect()
+        self.sinks().map(Sink::number).collect()
+    }
+
+    fn sinks(&self) -> impl Iterator<Item = &Sink> {
+        let stderr = self.stderr.as_ref().map(|stderr| &stderr.0);
+        [&self.file].into_iter().chain(stderr)
+    }
+
+    /// Parent: a line for who watches stderr, without the rest of the log.
+    pub fn tell(&self, text: &str) {
+        if let Some(Stderr(sink)) = &self.stderr {
+            sink.append(format!("caffeine: {text}\n").as_bytes());
+        }
     }
 
     /// Child, right after its fork: lines bear its own pid from now on.
@@ -72,7 +88,7 @@ impl Log {
     pub fn reopen(&self) {
         let opened = open_own(&self.path.borrow());
         match opened {
-            Ok(file) => *self.file.borrow_mut() = Some(file),
+            Ok(file) => self.file.replace(file),
             Err(e) => {
                 let path = self.path.borrow();
                 self.error(format_args!("unable to reopen the log {path:?}: {e}"));
@@ -131,25 +147,36 @@ impl Log {
         if !self.has(level) {
             return;
         }
-        let lost = self.lost.get();
-        if lost > 0
-            && self.put(Level::Warn, &|line| {
-                line.number(lost);
-                line.text(b" log lines were lost: the log could not be written");
-            })
-        {
-            self.lost.set(0);
-        }
-        if !self.put(level, put_together) {
-            self.lost.set(self.lost.get() + 1);
+        let mut line = self.line.borrow_mut();
+        line.clear();
+        self.compose(&mut line, level, put_together);
+        for sink in self.sinks() {
+            if !self.confesses(sink) || !sink.append(&line) {
+                sink.lost.set(sink.lost.get() + 1);
+            }
         }
     }
 
-    /// True when the line is in the file.
-    fn put(&self, level: Level, put_together: &dyn Fn(&mut Line<'_>)) -> bool {
-        let mut line = self.line.borrow_mut();
-        line.clear();
-        self.clock.borrow_mut().stamp(&mut line, time::unix_ms());
+    /// Says how many lines were lost there; false if it cannot.
+    fn confesses(&self, sink: &Sink) -> bool {
+        let lost = sink.lost.get();
+        if lost == 0 {
+            return true;
+        }
+        let mut line = Vec::new();
+        self.compose(&mut line, Level::Warn, &|line| {
+            line.number(lost);
+            line.text(b" log lines were lost: the log could not be written");
+        });
+        let is_there = sink.append(&line);
+        if is_there {
+            sink.lost.set(0);
+        }
+        is_there
+    }
+
+    fn compose(&self, line: &mut Vec<u8>, level: Level, put_together: &dyn Fn(&mut Line<'_>)) {
+        self.clock.borrow_mut().stamp(line, time::unix_ms());
         line.extend_from_slice(match level {
             Level::Debug => b" DEBUG [",
             Level::Info => b" INFO [",
@@ -158,30 +185,9 @@ impl Log {
         });
         line.extend_from_slice(itoa::Buffer::new().format(self.pid().raw()).as_bytes());
         line.extend_from_slice(b"] ");
-        put_together(&mut Line(&mut line));
+        put_together(&mut Line(line));
         line.truncate(LINE_BYTES - 1);
         line.push(b'\n');
-        if let Some(stderr) = &self.stderr {
-            // A closed terminal is no reason to stop, and neither is a pipe that nobody reads: its
-            // bytes would be waited for. What is writable has room for a line (PIPE_BUF).
-            if signal::wait_one(stderr.as_fd(), signal::WRITABLE, Duration::ZERO).unwrap_or(false) {
-                let _ = fd::write(stderr.as_fd(), &line);
-            }
-        }
-        let file = self.file.borrow();
-        file.as_ref()
-            .is_some_and(|file| self.append(file.as_fd(), &line))
-    }
-
-    /// True when all of the line is in the file. What follows the beginning of one that found no
-    /// room must not look like its rest.
-    fn append(&self, file: BorrowedFd<'_>, line: &[u8]) -> bool {
-        if self.is_torn.get() && fd::write(file, b"\n").is_err() {
-            return false;
-        }
-        let n = fd::write(file, line).unwrap_or(0);
-        self.is_torn.set(n > 0 && n < line.len());
-        n == line.len()
     }
 }
 

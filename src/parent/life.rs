@@ -337,7 +337,7 @@ impl Parent {
         say_first_words(self);
         self.log().info(format_args!("{line}"));
         if self.starter.is_foreground() && !self.log().has(Level::Info) {
-            eprintln!("caffeine: {line}");
+            self.log().tell(&line);
         }
         self.starter.announce(&line);
         self.notify_ready();

@@ -13,10 +13,10 @@ use super::{
 };
 use crate::birth::WorkerMain;
 use crate::instance::{self, PidFile, UnixSocket};
-use crate::log::Log;
+use crate::log::{Log, Stderr};
 use crate::scoreboard::{Scoreboard, Spooled};
 use crate::settings::Settings;
-use crate::sys::fd::{self, AsFd};
+use crate::sys::fd::AsFd;
 use crate::sys::readiness::Readiness;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, machine, privilege, process, random, signal};
@@ -142,19 +142,19 @@ pub(super) fn prepare(
     let upgrade = heir::Upgrade::new(inherited.elder.take().map(Elder::new));
     make_absolute(&mut settings);
     let folder = leave_folder(settings.daemon);
+    let stderr = starter.is_foreground().then(Stderr::take).flatten();
     let (privileges, oom_score) = Privileges::prepare(&mut settings)?;
     // First of all: a signal during the start must not leave files behind.
     let signals = signal::to_pipe().map_err(call("set up signals"))?;
     let limit = resolve::raise_descriptor_limit().map_err(call("raise the descriptor limit"))?;
-    let basis = (inherited, privileges);
-    let ground = lay_ground(&settings, upgrade.elder.as_ref(), basis, starter)?;
-    let claims = ground.claims;
+    let (elder, basis) = (upgrade.elder.as_ref(), (inherited, privileges));
+    let Ground { claims, root, log } = lay_ground(&settings, elder, basis, stderr)?;
     let count = claims.listeners.len();
-    resolve::limits(&mut settings, limit.now, count, &ground.log)?;
+    resolve::limits(&mut settings, limit.now, count, &log)?;
     let most = settings.limits.max_workers.unwrap_or(settings.workers);
     // One more: while a worker is replaced there are two.
     let scoreboard = Scoreboard::new(most + 1).map_err(call("share memory with workers"))?;
-    let readiness = first_watched(&signals, &claims.meeting, upgrade.elder.as_ref())?;
+    let readiness = first_watched(&signals, &claims.meeting, elder)?;
     if !upgrade.is_follower {
         claims.pid_file.write(process::pid())?;
     }
@@ -180,7 +180,7 @@ pub(super) fn prepare(
         rest: rest::Rest::default(),
         orphans: orphans::Orphans::default(),
         control: control::Control::default(),
-        notify: notify::Notify::new(now, &ground.log),
+        notify: notify::Notify::new(now, &log),
         watch_at: None,
         log_reopened: Moment::default(),
         spooled: Spooled::default(),
@@ -193,8 +193,8 @@ pub(super) fn prepare(
             addresses: claims.addresses,
             handler_descriptor_limit: limit.original,
             scoreboard,
-            log: ground.log,
-            root: ground.root,
+            log,
+            root,
             settings,
             worker_main,
             cpus: machine::cpus(),
@@ -280,7 +280,7 @@ fn lay_ground(
     settings: &Settings,
     elder: Option<&Elder>,
     (inherited, privileges): (Inheritance, Privileges),
-    starter: &Starter,
+    stderr: Option<Stderr>,
 ) -> Result<Ground, Error> {
     let claims = match elder {
         Some(elder) => elder.claims(settings)?,
@@ -289,11 +289,6 @@ fn lay_ground(
     privileges.give_up(settings)?;
     let root = instance::open_root(&settings.path)?;
     let log_file = instance::prepare_log(&settings.log_file)?;
-    let stderr = if starter.is_foreground() {
-        fd::duplicate_above(std::io::stderr().as_fd(), 3).ok()
-    } else {
-        None
-    };
     let log = Log::open(log_file, settings.log_level, stderr).map_err(call("open the log"))?;
     set_up_process(&log, settings.traceable);
     Ok(Ground { claims, root, log })

@@ -53,6 +53,28 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     .map(count)
 }
 
+/// write(2) that does not wait for whoever reads, though the descriptor may say so: pwritev2(2) with
+/// RWF_NOWAIT (pipes since Linux 6.4). Where that is not to be had, what poll(2) says a moment before has
+/// to do: a pipe that is writable has room for PIPE_BUF bytes, unless another writer is faster.
+pub fn write_at_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+    #[cfg(target_os = "linux")]
+    match super::raw::write_at_once(fd.as_raw_fd(), bytes) {
+        n if n >= 0 => return Ok(n.unsigned_abs()),
+        negated => {
+            let errno = super::Errno::from_raw(i32::try_from(-negated).unwrap_or(0));
+            if [super::Errno::AGAIN, super::Errno::PIPE].contains(&errno) {
+                let call = &"pwritev2";
+                return Err(super::Error { call, errno });
+            }
+        }
+    }
+    if super::signal::wait_one(fd, super::signal::WRITABLE, std::time::Duration::ZERO)? {
+        return write(fd, bytes);
+    }
+    let (call, errno) = (&"write", super::Errno::AGAIN);
+    Err(super::Error { call, errno })
+}
+
 /// write(2) of everything to stdout.
 pub fn print(mut bytes: &[u8]) -> Result<()> {
     // SAFETY: the standard library has seen to it that stdout is open, and nobody closes it.
@@ -108,11 +130,7 @@ pub fn duplicate_onto(fd: BorrowedFd<'_>, standard: RawFd) -> Result<()> {
 
 /// fcntl(F_GETFL): whether it was opened for reading and writing; an O_PATH descriptor was for neither.
 pub fn is_read_write(fd: BorrowedFd<'_>) -> bool {
-    // SAFETY: F_GETFL takes no argument.
-    let flags = once(&"fcntl", || unsafe {
-        libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)
-    });
-    flags.is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDWR)
+    status_flags(fd).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDWR)
 }
 
 /// fcntl(F_SETFL): sets or clears O_NONBLOCK of the open file description, which is shared by all

@@ -270,9 +270,14 @@ pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
     Ok(file)
 }
 
-/// A second open file description of an unlinked file, read-only and at offset 0, by way of
-/// `/proc/self/fd`. ENOENT where /proc is not mounted.
+/// A second open file description of an unlinked file, read-only and at offset 0.
 pub fn reopen_for_reading(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+    reopen(file, Open::Read)
+}
+
+/// A second open file description of whatever a descriptor is of, by way of `/proc/self/fd`. ENOENT where
+/// /proc is not mounted.
+pub fn reopen(file: BorrowedFd<'_>, how: Open) -> Result<OwnedFd> {
     let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(file.as_raw_fd()).as_bytes();
@@ -283,7 +288,7 @@ pub fn reopen_for_reading(file: BorrowedFd<'_>) -> Result<OwnedFd> {
         call: &"open",
         errno: Errno::NAMETOOLONG,
     })?;
-    open_at(None, path, Open::Read)
+    open_at(None, path, how)
 }
 
 /// ftruncate(2).

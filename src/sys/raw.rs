@@ -94,3 +94,24 @@ pub(super) fn close_range(first: u32, last: u32) -> isize {
     // The kernel checks the range; descriptors have no memory behind them.
     raw!(CLOSE_RANGE, SYS_close_range, first, last, 0)
 }
+
+/// pwritev2(2) with RWF_NOWAIT at the file's own offset, Linux 4.14.
+#[cfg(target_os = "linux")]
+pub(super) fn write_at_once(fd: i32, bytes: &[u8]) -> isize {
+    const RWF_NOWAIT: i32 = 8;
+    // An iovec; the bytes are readable for their own length. The offset is -1, in two halves.
+    let piece = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    raw!(
+        PWRITEV2,
+        SYS_pwritev2,
+        fd,
+        std::ptr::from_ref(&piece),
+        1,
+        -1_isize,
+        -1_isize,
+        RWF_NOWAIT
+    )
+}

@@ -5,9 +5,11 @@ use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, run
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
 const MOUNT: &str = "mount -t tmpfs -o size=512k none \"$1\" && shift && exec \"$@\"";
@@ -359,4 +361,78 @@ fn an_upload_that_is_left_in_the_middle_leaves_no_memory_with_its_worker() {
     );
     assert_eq!(server.worker_pids(), [worker]);
     server.stop();
+}
+
+/// Starts a server whose stderr is this; its port is in the log.
+fn start_with_stderr(setup: &Setup, stderr: OwnedFd) -> (std::process::Child, u16) {
+    let mut command = setup.command();
+    command.stdout(Stdio::null()).stderr(Stdio::from(stderr));
+    let child = command.spawn().unwrap();
+    let mut port = None;
+    eventually(PATIENCE, "the server says its address", || {
+        let log = setup.folder.read("log");
+        let (_, rest) = log.split_once("127.0.0.1:").unwrap_or_default();
+        port = rest.split_once('/').and_then(|(port, _)| port.parse().ok());
+        port.is_some()
+    });
+    (child, port.unwrap())
+}
+
+#[test]
+fn who_does_not_read_stderr_holds_nobody_up_and_is_told_what_was_lost() {
+    for kind in ["terminal", "pipe", "pipe of another user", "socket"] {
+        let mut setup = Setup::new();
+        setup.args(["--log-level=DEBUG", "--workers=1", "--max-workers=1"]);
+        if kind == "pipe of another user" {
+            if !needs_root(kind) {
+                continue;
+            }
+            for name in ["", "root"] {
+                chown(setup.folder.at(name), Some(65534), Some(65534)).unwrap();
+            }
+            let become_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+            setup.within(&[&["setpriv"], &become_nobody[..]].concat());
+        }
+        setup
+            .folder
+            .write("root/hello", format!("#!/bin/sh\n{HELLO}\n"), 0o755);
+        let (reader, stderr) = match kind {
+            "terminal" => os::terminal(),
+            "socket" => {
+                let (reader, stderr) = UnixStream::pair().unwrap();
+                (reader.into(), stderr.into())
+            }
+            _ => {
+                let (reader, stderr) = std::io::pipe().unwrap();
+                (reader.into(), stderr.into())
+            }
+        };
+        let (mut child, port) = start_with_stderr(&setup, stderr);
+        // Nobody reads, and what is said is more than any of them holds.
+        let mut client = Client::connect(port);
+        let long = format!("/hello?{}", "x".repeat(1000));
+        for _ in 0..300 {
+            assert_eq!(client.get(&long).ok(), "hello", "{kind}");
+        }
+        assert!(setup.folder.read("log").len() > 300_000);
+        let mut reader = fs::File::from(reader);
+        let reading = std::thread::spawn(move || {
+            let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+            // A terminal ends with an error.
+            while let Ok(n @ 1..) = reader.read(&mut piece) {
+                text.extend_from_slice(&piece[..n]);
+            }
+            String::from_utf8(text).unwrap()
+        });
+        for _ in 0..50 {
+            assert_eq!(Client::connect(port).get("/hello").ok(), "hello", "{kind}");
+        }
+        assert!(os::kill(child.id(), os::TERM));
+        assert!(child.wait().unwrap().success(), "{kind}");
+        let seen = reading.join().unwrap();
+        let lost = "log lines were lost: the log could not be written";
+        assert!(seen.contains(lost), "{kind}: {seen}");
+        assert!(seen.contains("stopped (pid "), "{kind}: {seen}");
+        assert!(!setup.folder.read("log").contains(lost), "{kind}");
+    }
 }

@@ -47,6 +47,28 @@ pub(crate) fn send_urgent(stream: &TcpStream, byte: u8) {
     assert_eq!(n, 1, "{}", std::io::Error::last_os_error());
 }
 
+/// A terminal: what its user holds, and what a program in it does.
+pub(crate) fn terminal() -> (OwnedFd, OwnedFd) {
+    let (mut user, mut program) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: both places live; no name, modes or size are wanted.
+    let result = unsafe {
+        libc::openpty(
+            &raw mut user,
+            &raw mut program,
+            null,
+            null.cast(),
+            null.cast(),
+        )
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    let own = |fd| {
+        // SAFETY: the call has made it, for nobody else.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    };
+    (own(user), own(program))
+}
+
 /// Lets the close of this socket be a reset.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     let linger = libc::linger {
