@@ -62,6 +62,24 @@ pub enum TrustedProxy {
     Network(IpAddr, u8),
 }
 
+impl TrustedProxy {
+    /// Whether this peer is one (`None`: over a Unix domain socket).
+    pub fn is(&self, peer: Option<IpAddr>) -> bool {
+        match (self, peer.map(|peer| peer.to_canonical())) {
+            (Self::Unix, None) => true,
+            (Self::Network(IpAddr::V4(network), bits), Some(IpAddr::V4(peer))) => {
+                let differing = (network.to_bits() ^ peer.to_bits()).leading_zeros();
+                differing >= u32::from(*bits)
+            }
+            (Self::Network(IpAddr::V6(network), bits), Some(IpAddr::V6(peer))) => {
+                let differing = (network.to_bits() ^ peer.to_bits()).leading_zeros();
+                differing >= u32::from(*bits)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What a client's FIN before the end of the response means (DESIGN section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfClose {

@@ -1,72 +1,98 @@
 //! What a trusted proxy says of the client that it speaks for.
 //!
-//! Two fields, of which only the last entry counts: the one that the proxy itself has added. What
-//! stands before it the client may have written. Decides nothing about whom to trust but by the list.
+//! Of a list of hosts, ports or schemes only the last entry counts: the one that the proxy itself has
+//! added. What stands before it the client may have written. Decides nothing about whom to trust but by
+//! the list. The field Forwarded (RFC 7239) is not read.
 
 use super::Scheme;
+use crate::http;
 use crate::settings::TrustedProxy;
 use std::net::{IpAddr, SocketAddr};
 
 /// The client behind a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forwarded {
+pub struct Forwarded<'f> {
     /// `X-Forwarded-Proto`.
     pub scheme: Scheme,
-    /// `X-Forwarded-For`; `None` if it names no address.
+    /// `X-Forwarded-For`: the last address that is no trusted proxy's; `None` if it names no address.
     pub client: Option<IpAddr>,
+    /// `X-Forwarded-Host`: the host that the client has asked for, perhaps with a port.
+    pub host: Option<&'f [u8]>,
+    /// `X-Forwarded-Port`: the port that the client has come to.
+    pub port: Option<u16>,
+    /// Scheme or host are the proxy's word, so that it is no port of ours that the client has come to.
+    pub is_told: bool,
 }
 
-impl Forwarded {
+impl<'f> Forwarded<'f> {
     /// Nobody is trusted: the peer is the client.
     pub const NOTHING: Self = Self {
         scheme: Scheme::Http,
         client: None,
+        host: None,
+        port: None,
+        is_told: false,
     };
 
     /// What the fields of a request from `peer` (`None`: over a Unix domain socket) say, if the
     /// list trusts it.
-    pub fn read<'f>(
+    pub fn read(
         trusted: &[TrustedProxy],
         peer: Option<SocketAddr>,
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     ) -> Self {
-        let peer = peer.map(|peer| peer.ip().to_canonical());
         let mut said = Self::NOTHING;
-        if !trusted.iter().any(|proxy| is_peer(proxy, peer)) {
+        let is_trusted = |peer| trusted.iter().any(|proxy| proxy.is(peer));
+        if !is_trusted(peer.map(|peer| peer.ip())) {
             return said;
         }
         for (name, value) in fields {
-            if name.eq_ignore_ascii_case(b"x-forwarded-for") {
-                said.client = address(last_of(value));
-            } else if name.eq_ignore_ascii_case(b"x-forwarded-proto") {
-                said.scheme = match last_of(value).eq_ignore_ascii_case(b"https") {
+            let Some((start, end)) = name.split_at_checked(b"x-forwarded-".len()) else {
+                continue;
+            };
+            if !start.eq_ignore_ascii_case(b"x-forwarded-") {
+                continue;
+            }
+            let last = entries(value).next_back().unwrap_or_default();
+            if end.eq_ignore_ascii_case(b"for") {
+                said.client = entries(value).fold(said.client, |client, entry| {
+                    follow(client, address(entry), |proxy| is_trusted(Some(proxy)))
+                });
+            } else if end.eq_ignore_ascii_case(b"proto") {
+                said.is_told = true;
+                said.scheme = match last.eq_ignore_ascii_case(b"https") {
                     true => Scheme::Https,
                     false => Scheme::Http,
                 };
+            } else if end.eq_ignore_ascii_case(b"host") && http::is_authority(last) {
+                said.is_told = true;
+                said.host = Some(last);
+            } else if end.eq_ignore_ascii_case(b"port") {
+                let port = std::str::from_utf8(last).ok();
+                said.port = port.and_then(|port| port.parse().ok());
             }
         }
         said
     }
 }
 
-fn is_peer(proxy: &TrustedProxy, peer: Option<IpAddr>) -> bool {
-    match (proxy, peer) {
-        (TrustedProxy::Unix, None) => true,
-        (TrustedProxy::Network(IpAddr::V4(network), bits), Some(IpAddr::V4(peer))) => {
-            let differing = (network.to_bits() ^ peer.to_bits()).leading_zeros();
-            differing >= u32::from(*bits)
-        }
-        (TrustedProxy::Network(IpAddr::V6(network), bits), Some(IpAddr::V6(peer))) => {
-            let differing = (network.to_bits() ^ peer.to_bits()).leading_zeros();
-            differing >= u32::from(*bits)
-        }
-        _ => false,
+/// Who the client is once this entry is read too, from left to right: each proxy has added whom it was
+/// asked by, so the last one that is no trusted proxy's counts. Behind an entry that is no address nothing
+/// is known but by those who follow.
+fn follow(
+    before: Option<IpAddr>,
+    entry: Option<IpAddr>,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> Option<IpAddr> {
+    let entry = entry?;
+    match is_trusted(entry) {
+        true => before.or(Some(entry)),
+        false => Some(entry),
     }
 }
 
-fn last_of(list: &[u8]) -> &[u8] {
-    let last = list.rsplit(|&byte| byte == b',').next();
-    last.unwrap_or_default().trim_ascii()
+fn entries(list: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// An address, alone or with a port; an IPv6 one perhaps in brackets.
@@ -120,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_entry_counts() {
-        let rows: [(&[&str], Option<&str>); 10] = [
+    fn the_client_is_the_last_address_that_is_no_proxys() {
+        let rows: [(&[&str], Option<&str>); 17] = [
             (&["192.0.2.1"], Some("192.0.2.1")),
             (&["10.0.0.1, 192.0.2.1"], Some("192.0.2.1")),
             (&["10.0.0.1", "192.0.2.1"], Some("192.0.2.1")),
@@ -132,14 +158,74 @@ mod tests {
             (&["192.0.2.1, unknown"], None),
             (&["192.0.2.1,"], None),
             (&["192.0.2.1", ""], None),
+            // Chains of the list's own proxies, who stand behind whom they were asked by.
+            (&["192.0.2.1, 10.0.0.1"], Some("192.0.2.1")),
+            (&["192.0.2.1, 10.0.0.1, 10.9.9.9"], Some("192.0.2.1")),
+            (
+                &["192.0.2.1", "10.0.0.1", "10.0.0.2, 10.0.0.3:80"],
+                Some("192.0.2.1"),
+            ),
+            // What the client itself has written stands before the address that it came from.
+            (
+                &["10.0.0.7, 203.0.113.9, 192.0.2.1, 10.0.0.1"],
+                Some("192.0.2.1"),
+            ),
+            (
+                &["192.0.2.1, unknown, 10.0.0.2, 10.0.0.1"],
+                Some("10.0.0.2"),
+            ),
+            (&["10.0.0.2, 10.0.0.1"], Some("10.0.0.2")),
+            (&["192.0.2.1, ::ffff:10.0.0.1"], Some("192.0.2.1")),
         ];
         for (values, expected) in rows {
             let fields = values
                 .iter()
                 .map(|v| (&b"x-forwarded-FOR"[..], v.as_bytes()));
-            let said = Forwarded::read(&[TrustedProxy::Unix], None, fields);
+            let trusted = [TrustedProxy::Unix, network("10.0.0.0", 8)];
+            let said = Forwarded::read(&trusted, None, fields);
             let expected = expected.map(|address| address.parse().unwrap());
             assert_eq!(said.client, expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn host_and_port_are_what_the_proxy_itself_has_said() {
+        type Row = (
+            &'static str,
+            &'static str,
+            Option<&'static [u8]>,
+            Option<u16>,
+            bool,
+        );
+        let rows: [Row; 9] = [
+            (
+                "Host",
+                "a.example:8443",
+                Some(b"a.example:8443"),
+                None,
+                true,
+            ),
+            ("host", "evil, b", Some(b"b"), None, true),
+            ("Host", "a b", None, None, false),
+            ("Host", "", None, None, false),
+            ("Port", "443", None, Some(443), false),
+            ("PORT", "1, 8443", None, Some(8443), false),
+            ("Port", "x", None, None, false),
+            ("Proto", "http", None, None, true),
+            ("Server", "a", None, None, false),
+        ];
+        for (name, value, host, port, is_told) in rows {
+            let name = format!("X-Forwarded-{name}");
+            let fields = [(name.as_bytes(), value.as_bytes())];
+            let said = Forwarded::read(&[TrustedProxy::Unix], None, fields.into_iter());
+            assert_eq!(
+                (said.host, said.port, said.is_told),
+                (host, port, is_told),
+                "{name} {value}"
+            );
+            let peer = Some("192.0.2.1:1".parse().unwrap());
+            let said = Forwarded::read(&[TrustedProxy::Unix], peer, fields.into_iter());
+            assert_eq!(said, Forwarded::NOTHING);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! before the launch.
 
 use super::names::{self, Nominated};
-use super::{Entry, Environment, Refused};
+use super::{Entry, Environment, Forwarded, Refused};
 use crate::text::AddressText;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -29,7 +29,7 @@ pub struct Request<'a> {
     /// told elsewhere and which other servers leave out too.
     pub raw_path: &'a [u8],
     /// The valid Host of the request, or the authority of an absolute-form target, which
-    /// replaces it (RFC 9112 3.2.2). Becomes `SERVER_NAME` and `HTTP_HOST`.
+    /// replaces it (RFC 9112 3.2.2), or the one that a trusted proxy has told. Becomes `SERVER_NAME` and `HTTP_HOST`.
     pub host: Option<&'a [u8]>,
     /// `SCRIPT_NAME`: the part of the decoded path that named the handler.
     pub script_name: &'a [u8],
@@ -44,12 +44,10 @@ pub struct Request<'a> {
     pub is_redirected: bool,
     /// The client; `None` on a Unix domain socket.
     pub peer: Option<SocketAddr>,
-    /// The client's address by the word of a trusted proxy, which is the peer then.
-    pub forwarded_for: Option<IpAddr>,
+    /// What the peer says of its client, if it is a trusted proxy: `REQUEST_SCHEME` among it.
+    pub forwarded: Forwarded<'a>,
     /// The address that the client connected to; `None` on a Unix domain socket.
     pub local: Option<SocketAddr>,
-    /// `REQUEST_SCHEME`.
-    pub scheme: Scheme,
     /// `DOCUMENT_ROOT`: the absolute path of the folder with the handlers. `SCRIPT_FILENAME` begins with it.
     pub document_root: &'a [u8],
     /// `PATH` for the handler.
@@ -233,7 +231,7 @@ fn is_hop(name: &[u8], hash: u64, nominated: &Nominated, request: &Request<'_>) 
 
 /// What is true of every request: the server, the method, the body, the time left.
 fn write_gateway(environment: &mut Environment, request: &Request<'_>) {
-    let (scheme, https): (&[u8], bool) = match request.scheme {
+    let (scheme, https): (&[u8], bool) = match request.forwarded.scheme {
         Scheme::Http => (b"http", false),
         Scheme::Https => (b"https", true),
     };
@@ -287,13 +285,13 @@ fn write_script(environment: &mut Environment, request: &Request<'_>) {
 /// Unix domain socket, whose peer is on this host, shows as the loopback address.
 fn write_addresses(environment: &mut Environment, request: &Request<'_>) {
     let peer = address_of(request.peer);
-    let remote = request.forwarded_for.unwrap_or(peer);
+    let remote = request.forwarded.client.unwrap_or(peer);
     let local = address_of(request.local);
     let text = AddressText::new(remote);
     environment.push(b"REMOTE_ADDR", text.as_bytes());
     // RFC 3875 4.1.9: the address stands in for a name that nobody looked up.
     environment.push(b"REMOTE_HOST", text.as_bytes());
-    if let (Some(peer), None) = (request.peer, request.forwarded_for) {
+    if let (Some(peer), None) = (request.peer, request.forwarded.client) {
         push_number(environment, b"REMOTE_PORT", u64::from(peer.port()));
     }
     let text = AddressText::new(local);
@@ -320,16 +318,18 @@ fn address_of(end: Option<SocketAddr>) -> IpAddr {
     })
 }
 
-/// Where the request was received, not what the Host claims, which the client can choose.
-/// Only behind a Unix domain socket, which has no port, the Host's or the scheme's is taken.
+/// Where the request was received, not what the Host claims, which the client can choose. Only behind a
+/// Unix domain socket, which has no port, and behind a proxy that tells where it was received, the
+/// Host's or the scheme's is taken.
 fn server_port(request: &Request<'_>) -> u16 {
-    let default = match request.scheme {
+    let default = match request.forwarded.scheme {
         Scheme::Http => 80,
         Scheme::Https => 443,
     };
-    match request.local {
-        Some(local) => local.port(),
-        None => host_port(request.host).unwrap_or(default),
+    match (request.forwarded.port, request.local) {
+        (Some(port), _) => port,
+        (None, Some(local)) if !request.forwarded.is_told => local.port(),
+        _ => host_port(request.host).unwrap_or(default),
     }
 }
 
@@ -379,9 +379,8 @@ mod tests {
             body_length: None,
             is_redirected: false,
             peer: Some("192.0.2.1:5000".parse().unwrap()),
-            forwarded_for: None,
+            forwarded: Forwarded::NOTHING,
             local: Some("192.0.2.9:8080".parse().unwrap()),
-            scheme: Scheme::Http,
             document_root: b"/srv/cgi",
             search_path: b"/usr/bin:/bin",
             queue_ms: 3,
@@ -576,9 +575,10 @@ mod tests {
     #[test]
     fn a_trusted_tls_proxy_shows_as_https() {
         let mut request = request();
-        (request.scheme, request.local) = (Scheme::Https, None);
         request.host = Some(b"h");
-        request.forwarded_for = Some("203.0.113.5".parse().unwrap());
+        request.forwarded.scheme = Scheme::Https;
+        request.forwarded.is_told = true;
+        request.forwarded.client = Some("203.0.113.5".parse().unwrap());
         let variables = written(&request, &[], &[]);
         for expected in [
             "HTTPS=on",
@@ -590,6 +590,20 @@ mod tests {
             assert!(variables.contains(&expected.to_owned()));
         }
         assert!(!variables.iter().any(|v| v.starts_with("REMOTE_PORT=")));
+        // Where the client came in is what it asked for, unless the proxy says it.
+        for (host, port, expected) in [
+            (&b"h:8443"[..], None, "SERVER_PORT=8443"),
+            (b"h", Some(8444), "SERVER_PORT=8444"),
+            (
+                b"[fe80::1%25eth0]:1",
+                Some(443),
+                "SERVER_NAME=[fe80::1%25eth0]",
+            ),
+        ] {
+            request.host = Some(host);
+            request.forwarded.port = port;
+            assert!(written(&request, &[], &[]).contains(&expected.to_owned()));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 /// Whether `bytes` is `host [ ":" port ]`: a reg-name, an IPv4 address or `[IPv6]`, and a port of
 /// 0 to 65535 or none. An empty host is no authority of an http URI (RFC 9110 section 4.2.1), user
-/// information is refused (section 4.2.4). Future IP literals (`[v1.x]`) are refused: none exists.
+/// information is refused (section 4.2.4). An IPv6 address may have a zone (RFC 6874). Future IP literals (`[v1.x]`) are refused: none exists.
 #[must_use]
 pub fn is_authority(bytes: &[u8]) -> bool {
     let Some(end) = host_end(bytes) else {
@@ -33,7 +33,8 @@ pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
 fn host_end(bytes: &[u8]) -> Option<usize> {
     if bytes.first() == Some(&b'[') {
         let close = memchr::memchr(b']', bytes)?;
-        let address = std::str::from_utf8(bytes.get(1..close)?).ok()?;
+        let address = without_zone(bytes.get(1..close)?)?;
+        let address = std::str::from_utf8(address).ok()?;
         return address.parse::<Ipv6Addr>().is_ok().then_some(close + 1);
     }
     let mut at = find_outside(bytes, REG_NAME).unwrap_or(bytes.len());
@@ -46,6 +47,18 @@ fn host_end(bytes: &[u8]) -> Option<usize> {
         at += 3 + find_outside(rest, REG_NAME).unwrap_or(rest.len());
     }
     Some(at)
+}
+
+/// An IPv6 address without its zone, `%25` or, as it is typed, `%` and a name (RFC 6874 section 2):
+/// which interface of the client's it is means nothing here. `None` if that is no zone.
+fn without_zone(literal: &[u8]) -> Option<&[u8]> {
+    let Some(mark) = memchr::memchr(b'%', literal) else {
+        return Some(literal);
+    };
+    let (address, zone) = literal.split_at_checked(mark)?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    let zone = zone.get(1..)?;
+    (!zone.is_empty() && zone != b"25" && zone.iter().all(is_plain)).then_some(address)
 }
 
 /// `port = *DIGIT` (RFC 3986 section 3.2.3), so empty is valid; above 65535 is no port of TCP.
@@ -94,7 +107,15 @@ mod tests {
             (b"[::1]x", false),
             (b"[]", false),
             (b"[::g]", false),
-            (b"[fe80::1%25eth0]", false),
+            (b"[fe80::1%25eth0]", true),    // RFC 6874
+            (b"[fe80::1%eth0.5]:80", true), // as browsers and curl send it
+            (b"[fe80::1%2]", true),
+            (b"[fe80::1%25]", false),
+            (b"[fe80::1%]", false),
+            (b"[fe80::1%a b]", false),
+            (b"[fe80::1%eth0%0d]", false),
+            (b"[%25eth0]", false),
+            (b"h%25eth0", true), // a name
             (b"[v1.a]", false),
             (b"::1", false),
             (b"h\xc3\xa9", false),

@@ -4,6 +4,7 @@
 //! Keeps counts; refuses to close anybody (`clients` does, in the order that stands there).
 
 use crate::limits::Limits;
+use crate::settings::TrustedProxy;
 use crate::sys::file::{self, Open};
 use crate::sys::random;
 use crate::sys::time::Moment;
@@ -38,6 +39,8 @@ pub(super) struct House {
     /// `max-connections`.
     pub(super) most: usize,
     most_per_address: u32,
+    /// Whom `max-connections-per-address` does not hold for: many clients come through each of them.
+    proxies: Vec<TrustedProxy>,
     by_address: HashMap<u128, u32, Keyed>,
     paused_until: Option<Moment>,
     /// One descriptor kept back, so that a new worker can be let in when there is none left.
@@ -56,10 +59,11 @@ pub(super) struct House {
 
 impl House {
     /// An empty house with these limits, which have been resolved.
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, proxies: &[TrustedProxy]) -> Self {
         let mut house = Self {
             most: 0,
             most_per_address: 0,
+            proxies: Vec::new(),
             by_address: HashMap::with_hasher(Keyed(random::number())),
             paused_until: None,
             reserve: null(),
@@ -69,14 +73,15 @@ impl House {
             spools: Burst::default(),
             forks: Burst::default(),
         };
-        house.set_limits(limits);
+        house.set_limits(limits, proxies);
         house
     }
 
     /// Other limits; who is in stays in.
-    pub(super) fn set_limits(&mut self, limits: &Limits) {
+    pub(super) fn set_limits(&mut self, limits: &Limits, proxies: &[TrustedProxy]) {
         let per_address = limits.max_connections_per_address.unwrap_or(usize::MAX);
         self.most = limits.max_connections.unwrap_or(1);
+        self.proxies = proxies.to_vec();
         self.most_per_address = u32::try_from(per_address).unwrap_or(u32::MAX);
     }
 
@@ -85,13 +90,15 @@ impl House {
         self.by_address.try_reserve(1).is_ok()
     }
 
-    /// Counts a client in; false if its address has too many already.
+    /// Counts a client in; false if its address has too many already. A trusted proxy is counted too, so
+    /// that it may become another client, and the other way round, with a reload.
     pub(super) fn enter(&mut self, peer: Option<SocketAddr>) -> bool {
         let Some(key) = peer.and_then(address_key) else {
             return true;
         };
         let count = self.by_address.entry(key).or_insert(0);
-        if *count >= self.most_per_address {
+        let address = peer.map(|peer| peer.ip());
+        if *count >= self.most_per_address && !self.proxies.iter().any(|p| p.is(address)) {
             return false;
         }
         *count += 1;
@@ -171,7 +178,7 @@ impl BuildHasher for Keyed {
 /// What connections are counted by: an IPv4 address, the /64 of an IPv6 one (a host has a whole /64
 /// to choose from). Nothing for loopback: those are proxies and the machine's own programs.
 fn address_key(peer: SocketAddr) -> Option<u128> {
-    match peer.ip() {
+    match peer.ip().to_canonical() {
         ip if ip.is_loopback() => None,
         IpAddr::V4(v4) => Some(u128::from(v4.to_bits())),
         IpAddr::V6(v6) => Some(v6.to_bits() >> 64 << 64),
@@ -199,7 +206,7 @@ mod tests {
             max_connections_per_address: Some(2),
             ..Limits::default()
         };
-        let mut house = House::new(&limits);
+        let mut house = House::new(&limits, &[]);
         for (client, expected) in [
             (peer("192.0.2.1"), true),
             (peer("192.0.2.1"), true),
@@ -221,6 +228,31 @@ mod tests {
         assert!(house.enter(peer("192.0.2.1")));
         house.leave(peer("192.0.2.2"));
         assert_eq!(house.by_address.len(), 3);
+    }
+
+    #[test]
+    fn a_trusted_proxy_may_have_any_number_until_it_is_none_any_more() {
+        let limits = Limits {
+            max_connections_per_address: Some(2),
+            ..Limits::default()
+        };
+        let proxies = [TrustedProxy::Network("192.0.2.0".parse().unwrap(), 24)];
+        let mut house = House::new(&limits, &proxies);
+        for client in [peer("192.0.2.1"), peer("::ffff:192.0.2.1")] {
+            for _ in 0..3 {
+                assert!(house.enter(client));
+            }
+        }
+        house.set_limits(&limits, &[]);
+        assert!(!house.enter(peer("192.0.2.1")));
+        for _ in 0..5 {
+            house.leave(peer("192.0.2.1"));
+        }
+        assert!(house.enter(peer("192.0.2.1")));
+        assert!(!house.enter(peer("192.0.2.1")));
+        house.leave(peer("192.0.2.1"));
+        house.leave(peer("192.0.2.1"));
+        assert!(house.by_address.is_empty());
     }
 
     #[test]

@@ -192,7 +192,8 @@ impl Parent {
         }
         resolve::sections(&settings, root.as_fd(), self.log());
         self.oom_score.change(&settings);
-        self.house.set_limits(&settings.limits);
+        self.house
+            .set_limits(&settings.limits, &settings.trusted_proxies);
         let most = settings.limits.max_workers.unwrap_or(settings.workers);
         let slots = self.pool.set_most(most);
         self.estate.scoreboard.set_size(slots);

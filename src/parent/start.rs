@@ -175,7 +175,7 @@ pub(super) fn prepare(
         pid_file: claims.pid_file,
         lot: lot::Lot::new(),
         wheel: wheel::Wheel::new(now),
-        house: house::House::new(&settings.limits),
+        house: house::House::new(&settings.limits, &settings.trusted_proxies),
         pool: pool::Pool::new(most),
         rest: rest::Rest::default(),
         orphans: orphans::Orphans::default(),

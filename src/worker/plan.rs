@@ -268,7 +268,7 @@ impl<'a> Planner<'a> {
                 Version::Http11 => b"HTTP/1.1",
             },
             raw_path: job.raw_path,
-            host: job.head.host,
+            host: forwarded.host.or(job.head.host),
             script_name: &job.handler.script_name,
             path_info: job
                 .path
@@ -279,9 +279,8 @@ impl<'a> Planner<'a> {
             body_length: job.body_length,
             is_redirected: job.is_redirected,
             peer: job.client.serve.peer,
-            forwarded_for: forwarded.client,
+            forwarded,
             local,
-            scheme: forwarded.scheme,
             document_root: &self.document_root,
             search_path: SEARCH_PATH,
             queue_ms: u64::try_from(job.client.queued().as_millis()).unwrap_or(u64::MAX),

@@ -164,7 +164,7 @@ pub(super) const LIMITS: &[Row] = &[
         ),
         default: Default::Computed("1/4 of --max-connections"),
         help: "most open connections of one address",
-        long: "Loopback addresses are exempt.",
+        long: "Loopback addresses and those of --trusted-proxy are exempt.",
         ..BASE
     },
     Row {

@@ -65,10 +65,12 @@ pub(super) const SERVER: &[Row] = &[
         help: "proxy that says who the client is, may be repeated",
         long: "An IPv4 or IPv6 address, a network as ADDRESS/BITS, \
                or unix for everybody who reaches a Unix domain socket. \
-               Of requests from there the last address of X-Forwarded-For becomes REMOTE_ADDR, \
-               and X-Forwarded-Proto https sets HTTPS and REQUEST_SCHEME. \
-               Trust only a proxy that sets or removes both fields itself, \
+               Of requests from there the last address of X-Forwarded-For that is no such proxy's \
+               becomes REMOTE_ADDR, X-Forwarded-Proto https sets HTTPS and REQUEST_SCHEME, \
+               and X-Forwarded-Host and -Port say what host and port were asked for. \
+               Trust only a proxy that sets or removes these fields itself, \
                since else every client can claim to be another. \
+               It may open any number of connections. \
                Those of the command line replace those of the configuration file.",
         repeats: true,
         ..BASE
