@@ -21,7 +21,8 @@ pub struct Birth<'a> {
     pub scoreboard: &'a Scoreboard,
     /// The log.
     pub log: &'a Log,
-    /// The folder with the handlers (`--path`), opened once at the start.
+    /// The folder with the handlers (`--path`), opened at the start; the worker lets it lead to another one
+    /// that gets this name.
     pub root: BorrowedFd<'a>,
     /// Where each listener is bound, by the number in `channel::Serve`; `None` for a Unix socket.
     pub listeners: &'a [Option<SocketAddr>],

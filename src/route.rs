@@ -116,6 +116,11 @@ impl<'a> Router<'a> {
         }
     }
 
+    /// Another name is never found from now on: the root is another folder.
+    pub fn hide(&mut self, hidden: Option<Vec<u8>>) {
+        self.hidden = hidden;
+    }
+
     /// Takes a handler back whose request is over: the next one gets its memory.
     pub fn recycle(&mut self, handler: Handler) {
         self.spare = (handler.program, handler.script_name);

@@ -81,6 +81,8 @@ const SHARED: usize = 13;
 /// The same word of the parent's slot.
 const IS_NEEDED: usize = 13;
 const BEGAN: usize = 14;
+/// The same word of the parent's slot: which folder the workers have found under the root's name.
+const ROOT: usize = 14;
 const ANSWERED: usize = 15;
 const OF_RESPONSES: usize = 16;
 const ORIGIN: usize = 17;
@@ -351,6 +353,11 @@ impl Scoreboard {
         slots
             .take(usize::try_from(size).unwrap_or(0))
             .map(|words| Entry { words })
+    }
+
+    /// Worker: it has found this under the root's name. True if it is the first one to say so.
+    pub fn note_root(&self, found: u64) -> bool {
+        self.parent().words[ROOT].swap(found, Ordering::Relaxed) != found
     }
 
     /// How many workers stand so towards their spools.

@@ -128,6 +128,25 @@ pub fn duplicate_onto(fd: BorrowedFd<'_>, standard: RawFd) -> Result<()> {
     retry(&"dup2", || unsafe { libc::dup2(fd.as_raw_fd(), standard) }).map(drop)
 }
 
+/// dup3(2): `place` keeps its number and is a copy of `by` from now on.
+pub fn replace(place: BorrowedFd<'_>, by: BorrowedFd<'_>) -> Result<()> {
+    let (by, place) = (by.as_raw_fd(), place.as_raw_fd());
+    // SAFETY: takes integers; `place` is an open descriptor before and after.
+    #[cfg(target_os = "linux")]
+    let replaced = retry(&"dup3", || unsafe {
+        libc::dup3(by, place, libc::O_CLOEXEC)
+    });
+    // SAFETY: the same.
+    #[cfg(not(target_os = "linux"))]
+    let replaced = retry(&"dup2", || unsafe { libc::dup2(by, place) }).and_then(|_| {
+        // SAFETY: takes integers.
+        once(&"fcntl", || unsafe {
+            libc::fcntl(place, libc::F_SETFD, libc::FD_CLOEXEC)
+        })
+    });
+    replaced.map(drop)
+}
+
 /// fcntl(F_GETFL): whether it was opened for reading and writing; an O_PATH descriptor was for neither.
 pub fn is_read_write(fd: BorrowedFd<'_>) -> bool {
     status_flags(fd).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDWR)

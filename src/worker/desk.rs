@@ -11,6 +11,7 @@ use super::receipt::Receipt;
 use super::relay::Gushers;
 use super::released::Released;
 use super::response::Buffers;
+use super::root::Root;
 use super::spool::{Spool, SpoolKeeper};
 use super::{Client, Outcome, redirect, stderr};
 use crate::birth::Birth;
@@ -20,7 +21,8 @@ use crate::log::Escaped;
 use crate::route::{self, Handler, Route, Router, Writers};
 use crate::scoreboard::{Budget, Phase};
 use crate::settings::HandlerSettings;
-use crate::sys::{self, time};
+use crate::sys;
+use crate::sys::time::{self, Moment};
 use std::ffi::{CStr, CString};
 use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -32,6 +34,7 @@ const RELAY_BYTES: usize = 64 * 1024;
 pub(super) struct Desk<'a> {
     pub(super) birth: &'a Birth<'a>,
     pub(super) keeper: SpoolKeeper<'a>,
+    root: Root,
     pub(super) router: Router<'a>,
     pub(super) path: DecodedPath,
     pub(super) reader: BodyReader,
@@ -88,6 +91,7 @@ impl<'a> Desk<'a> {
         Ok(Self {
             birth,
             keeper,
+            root: Root::new(birth)?,
             router: Router::new(birth.root, index, follow, hidden_name(birth), writers),
             path: DecodedPath::new(),
             reader: BodyReader::new(),
@@ -108,7 +112,11 @@ impl<'a> Desk<'a> {
         })
     }
 
-    pub(super) fn start_request(&mut self) {
+    pub(super) fn start_request(&mut self, now: Moment) {
+        if self.root.renew(self.birth, now) {
+            self.router.hide(hidden_name(self.birth));
+            self.planner.change_root(self.birth);
+        }
         self.receipt.reset();
         self.reader.reset();
         self.birth.entry().set_handler(0);

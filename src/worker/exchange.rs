@@ -88,7 +88,7 @@ impl<'a> Exchange<'a> {
         channel: BorrowedFd<'_>,
         spool: Option<OwnedFd>,
     ) -> Outcome {
-        self.desk.start_request();
+        self.desk.start_request(client.received);
         let result = match (client.serve.stage, spool) {
             (Stage::DrainKeep, spool) => outlet::resume(client, spool, true),
             (Stage::DrainClose, spool) => outlet::resume(client, spool, false),

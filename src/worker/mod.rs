@@ -5,6 +5,7 @@
 //! | file | does |
 //! |---|---|
 //! | `input` | what has arrived of a head |
+//! | `root` | the folder with the handlers, by its name |
 //! | `rest` | keeps the client while nobody needs this worker |
 //! | `exchange` | what has arrived of a request, up to the verdict on its connection |
 //! | `desk` | what every request needs, and answers without a handler |
@@ -48,6 +49,7 @@ mod relay;
 mod released;
 mod response;
 mod rest;
+mod root;
 mod spool;
 mod stderr;
 mod tree;

@@ -16,7 +16,7 @@ use crate::sys::launch::{Failure, Launcher, Plan, Pointers, Step};
 use crate::sys::process::Pid;
 use crate::sys::{self, Errno, Error, fd, fd::AsFd, privilege, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -147,9 +147,6 @@ pub(super) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     pub(super) fn new(birth: &Birth<'a>) -> sys::Result<Self> {
-        let path = &birth.settings.path;
-        // The path as a program would write it; a root that has just been moved keeps its name.
-        let root = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         Ok(Self {
             confines: Confines::new(birth)?,
             launcher: Launcher::new()?,
@@ -158,8 +155,13 @@ impl<'a> Planner<'a> {
             envp: Pointers::default(),
             argv: Pointers::default(),
             null: Box::leak(Box::new(file::open_at(None, c"/dev/null", Open::Read)?)),
-            document_root: root.as_os_str().as_bytes().to_vec(),
+            document_root: document_root(birth),
         })
+    }
+
+    /// Another folder is the root from now on.
+    pub(super) fn change_root(&mut self, birth: &Birth<'_>) {
+        self.document_root = document_root(birth);
     }
 
     /// Why the last launch never became the handler, once it is reaped.
@@ -299,6 +301,13 @@ impl<'a> Planner<'a> {
             )
             .map_err(|_| NotLaunched::Unspeakable)
     }
+}
+
+/// The path as a program would write it; a root that has just been moved keeps its name.
+fn document_root(birth: &Birth<'_>) -> Vec<u8> {
+    let path = &birth.settings.path;
+    let root = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    root.into_os_string().into_vec()
 }
 
 /// The handler's stdin: nothing, a pipe that already holds the body or is fed from memory while the

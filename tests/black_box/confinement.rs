@@ -637,7 +637,7 @@ fn a_group_that_cannot_be_had_is_a_start_that_fails() {
 }
 
 /// A server whose root is its folder; root only.
-fn jailed() -> Server {
+pub(super) fn jailed() -> Server {
     let mut inside = Setup::new();
     prepare(&mut inside);
     let jail = inside.folder.path().display().to_string();

@@ -1,0 +1,90 @@
+//! The folder with the handlers, by its name: a deployment switches a symbolic link, or puts another
+//! folder in the place of the old one, and nobody has to tell the server. Runs in the worker.
+//!
+//! The root's descriptor keeps its number and leads to the new folder, so whoever looks up in it need
+//! not know. Refuses to look more than twice a second, and to leave the old folder for none.
+
+use crate::birth::Birth;
+use crate::sys::fd::{self, AsFd};
+use crate::sys::file::{self, Open};
+use crate::sys::time::Moment;
+use crate::sys::{self, Errno};
+use std::ffi::CString;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// How old what a worker knows of the root may be when a request comes.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// What stands in the scoreboard while there is no folder of the root's name.
+const LOST: u64 = u64::MAX;
+
+/// What a worker knows of its root.
+pub(super) struct Root {
+    path: CString,
+    identity: (u64, u64),
+    looked: Moment,
+    is_lost: bool,
+}
+
+impl Root {
+    pub(super) fn new(birth: &Birth<'_>) -> sys::Result<Self> {
+        let path = birth.settings.path.as_os_str().as_bytes();
+        Ok(Self {
+            path: CString::new(path).unwrap_or_default(),
+            identity: file::stat(birth.root)?.identity,
+            looked: Moment::default(),
+            is_lost: false,
+        })
+    }
+
+    /// Looks whether another folder has the root's name, if that was not done just now; true if that is
+    /// the root from here on.
+    pub(super) fn renew(&mut self, birth: &Birth<'_>, now: Moment) -> bool {
+        if now < self.looked.after(INTERVAL) {
+            return false;
+        }
+        self.looked = now;
+        let found = self.look(birth.root);
+        let was_lost = std::mem::replace(&mut self.is_lost, found.is_err());
+        let path = birth.settings.path.display();
+        match found {
+            Ok(false) if !was_lost => false,
+            Ok(is_new) => {
+                let (device, inode) = self.identity;
+                // One worker says it for all.
+                if birth.scoreboard.note_root(device.rotate_left(32) ^ inode) {
+                    birth.log.info(format_args!("{path} is another folder now"));
+                }
+                is_new
+            }
+            Err(e) => {
+                if !was_lost && birth.scoreboard.note_root(LOST) {
+                    birth.log.warn(format_args!(
+                        "unable to look into {path}, serving the folder that was there: {e}"
+                    ));
+                }
+                false
+            }
+        }
+    }
+
+    fn look(&mut self, root: BorrowedFd<'_>) -> sys::Result<bool> {
+        let found = file::stat_at(root, &self.path, true)?.identity;
+        if found == self.identity {
+            return Ok(false);
+        }
+        let folder = file::open_at(None, &self.path, Open::Folder)?;
+        if !file::is_executable_at(folder.as_fd(), c".") {
+            return Err(sys::Error {
+                call: &"faccessat",
+                errno: Errno::ACCES,
+            });
+        }
+        file::change_folder(folder.as_fd())?;
+        fd::replace(root, folder.as_fd())?;
+        self.identity = found;
+        Ok(true)
+    }
+}
