@@ -5,9 +5,9 @@
 //! what they start are left alone, recognised by their process group.
 
 use super::Parent;
-use crate::sys::Errno;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::SIGKILL;
+use crate::sys::{Errno, family};
 use std::time::Duration;
 
 /// At the end: how often, and how long apart, what is left is killed and reaped.
@@ -35,7 +35,7 @@ impl Orphans {
 impl Parent {
     /// Children that are neither workers nor detached.
     fn orphans(&self) -> Vec<Pid> {
-        let children = match process::children() {
+        let children = match family::children() {
             Ok(children) => children,
             Err(e) => {
                 self.log()
@@ -91,11 +91,8 @@ impl Parent {
     }
 
     fn sweep(&mut self) {
-        let orphans = self.orphans();
-        for pid in &orphans {
-            let _ = process::kill(*pid, SIGKILL);
-        }
-        self.orphans.is_sweeping = !orphans.is_empty();
+        let ended = family::end_families(&|| self.orphans());
+        self.orphans.is_sweeping = !ended.is_empty();
     }
 
     /// Goes on with a sweep after some have ended.

@@ -18,6 +18,7 @@ mod apple;
 pub mod confine;
 mod errno;
 pub mod exec;
+pub mod family;
 #[cfg(feature = "fault-injection")]
 mod fault;
 pub mod fd;

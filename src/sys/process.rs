@@ -182,49 +182,12 @@ pub fn group_of(pid: Pid) -> Result<Pid> {
     })
 }
 
-/// The children of this process, orphans that a subreaper was given among them: from the
-/// `children` file, else (no CONFIG_PROC_CHILDREN) from a walk over /proc. Zombies are listed too.
-#[cfg(target_os = "linux")]
-pub fn children() -> Result<Vec<Pid>> {
-    let own = pid();
-    if super::fault::due("children").is_some() {
-        return children_by_walk(own);
-    }
-    match privilege::read_proc(&format!("self/task/{own}/children")) {
-        Ok(list) => Ok(list
-            .split(|byte| *byte == b' ')
-            .filter_map(pid_of)
-            .collect()),
-        Err(_) => children_by_walk(own),
-    }
-}
-
-/// Elsewhere nothing is reparented to this process, so there is nothing to find.
-#[cfg(not(target_os = "linux"))]
-pub fn children() -> Result<Vec<Pid>> {
-    Ok(Vec::new())
-}
-
-#[cfg(target_os = "linux")]
-fn children_by_walk(own: Pid) -> Result<Vec<Pid>> {
-    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io(&"opendir", &e))?;
-    Ok(folder
-        .filter_map(|entry| pid_of(entry.ok()?.file_name().as_encoded_bytes()))
-        .filter(|pid| parent_of(*pid) == Some(own))
-        .collect())
-}
-
 /// `/proc/PID/stat` from its third field on; the second, the name, may hold blanks and brackets.
 #[cfg(target_os = "linux")]
-fn stat_of(pid: Pid) -> Option<Vec<u8>> {
+pub(super) fn stat_of(pid: Pid) -> Option<Vec<u8>> {
     let mut stat = privilege::read_proc(&format!("{pid}/stat")).ok()?;
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     (name_end + 2 <= stat.len()).then(|| stat.split_off(name_end + 2))
-}
-
-#[cfg(target_os = "linux")]
-fn parent_of(pid: Pid) -> Option<Pid> {
-    pid_of(stat_of(pid)?.split(|byte| *byte == b' ').nth(1)?)
 }
 
 /// What a process does, as ps(1) shows it: `R`uns, `S`leeps, waits for a `D`isk, is s`T`opped, a `Z`ombie.
@@ -241,7 +204,7 @@ pub fn state_of(_: Pid) -> Option<u8> {
 }
 
 #[cfg(target_os = "linux")]
-fn pid_of(digits: &[u8]) -> Option<Pid> {
+pub(super) fn pid_of(digits: &[u8]) -> Option<Pid> {
     Pid::new(std::str::from_utf8(digits).ok()?.parse().ok()?)
 }
 
@@ -401,20 +364,6 @@ pub fn work_in_batches() {}
 #[cfg(target_os = "linux")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_ways_to_find_children_find_the_same() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
-        let pid = Pid::new(i32::try_from(child.id()).unwrap()).unwrap();
-        assert_eq!(parent_of(pid), Some(super::pid()));
-        assert!(children_by_walk(super::pid()).unwrap().contains(&pid));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!children_by_walk(super::pid()).unwrap().contains(&pid));
-    }
 
     /// Who waits for a child of vfork(2) to become another program is shown as one who waits for a
     /// disk: no signal but a deadly one awakens either.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 pub use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM};
-pub use libc::{SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
+pub use libc::{SIGSTOP, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 
 /// Every signal that this server handles in some process.
 const HANDLED: [i32; 9] = [
@@ -64,7 +64,7 @@ fn install(signal: i32, action: usize) -> Result<()> {
 /// Rust's own SIGPIPE, so that handlers begin with the defaults, and clears the mask.
 pub fn reset_inherited() -> Result<()> {
     for signal in 1..=64 {
-        if signal != SIGKILL && signal != libc::SIGSTOP {
+        if signal != SIGKILL && signal != SIGSTOP {
             // Numbers between the standard and the real-time signals belong to the C library.
             let _ = install(signal, libc::SIG_DFL);
         }

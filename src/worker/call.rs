@@ -11,7 +11,8 @@ use super::relay::{Relay, Scene};
 use super::released::Released;
 use super::response::Response;
 use super::spool::{NoRoom, Spool};
-use super::{Client, Outcome, stderr, tree};
+use super::tree::{self, Swept};
+use super::{Client, Outcome, stderr};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
 use crate::log::Escaped;
@@ -300,7 +301,9 @@ impl<'a> Desk<'a> {
             self.must_retire |= tree::has_survivors();
             true
         } else {
-            tree::sweep(self.birth.log, &self.receipt.handler)
+            let swept = tree::sweep(self.birth.log, &self.receipt.handler);
+            self.must_retire |= swept == Swept::NotAll;
+            swept == Swept::Nothing
         };
         if !(was_alone && self.stderr.is_as_new())
             && let Ok(stderr) = stderr::Pipe::new()

@@ -183,11 +183,8 @@ impl<'r, 'b> Relay<'r, 'b> {
             return end;
         }
         if self.reaped.is_none() {
-            let grace = match end {
-                End::ParentGone => Duration::ZERO,
-                _ => self.scene.birth.settings.limits.kill_grace,
-            };
-            self.reaped = tree::end_handler(self.pid, grace, self.scene.channel);
+            let (scene, grace) = (&self.scene, self.scene.birth.settings.limits.kill_grace);
+            self.reaped = tree::end_handler(self.pid, scene.settings, grace, scene.channel);
         }
         self.stderr.finish();
         end

@@ -76,7 +76,7 @@ impl<'a> Desk<'a> {
             Over::ParentGone => Duration::ZERO,
             _ => grace,
         };
-        let reaped = reaped.or_else(|| tree::end_handler(parts.pid, grace, channel));
+        let reaped = reaped.or_else(|| tree::end_handler(parts.pid, settings, grace, channel));
         stderr.finish();
         self.birth.entry().set_handler_pid(0);
         self.receipt.handler = name;

@@ -3,24 +3,68 @@
 //! or a double fork.
 
 use crate::log::{Escaped, Log};
+use crate::settings::HandlerSettings;
 use crate::sys::process::{self, Pid, Reaped};
 use crate::sys::time::{self, Moment};
-use crate::sys::{Errno, signal};
+use crate::sys::{Errno, family, signal};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// Rounds of killing before the worker gives up on what cannot be killed (a process in state D).
-const MAX_ROUNDS: usize = 1000;
+/// How long the worker waits for the end of what it has killed before it gives up: a process in state D
+/// (a dead network file system), or one that has become another user's. The watchdog's slack is more
+/// than twice that, so it is the worker who ends the request.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long one round of killing may take to show.
+const ROUND: Duration = Duration::from_millis(10);
 
-/// Asks a handler's process group to end, waits up to `grace`, then kills it. Returns how the
-/// handler ended. Without a parent at the other end of the channel nobody has time.
-pub(super) fn end_handler(pid: Pid, grace: Duration, channel: BorrowedFd<'_>) -> Option<Reaped> {
-    // ESRCH: it has just ended by itself, and is reaped below.
-    let _ = process::kill_group(pid, signal::SIGTERM);
+/// What a sweep has found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swept {
+    /// The handler had no descendants at its end.
+    Nothing,
+    /// Some, which are gone.
+    All,
+    /// Some that cannot be ended.
+    NotAll,
+}
+
+/// Asks a handler to end, with its process group and, unless some of them may detach, all that it has
+/// started; waits up to `grace`, then kills it. Returns how it ended, if it did. Without a parent at the
+/// other end of the channel nobody has time.
+pub(super) fn end_handler(
+    pid: Pid,
+    settings: &HandlerSettings,
+    grace: Duration,
+    channel: BorrowedFd<'_>,
+) -> Option<Reaped> {
+    tell(pid, settings, signal::SIGTERM);
     let reaped = reap_until(pid, time::now().after(grace), channel);
-    // The group may live on without its leader.
-    let _ = process::kill_group(pid, signal::SIGKILL);
-    reaped.or_else(|| process::wait_for(pid).ok().flatten())
+    if reaped.is_some() {
+        // The group may live on without its leader.
+        let _ = process::kill_group(pid, signal::SIGKILL);
+        return reaped;
+    }
+    tell(pid, settings, signal::SIGKILL);
+    reap_until(pid, time::now().after(PATIENCE), channel)
+}
+
+/// Signals a handler with all that goes with it. It may have left its group, and any of them may have a
+/// group of their own.
+fn tell(handler: Pid, settings: &HandlerSettings, signal: i32) {
+    // ESRCH: it has just ended by itself, or left.
+    let _ = process::kill_group(handler, signal);
+    let mut all = Vec::new();
+    if !settings.detach {
+        all = family::families(family::children().unwrap_or_default());
+    }
+    if !all.contains(&handler) {
+        all.push(handler);
+    }
+    for pid in all {
+        if process::group_of(pid).is_ok_and(|group| group != handler) {
+            let _ = process::kill(pid, signal);
+        }
+    }
 }
 
 /// Waits for one child until a deadline, or the parent's end. The worker sleeps in `signal::wait`,
@@ -43,38 +87,71 @@ fn reap_until(pid: Pid, deadline: Moment, channel: BorrowedFd<'_>) -> Option<Rea
     }
 }
 
-/// Kills every descendant that is left, without grace, and says so in the log. One system call
-/// when there is none. True if the handler had no descendants at its end.
-pub(super) fn sweep(log: &Log, handler: &[u8]) -> bool {
-    let mut was_alone = true;
-    let mut killed: Vec<Pid> = Vec::new();
-    for _ in 0..MAX_ROUNDS {
+/// Takes in all children that have ended: how many, and whether there are others.
+fn reap_all() -> (usize, bool) {
+    let mut ended = 0;
+    loop {
         match process::reap(None) {
-            Ok(Some(_)) => {
-                was_alone = false;
-                continue;
-            }
-            Err(e) if e.errno == Errno::CHILD => break,
-            Ok(None) | Err(_) => {}
+            Ok(Some(_)) => ended += 1,
+            Ok(None) => return (ended, true),
+            Err(e) => return (ended, e.errno != Errno::CHILD),
         }
-        for pid in process::children().unwrap_or_default() {
-            if process::kill(pid, signal::SIGKILL).is_ok() && !killed.contains(&pid) {
-                killed.push(pid);
-            }
-        }
-        let _ = signal::wait(&mut [], Some(Duration::from_millis(10)));
     }
-    if !killed.is_empty() {
-        let (handler, n) = (Escaped(handler), killed.len());
+}
+
+/// Kills every descendant that is left, without grace, and says so in the log. One system call when
+/// there is none.
+pub(super) fn sweep(log: &Log, handler: &[u8]) -> Swept {
+    let (ended, mut is_left) = reap_all();
+    if !is_left && ended == 0 {
+        return Swept::Nothing;
+    }
+    let mut killed: Vec<Pid> = Vec::new();
+    let children = || family::children().unwrap_or_default();
+    let mut until = time::now().after(PATIENCE);
+    let mut is_first = true;
+    // However many there are: only time in which none ends is no progress.
+    while is_left && time::now() < until {
+        let round = match std::mem::take(&mut is_first) {
+            true => kill_each(children()),
+            false => family::end_families(&children),
+        };
+        for pid in round {
+            if let Err(at) = killed.binary_search(&pid) {
+                killed.insert(at, pid);
+            }
+        }
+        let _ = signal::wait(&mut [], Some(ROUND));
+        let ended;
+        (ended, is_left) = reap_all();
+        if ended > 0 {
+            until = time::now().after(PATIENCE);
+        }
+    }
+    let (handler, n) = (Escaped(handler), killed.len());
+    if n > 0 {
         let noun = if n == 1 { "process" } else { "processes" };
         log.warn(format_args!(
             "{handler}: {n} {noun} outlived the handler and had to be ended"
         ));
     }
-    was_alone && killed.is_empty()
+    if is_left {
+        let n = children().len();
+        log.warn(format_args!(
+            "{handler}: {n} of its processes cannot be ended: this worker leaves"
+        ));
+        return Swept::NotAll;
+    }
+    Swept::All
+}
+
+/// Who got the signal. Most handlers that leave anything leave one or two processes.
+fn kill_each(mut children: Vec<Pid>) -> Vec<Pid> {
+    children.retain(|pid| process::kill(*pid, signal::SIGKILL).is_ok());
+    children
 }
 
 /// Whether anything is left.
 pub(super) fn has_survivors() -> bool {
-    !matches!(process::reap(None), Err(e) if e.errno == Errno::CHILD)
+    reap_all().1
 }

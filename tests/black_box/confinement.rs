@@ -13,7 +13,7 @@ use std::time::Instant;
 const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
 
 /// The hostile handler, compiled once. Static: its sandbox need not name a loader.
-fn hostile() -> &'static [u8] {
+pub(crate) fn hostile() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/black_box/hostile.c");
@@ -31,7 +31,7 @@ fn hostile() -> &'static [u8] {
 }
 
 /// A user that no other test has, so that its processes can be counted.
-fn new_user() -> u32 {
+pub(crate) fn new_user() -> u32 {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     100_000 + std::process::id() * 100 + NUMBER.fetch_add(1, Ordering::Relaxed)
 }

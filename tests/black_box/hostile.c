@@ -261,6 +261,50 @@ static void linger(void)
         ;
 }
 
+/* Processes that start others in sessions of their own without end, as many as the limit allows. */
+static void scatter(void)
+{
+    head();
+    puts("scattered");
+    fflush(stdout);
+    close(1);
+    for (int n = 0; n < 20; n++)
+        if (fork() == 0)
+            for (;;)
+                if (fork() < 0)
+                    usleep(1000);
+                else
+                    setsid();
+    usleep(200000);
+    if (!strcmp(argument, "and-kill"))
+        kill(getppid(), SIGKILL);
+}
+
+/* A set-user-ID handler that leaves a process which is root's for good: nobody else may end it. */
+static void leave_root(void)
+{
+    int ends[2];
+    char result = 'n';
+    if (pipe(ends) == 0 && fork() == 0) {
+        close(1);
+        setsid();
+        if (setresuid(0, 0, 0) == 0) {
+            FILE *file = fopen("left", "w");
+            fprintf(file, "%d\n", getpid());
+            fclose(file);
+            result = 'y';
+        }
+        write(ends[1], &result, 1);
+        if (result == 'y')
+            sleep(60);
+        exit(0);
+    }
+    read(ends[0], &result, 1);
+    head();
+    puts(result == 'y' ? "left" : "refused");
+    fflush(stdout);
+}
+
 int main(void)
 {
     const char *what = getenv("PATH_INFO");
@@ -273,6 +317,10 @@ int main(void)
         memory_bomb();
     else if (!strcmp(what, "daemon"))
         daemon_twice();
+    else if (!strcmp(what, "scatter"))
+        scatter();
+    else if (!strcmp(what, "leave-root"))
+        leave_root();
     else if (!strcmp(what, "stop"))
         raise(SIGSTOP);
     else if (!strcmp(what, "linger"))

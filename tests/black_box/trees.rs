@@ -1,6 +1,11 @@
 //! What handlers leave behind: processes of every kind, a changed pipe, jobs that may live on.
 
-use super::harness::{Server, os};
+use super::confinement::{hostile, new_user};
+use super::harness::{PATIENCE, Server, Setup, eventually, eventually_none, os};
+use std::os::unix::fs::chown;
+use std::time::{Duration, Instant};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Prints a head, then runs the rest.
 fn shows(script: &str) -> String {
@@ -88,5 +93,197 @@ fn a_job_runs_to_its_end_though_its_client_takes_nothing() {
     server.wait_for_line("done");
     assert!(!client.response().is_whole);
     expect_done(&server);
+    server.stop();
+}
+
+/// Waits until nothing is left but the server.
+#[track_caller]
+fn expect_server_alone(server: &Server) {
+    eventually_none(PATIENCE, "what handlers have left", || {
+        let mut all = server.folder.processes();
+        let workers = server.worker_pids();
+        all.retain(|pid| *pid != server.pid() && !workers.contains(pid));
+        all
+    });
+}
+
+/// A handler in Perl that has printed its answer before it runs the rest.
+fn perl(script: &str) -> String {
+    format!(
+        "#!/usr/bin/perl\nuse POSIX;\n$| = 1; print \"Content-Type: text/plain\\n\\nhello\";\n\
+         open STDOUT, '>', '/dev/null'; open STDERR, '>&', STDOUT;\n{script}\n"
+    )
+}
+
+#[test]
+fn nothing_is_left_of_a_tree_of_two_thousand_processes() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    // 1,023 shells that wait for two children each, 1,024 leaves.
+    server.handler(
+        "tree",
+        &shows(
+            "t() { if [ $1 -gt 0 ]; then t $(($1 - 1)) & t $(($1 - 1)) & wait
+             else echo x >> leaves; exec sleep 100; fi; }
+             t 10 > /dev/null 2>&1 &
+             while [ \"$(wc -l < leaves)\" -lt 1024 ]; do sleep 0.05; done 2> /dev/null
+             printf hello",
+        ),
+    );
+    let worker = server.worker_pids();
+    let mut client = server.connect();
+    client.stream.set_read_timeout(Some(3 * PATIENCE)).unwrap();
+    assert_eq!(client.get("/tree").ok(), "hello");
+    expect_server_alone(&server);
+    server.wait_for_log("outlived the handler");
+    assert_eq!(server.worker_pids(), worker, "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn a_daemon_is_found_behind_any_number_of_zombies() {
+    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    let script = "for (1 .. 1500) { defined(my $pid = fork) or die; POSIX::_exit(0) unless $pid }
+        unless (fork) { setsid(); open my $f, '>', 'left'; print $f \"$$\\n\"; close $f; sleep 100 }
+        select undef, undef, undef, 0.01 until -s 'left';";
+    server.file("zombies", &perl(script), 0o755);
+    let worker = server.worker_pids();
+    assert_eq!(server.get("/zombies").ok(), "hello");
+    let left = server.wait_for_line("left").parse().unwrap();
+    expect_server_alone(&server);
+    assert!(!os::is_alive(left));
+    server.wait_for_log("/zombies: 1 process outlived the handler");
+    assert_eq!(os::zombies(worker[0]), 0);
+    assert_eq!(server.worker_pids(), worker, "{}", server.log());
+    server.stop();
+}
+
+/// Makes the folder somebody else's, with the hostile handler in it, which is root's.
+fn of_new_user(setup: &Setup, mode: u32) -> u32 {
+    setup.folder.write("root/hostile", hostile(), mode);
+    let id = new_user();
+    for name in ["", "root"] {
+        chown(setup.folder.at(name), Some(id), Some(id)).unwrap();
+    }
+    id
+}
+
+#[test]
+fn processes_that_start_others_without_end_are_ended() {
+    if !os::is_root() {
+        eprintln!("left out: the limit would count all processes of this user");
+        return;
+    }
+    let server = Server::start(|setup| {
+        let id = of_new_user(setup, 0o755);
+        setup.config("[handler /hostile]\nmax-processes = 300\n");
+        setup.args([&format!("--user={id}:{id}"), "--workers=1"]);
+    });
+    let worker = server.worker_pids();
+    assert_eq!(server.get("/hostile/scatter").ok(), "scattered\n");
+    expect_server_alone(&server);
+    assert_eq!(server.worker_pids(), worker, "{}", server.log());
+    // What is left of a worker that was killed is the parent's to end.
+    assert_eq!(server.get("/hostile/scatter?and-kill").status, 200);
+    eventually(PATIENCE, "the worker is replaced", || {
+        !server.worker_pids().contains(&worker[0])
+    });
+    expect_server_alone(&server);
+    server.stop();
+}
+
+#[test]
+fn what_cannot_be_ended_makes_its_worker_leave_with_a_warning() {
+    if !os::is_root() {
+        eprintln!("left out: only root can make set-user-ID programs of root");
+        return;
+    }
+    let server = Server::start(|setup| {
+        let id = of_new_user(setup, 0o4755);
+        setup.config("no-new-privs = no\n");
+        setup.args([&format!("--user={id}:{id}"), "--workers=1"]);
+    });
+    let worker = server.worker_pids();
+    let answer = server.get("/hostile/leave-root").ok();
+    if answer == "refused\n" {
+        eprintln!("left out: set-user-ID programs do not work here");
+        return;
+    }
+    let left: u32 = server.wait_for_line("left").parse().unwrap();
+    server.wait_for_log("/hostile: 1 of its processes cannot be ended: this worker leaves");
+    eventually(PATIENCE, "the worker is replaced", || {
+        let now = server.worker_pids();
+        now.iter().any(|pid| !worker.contains(pid) && *pid != left) && !now.contains(&worker[0])
+    });
+    server.handler("hello", &shows("printf hello"));
+    assert_eq!(server.get("/hello").ok(), "hello");
+    assert!(os::is_alive(left));
+    os::kill(left, os::KILL);
+    server.stop();
+}
+
+/// Handlers that leave their process group, and what they do about SIGTERM.
+fn leavers(server: &Server) -> [&'static str; 4] {
+    let joins = "my $child = fork; unless ($child) { setpgid(0, 0); sleep 100; exit }
+        while (getpgrp($child) != $child) { select undef, undef, undef, 0.001 }
+        setpgid(0, $child) or die;";
+    let begins = "open my $f, '>', 'begun'; print $f \"$$\\n\"; close $f; sleep 100 while 1;";
+    let names = ["joins", "joins-deaf", "session", "session-deaf"];
+    for (name, leave, trap) in [
+        (names[0], "", ""),
+        (names[1], "", "$SIG{TERM} = 'IGNORE';"),
+        (names[2], "setsid() > 0 or die;", ""),
+        (names[3], "setsid() > 0 or die;", "$SIG{TERM} = 'IGNORE';"),
+    ] {
+        let script = format!("#!/usr/bin/perl\nuse POSIX;\n{trap}\n{joins}\n{leave}\n{begins}\n");
+        server.file(name, &script, 0o755);
+    }
+    names
+}
+
+#[test]
+fn a_handler_that_has_left_its_group_is_ended_by_its_time_limit() {
+    let server = Server::with(["--handler-timeout=1s", "--kill-grace=500ms"]);
+    for name in leavers(&server) {
+        let start = Instant::now();
+        assert_eq!(server.get(&format!("/{name}")).status, 504, "{name}");
+        // The watchdog would take its worker 3.5 s after its beginning.
+        assert!(
+            start.elapsed() < 3 * SECOND,
+            "{name}: {:?}",
+            start.elapsed()
+        );
+        expect_server_alone(&server);
+    }
+    assert!(!server.log().contains("killing worker"), "{}", server.log());
+    server.stop();
+}
+
+#[test]
+fn a_handler_that_has_left_its_group_is_ended_by_its_clients_end() {
+    let server = Server::with(["--kill-grace=200ms"]);
+    for name in leavers(&server) {
+        let _ = std::fs::remove_file(server.folder.at("root/begun"));
+        let mut client = server.connect();
+        client.send(format!("GET /{name} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        server.wait_for_line("begun");
+        drop(client);
+        expect_server_alone(&server);
+    }
+    let log = server.log();
+    assert_eq!(log.matches("client-gone").count(), 4, "{log}");
+    server.stop();
+}
+
+#[test]
+fn what_a_handler_has_started_in_other_groups_is_asked_before_it_is_ended() {
+    let server = Server::with(["--handler-timeout=500ms"]);
+    server.handler(
+        "asked",
+        "trap : TERM
+         setsid sh -c 'trap \"echo x > told; exit\" TERM; echo x > begun; while :; do sleep 0.02; done' &
+         wait; while [ ! -s told ]; do sleep 0.01; done",
+    );
+    assert_eq!(server.get("/asked").status, 504);
+    server.wait_for_line("told");
     server.stop();
 }

@@ -1,0 +1,163 @@
+//! Who was started by whom: children and families.
+//! Elsewhere than on Linux nobody is given a stranger's orphans, so there is nobody to find.
+
+use super::process::{self, Pid, pid_of, stat_of};
+use super::{Errno, Error, Result, privilege, signal};
+
+/// The children of this process, orphans that a subreaper was given among them: from the
+/// `children` file, else (no CONFIG_PROC_CHILDREN) from a walk over /proc. Zombies are listed too.
+#[cfg(target_os = "linux")]
+pub fn children() -> Result<Vec<Pid>> {
+    let (own, mut all) = (process::pid(), Vec::new());
+    if super::fault::due("children").is_none()
+        && add_children(&format!("self/task/{own}"), &mut all).is_ok()
+    {
+        return Ok(all);
+    }
+    children_by_walk(own)
+}
+
+/// Elsewhere nothing is reparented to this process, so there is nothing to find.
+#[cfg(not(target_os = "linux"))]
+pub fn children() -> Result<Vec<Pid>> {
+    Ok(Vec::new())
+}
+
+#[cfg(target_os = "linux")]
+fn children_by_walk(own: Pid) -> Result<Vec<Pid>> {
+    // A /proc of another pid namespace has other numbers for everybody.
+    let itself = privilege::read_proc("self/stat")?;
+    if itself.split(|byte| *byte == b' ').next().and_then(pid_of) != Some(own) {
+        return Err(Error {
+            call: &"opendir",
+            errno: Errno::SRCH,
+        });
+    }
+    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io(&"opendir", &e))?;
+    Ok(folder
+        .filter_map(|entry| pid_of(entry.ok()?.file_name().as_encoded_bytes()))
+        .filter(|pid| parent_of(*pid) == Some(own))
+        .collect())
+}
+
+#[cfg(target_os = "linux")]
+fn parent_of(pid: Pid) -> Option<Pid> {
+    pid_of(stat_of(pid)?.split(|byte| *byte == b' ').nth(1)?)
+}
+
+/// Appends the children that a thread has started; `thread` is its folder below /proc.
+#[cfg(target_os = "linux")]
+fn add_children(thread: &str, to: &mut Vec<Pid>) -> Result<()> {
+    let list = privilege::read_proc(&format!("{thread}/children"))?;
+    to.extend(list.split(|byte| *byte == b' ').filter_map(pid_of));
+    Ok(())
+}
+
+/// These processes and all that descend from them, as far as /proc tells (CONFIG_PROC_CHILDREN). What
+/// starts or ends meanwhile may be missing, or be there twice.
+#[cfg(target_os = "linux")]
+pub fn families(mut of: Vec<Pid>) -> Vec<Pid> {
+    let mut at = 0;
+    while let Some(&pid) = of.get(at) {
+        at += 1;
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+        // Inside a chroot there may be no folder to read, only files.
+        let mut names: Vec<_> = match threads {
+            Ok(threads) => threads.flatten().map(|thread| thread.file_name()).collect(),
+            Err(_) => vec![pid.to_string().into()],
+        };
+        for name in names.drain(..) {
+            // Who has just ended has no children any more.
+            let _ = add_children(&format!("{pid}/task/{}", name.display()), &mut of);
+        }
+    }
+    of
+}
+
+/// These processes, as far as is known.
+#[cfg(not(target_os = "linux"))]
+pub fn families(of: Vec<Pid>) -> Vec<Pid> {
+    of
+}
+
+/// How often `end_families` looks for processes that were started while it looked.
+const MOST_PASSES: usize = 50;
+
+/// SIGKILL for the families of these processes; returns who got it, in order. All are stopped first:
+/// whom a signal has reached starts nobody, so the number of those who fork on falls with each pass. To
+/// kill one of them at once would only make room for the next.
+pub fn end_families(of: &dyn Fn() -> Vec<Pid>) -> Vec<Pid> {
+    let mut known = Vec::new();
+    for _ in 0..MOST_PASSES {
+        let before = known.len();
+        for pid in families(of()) {
+            if let Err(at) = known.binary_search(&pid)
+                && process::kill(pid, signal::SIGSTOP).is_ok()
+            {
+                known.insert(at, pid);
+            }
+        }
+        if known.len() == before {
+            break;
+        }
+    }
+    for pid in &known {
+        let _ = process::kill(*pid, signal::SIGKILL);
+    }
+    known
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_find_children_find_the_same() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = Pid::new(i32::try_from(child.id()).unwrap()).unwrap();
+        assert_eq!(parent_of(pid), Some(process::pid()));
+        assert!(children_by_walk(process::pid()).unwrap().contains(&pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!children_by_walk(process::pid()).unwrap().contains(&pid));
+    }
+
+    fn pid_of_child(child: &std::process::Child) -> Pid {
+        Pid::new(i32::try_from(child.id()).unwrap()).unwrap()
+    }
+
+    /// A shell below which there are two more processes, one in a session of its own.
+    fn family() -> std::process::Child {
+        let script = "setsid sh -c 'sleep 100 & wait' & wait";
+        let mut shell = std::process::Command::new("sh");
+        let child = shell.args(["-c", script]).spawn().unwrap();
+        let begun = std::time::Instant::now();
+        while families(vec![pid_of_child(&child)]).len() < 3 {
+            assert!(begun.elapsed().as_secs() < 20, "they do not start");
+            std::thread::yield_now();
+        }
+        child
+    }
+
+    #[test]
+    fn a_family_is_ended_as_a_whole_and_nobody_else() {
+        let (mut child, mut other) = (family(), family());
+        let all = families(vec![pid_of_child(&child)]);
+        let killed = end_families(&|| vec![pid_of_child(&child)]);
+        assert!(killed.is_sorted() && killed.len() == 3, "{killed:?}");
+        assert!(all.iter().all(|pid| killed.contains(pid)), "{all:?}");
+        child.wait().unwrap();
+        let begun = std::time::Instant::now();
+        while all.iter().any(|pid| process::is_alive(*pid)) {
+            assert!(begun.elapsed().as_secs() < 20, "they do not end");
+            std::thread::yield_now();
+        }
+        assert_eq!(families(vec![pid_of_child(&other)]).len(), 3);
+        end_families(&|| vec![pid_of_child(&other)]);
+        other.wait().unwrap();
+    }
+}
