@@ -86,6 +86,7 @@ const ROOT: usize = 14;
 const ANSWERED: usize = 15;
 const OF_RESPONSES: usize = 16;
 const ORIGIN: usize = 17;
+const REDIRECTED: usize = 18;
 /// The first words of the handler's name, for the status.
 const NAME: usize = 24;
 
@@ -103,6 +104,8 @@ pub struct Report {
     /// The handler runs on although its response is complete: the worker says that it is ready once that
     /// has ended.
     pub is_handler_running: bool,
+    /// Other handlers have answered in the place of this one, and may leave places under `max-concurrent`.
+    pub was_redirected: bool,
 }
 
 /// One worker's slot. Written by that worker; the parent clears it when the worker has died.
@@ -173,6 +176,7 @@ impl Entry<'_> {
             began: self.began(),
             ended: self.heartbeat(),
             is_handler_running: false,
+            was_redirected: self.words[REDIRECTED].load(Ordering::Relaxed) != 0,
         }
     }
 
@@ -189,6 +193,11 @@ impl Entry<'_> {
     /// Worker: which handler it runs (a hash of its name), 0 for none.
     pub fn set_handler(&self, handler: u64) {
         self.words[HANDLER].store(handler, Ordering::Relaxed);
+    }
+
+    /// Worker: whether other handlers answer in the place of this one.
+    pub fn set_redirected(&self, is_so: bool) {
+        self.words[REDIRECTED].store(u64::from(is_so), Ordering::Relaxed);
     }
 
     /// Which handler it runs, or was refused for being at `max-concurrent`.

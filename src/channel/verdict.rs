@@ -87,7 +87,7 @@ pub fn send_verdict(
     writer.put(&report.answered.to_le_bytes());
     writer.put(&report.began.as_micros().to_le_bytes());
     writer.put(&report.ended.as_micros().to_le_bytes());
-    writer.put(&[u8::from(report.is_handler_running)]);
+    writer.put(&[u8::from(report.is_handler_running) | u8::from(report.was_redirected) << 1]);
     match spool {
         Some(spool) => passing::send_record(channel, &writer.bytes, &[spool.as_fd()]),
         None => passing::send_record(channel, &writer.bytes, &[]),
@@ -158,18 +158,17 @@ pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Said> {
 fn decode_verdict(bytes: &[u8]) -> Option<(Verdict, Report)> {
     let mut reader = Reader(bytes);
     let verdict = Verdict::from_byte(reader.byte()?)?;
-    let report = Report {
+    let mut report = Report {
         handler: u64::from_le_bytes(reader.take()?),
         answered: u32::from_le_bytes(reader.take()?),
         began: reader.moment()?,
         ended: reader.moment()?,
-        is_handler_running: match reader.byte()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        },
+        ..Report::default()
     };
-    Some((verdict, report))
+    let flags = reader.byte()?;
+    report.is_handler_running = flags & 1 != 0;
+    report.was_redirected = flags & 2 != 0;
+    (flags < 4).then_some((verdict, report))
 }
 
 #[cfg(test)]
@@ -240,6 +239,7 @@ mod tests {
             began: Moment::from_micros(3),
             ended: Moment::from_micros(u64::MAX),
             is_handler_running: handler == 7,
+            was_redirected: handler != 7,
         };
         let all = [
             (Verdict::Keep, 7, None),

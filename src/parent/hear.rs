@@ -77,6 +77,7 @@ impl Parent {
             Duty::Finishing if verdict == Verdict::Ready => {
                 self.is_free(slot);
                 self.release(report.handler);
+                self.release_after_redirects(report);
             }
             Duty::Busy(id) => {
                 self.pool.note_service(report.ended.since(report.began));
@@ -147,6 +148,19 @@ impl Parent {
         let has_room = || !self.pool.is_outdated(slot) && self.room(handler) > 0;
         if handler != 0 && !report.is_handler_running && (fate != Fate::Hold || has_room()) {
             self.release(handler);
+            self.release_after_redirects(report);
+        }
+    }
+
+    /// A request has ended that had places of other handlers than the one that it is known by.
+    pub(super) fn release_after_redirects(&mut self, report: &Report) {
+        if !report.was_redirected {
+            return;
+        }
+        for handler in self.lot.held_handlers() {
+            if self.room(handler) > 0 {
+                self.release(handler);
+            }
         }
     }
 

@@ -237,6 +237,7 @@ impl Parent {
         }
         if handler != 0 {
             self.release(handler);
+            self.release_after_redirects(&report);
         }
     }
 

@@ -163,7 +163,7 @@ impl<'a> Desk<'a> {
     /// Claims a place among those that run this handler at a time; false if all are taken. Claimed
     /// first and counted then, so that there are never too many; two who claim the last place at once
     /// may both be refused, and are asked again one after the other.
-    fn has_claimed(&self, settings: &HandlerSettings, handler: &Handler) -> bool {
+    pub(super) fn has_claimed(&self, settings: &HandlerSettings, handler: &Handler) -> bool {
         let (entry, hash) = (self.birth.entry(), handler.hash());
         let limit = settings
             .max_concurrent
@@ -210,8 +210,6 @@ impl<'a> Desk<'a> {
             .handler_timeout
             .unwrap_or(limits.handler_timeout);
         let (entry, started) = (self.birth.entry(), time::now());
-        // The slot goes on naming the first handler of a redirect: the request takes its place, and
-        // whoever is held for that place is let go when the request has ended.
         entry.set_deadline(started.after(timeout));
         entry.enter(first_phase(&call.handler), started);
         let job = Job {

@@ -120,6 +120,7 @@ impl<'a> Desk<'a> {
         self.receipt.reset();
         self.reader.reset();
         self.birth.entry().set_handler(0);
+        self.birth.entry().set_redirected(false);
     }
 
     /// A head against the rules (DESIGN section 6).

@@ -6,11 +6,14 @@ use super::answer::Manner;
 use super::call::{Call, Called};
 use super::desk::Desk;
 use super::exchange::Request;
+use crate::channel::Verdict;
 use crate::http::{self, DecodedPath};
 use crate::log::Escaped;
 use crate::route::{Handler, Route};
 use crate::scoreboard::Phase;
-use crate::sys::time;
+use crate::settings::HandlerSettings;
+use crate::sys::{signal, time};
+use std::time::Duration;
 
 /// Internal redirects of one request.
 const MAX_REDIRECTS: usize = 10;
@@ -20,7 +23,50 @@ pub(super) fn lacks_slash(handler: &Handler, path: &DecodedPath) -> bool {
     handler.is_index && !path.trailing_slash()
 }
 
+/// Whether a request may run a handler.
+enum Place {
+    Claimed,
+    /// Others have run it all the time.
+    None,
+    ClientGone,
+}
+
+/// How often a place is asked for.
+const PACE: Duration = Duration::from_millis(10);
+
 impl Desk<'_> {
+    /// Waits for a place among those who run a handler at a time. A request whose first handler has run
+    /// cannot be held by the parent, which would have it run again. The first one's place is given up
+    /// before: two who wait for each other's would wait in vain.
+    fn wait_for_place(
+        &self,
+        request: &Request<'_>,
+        settings: &HandlerSettings,
+        handler: &Handler,
+    ) -> Place {
+        let entry = self.birth.entry();
+        entry.set_redirected(true);
+        let limits = &self.birth.settings.limits;
+        let until = time::now().after(limits.queue_timeout);
+        while !self.has_claimed(settings, handler) {
+            let now = time::now();
+            if now >= until {
+                return Place::None;
+            }
+            entry.set_deadline(until);
+            entry.enter(Phase::Launched, now);
+            let mut set = [
+                signal::poll_fd(request.client.socket(), 0),
+                signal::poll_fd(request.channel, 0),
+            ];
+            let _ = signal::wait_undisturbed(&mut set, Some(PACE));
+            if set.iter().any(|fd| fd.revents != 0) {
+                return Place::ClientGone;
+            }
+        }
+        Place::Claimed
+    }
+
     /// Sends the client to the folder of this index, with its query. The path is written anew from
     /// what was found: one that begins with two slashes would lead to another host.
     pub(super) fn send_to_folder(
@@ -74,8 +120,17 @@ impl Desk<'_> {
             if lacks_slash(&handler, &self.path) {
                 return self.send_to_folder(request, request.manner, &handler, parts.query);
             }
+            let settings = self.settings_of(&handler);
+            match self.wait_for_place(request, settings, &handler) {
+                Place::Claimed => {}
+                Place::ClientGone => return Outcome::of(Verdict::Close),
+                Place::None => {
+                    let why = "no place in time under max-concurrent after a local redirect";
+                    return self.fail_for(request, request.manner, 503, why);
+                }
+            }
             let call = Call {
-                settings: self.settings_of(&handler),
+                settings,
                 handler,
                 method: b"GET",
                 raw_path: parts.path,

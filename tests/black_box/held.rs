@@ -86,3 +86,55 @@ fn a_place_that_its_client_does_not_take_is_passed_on() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     server.stop();
 }
+
+#[test]
+fn a_local_redirect_takes_a_place_of_its_target_and_passes_it_on() {
+    let server = Server::start(|setup| {
+        setup.args(["--workers=3", "--queue-timeout=15s"]);
+        setup.config("[handler /target]\nmax-concurrent = 1\n");
+    });
+    server.handler("target", WAITS);
+    server.handler("from", "echo x >> asked; printf 'Location: /target\\n\\n'");
+    let lines = |name: &str| server.read(name).lines().count();
+    let mut redirected = [ask(&server, "/from"), ask(&server, "/from")];
+    eventually(PATIENCE, "both have been redirected", || {
+        lines("asked") == 2
+    });
+    eventually(PATIENCE, "one runs", || lines("runs") == 1);
+    let mut direct = ask(&server, "/target");
+    wait_until_held(&server, 1);
+    let mut third = ask(&server, "/from");
+    eventually(PATIENCE, "it was redirected", || lines("asked") == 3);
+    assert_eq!(lines("runs"), 1);
+    server.file("go", "", 0o644);
+    for client in redirected.iter_mut().chain([&mut direct, &mut third]) {
+        assert_eq!(client.response().ok(), "hello");
+    }
+    assert_eq!(lines("runs"), 4);
+    server.stop();
+}
+
+#[test]
+fn a_redirected_request_that_finds_no_place_is_told_to_come_back() {
+    let server = Server::start(|setup| {
+        setup.args(["--workers=3", "--queue-timeout=200ms"]);
+        setup.config("[handler /target]\nmax-concurrent = 1\n");
+    });
+    server.handler("target", WAITS);
+    server.handler("from", "printf 'Location: /target\\n\\n'");
+    let mut running = ask(&server, "/target");
+    server.wait_for_line("runs");
+    let response = server.get("/from");
+    assert_eq!(response.status, 503);
+    assert_eq!(response.field("Retry-After").as_deref(), Some("1"));
+    server.wait_for_log("max-concurrent after a local redirect");
+    // One that leaves while it waits is not waited for.
+    let mut gone = ask(&server, "/from");
+    super::harness::os::reset_on_close(&gone.stream);
+    assert!(gone.is_silent());
+    drop(gone);
+    server.file("go", "", 0o644);
+    assert_eq!(running.response().ok(), "hello");
+    assert_eq!(server.read("runs").lines().count(), 1);
+    server.stop();
+}
