@@ -96,7 +96,11 @@ fn is_trusted(peer: Peer, own_uid: u32) -> bool {
 /// Connects, and sees who is there. `None`: too many others wait there.
 fn reach(path: &Path) -> Result<Option<(OwnedFd, Peer)>, Error> {
     let call = |why: sys::Error| error(path, format!("unable to ask: {why}"));
-    let socket = match socket::connect_unix_at_once(path) {
+    let connected = match (socket::connect_unix_at_once(path), instance::unplaced(path)) {
+        (Err(e), Some(name)) if e.errno == Errno::NOENT => socket::connect_unix_at_once(&name),
+        (connected, _) => connected,
+    };
+    let socket = match connected {
         Ok(socket) => socket,
         Err(e) if e.is_would_block() => return Ok(None),
         Err(e) if matches!(e.errno, Errno::CONNREFUSED | Errno::NOENT) => {
@@ -203,8 +207,8 @@ pub fn status(socket: &Path) -> Result<String, Error> {
 ///
 /// # Errors
 /// No server, or it keeps its configuration: why.
-pub fn reload(socket: &Path, pid_file: &Path) -> Result<String, Error> {
-    let answer = ask(socket, Some(pid_file), b"reload\n", 2 * PATIENCE)?;
+pub fn reload(socket: &Path, pid_file: Option<&Path>) -> Result<String, Error> {
+    let answer = ask(socket, pid_file, b"reload\n", 2 * PATIENCE)?;
     match answer.refusal() {
         None => Ok(format!("reloaded (pid {})\n", answer.pid)),
         Some(why) => Err(error(
@@ -218,8 +222,8 @@ pub fn reload(socket: &Path, pid_file: &Path) -> Result<String, Error> {
 ///
 /// # Errors
 /// No server, or it is still there after all its graces.
-pub fn stop(socket: &Path, pid_file: &Path) -> Result<String, Error> {
-    let answer = ask(socket, Some(pid_file), b"stop\n", PATIENCE)?;
+pub fn stop(socket: &Path, pid_file: Option<&Path>) -> Result<String, Error> {
+    let answer = ask(socket, pid_file, b"stop\n", PATIENCE)?;
     if let Some(why) = answer.refusal() {
         return Err(error(socket, why));
     }
@@ -246,8 +250,20 @@ pub fn stop(socket: &Path, pid_file: &Path) -> Result<String, Error> {
 /// answer, or is not this user's, is not listed.
 pub fn list() -> String {
     let names = look::names_in(Path::new(FOLDER), |name| instance_of(name).is_some());
+    let mut names = names.unwrap_or_default();
+    // Those for which there was no place in the folder. Each client's end bears the name, too.
+    let all = std::fs::read("/proc/net/unix").unwrap_or_default();
+    for line in all.split(|byte| *byte == b'\n') {
+        let name = line.split(|byte| *byte == b'@').next_back();
+        let name = name.and_then(|path| path.strip_prefix(b"/tmp/"));
+        if let Some(name) = name.filter(|name| instance_of(name).is_some())
+            && !names.iter().any(|known| known == name)
+        {
+            names.push(name.to_vec());
+        }
+    }
     let mut text = String::from("NAME PID PORT WORKERS UPTIME REQUESTS\n");
-    for name in names.unwrap_or_default() {
+    for name in names {
         let path = Path::new(FOLDER).join(OsStr::from_bytes(&name));
         if let Ok(answer) = ask(&path, None, b"status\n", Duration::from_secs(1)) {
             let name = instance_of(&name).and_then(|name| std::str::from_utf8(name).ok());

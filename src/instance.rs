@@ -9,7 +9,7 @@ mod fault;
 mod folders;
 mod holder;
 
-pub use fault::{Error, Result};
+pub use fault::{Error, Result, unplaced};
 pub use folders::{free_for_spools, open_root, prepare_log};
 pub use holder::held;
 
@@ -232,6 +232,13 @@ impl UnixSocket {
     /// this user is replaced, whatever else is there is not. `option` is what names it.
     pub fn bind(path: &Path, private: bool, option: &'static str) -> Result<Self> {
         let refused = |why| failed("bind", path, why, option);
+        if socket::is_abstract(path) {
+            return match socket::listen_unix(path, private, BACKLOG) {
+                Ok(listener) => Ok(Self::nowhere(path, listener)),
+                Err(e) if e.errno == Errno::ADDRINUSE => Err(held_by(path, option)),
+                Err(why) => Err(refused(why)),
+            };
+        }
         let listener = match socket::listen_unix(path, private, BACKLOG) {
             Err(e) if e.errno == Errno::ADDRINUSE => {
                 make_way(path, option)?;
@@ -248,6 +255,12 @@ impl UnixSocket {
             listener,
             made: Made::new(path, (there.dev(), there.ino()), true),
         })
+    }
+
+    /// One in no folder: there is no file to be removed.
+    fn nowhere(name: &Path, listener: OwnedFd) -> Self {
+        let made = Made::new(name, (0, 0), false);
+        Self { listener, made }
     }
 
     /// Where it is.
@@ -271,17 +284,24 @@ fn make_way(path: &Path, option: &'static str) -> Result<()> {
     }
     match socket::connect_unix_at_once(path) {
         Err(e) if e.is_would_block() => Err(taken(path, None, option)),
-        Ok(connected) => {
-            let owner = socket::peer(connected.as_fd()).ok();
-            Err(taken(
-                path,
-                owner.and_then(|peer| Pid::new(peer.pid)),
-                option,
-            ))
-        }
+        Ok(connected) => Err(taken_by(path, &connected, option)),
         Err(e) if e.errno == Errno::CONNREFUSED => fs::remove_file(path)
             .map_err(|e| failed("remove", path, sys::Error::from_io(&"unlink", &e), option)),
         Err(why) => Err(failed("bind", path, why, option)),
+    }
+}
+
+/// Somebody listens, whom the connection leads to.
+fn taken_by(path: &Path, connected: &OwnedFd, option: &'static str) -> Error {
+    let owner = socket::peer(connected.as_fd()).ok();
+    taken(path, owner.and_then(|peer| Pid::new(peer.pid)), option)
+}
+
+/// A name in no folder is somebody's.
+fn held_by(name: &Path, option: &'static str) -> Error {
+    match socket::connect_unix_at_once(name) {
+        Ok(connected) => taken_by(name, &connected, option),
+        Err(_) => taken(name, None, option),
     }
 }
 
@@ -426,7 +446,7 @@ mod tests {
             .to_string();
         assert_eq!(
             said,
-            "/dev/null is not a pid file; choose another with --pid-file"
+            "/dev/null is not a pid file; choose another with --pid-file, or none"
         );
     }
 
@@ -441,7 +461,7 @@ mod tests {
             assert_eq!(
                 said,
                 format!(
-                    "{path} belongs to another user; choose another with --pid-file, \
+                    "{path} belongs to another user; choose another with --pid-file, or none, \
                      or give this server a --name"
                 )
             );

@@ -35,8 +35,8 @@ fn act(command: Command, inherited: Inheritance) -> u8 {
         Command::Control(ask, settings) => {
             let answer = match ask {
                 Ask::Status => controller::status(&settings.socket),
-                Ask::Reload => controller::reload(&settings.socket, &settings.pid_file),
-                Ask::Stop => controller::stop(&settings.socket, &settings.pid_file),
+                Ask::Reload => controller::reload(&settings.socket, settings.pid_file.as_deref()),
+                Ask::Stop => controller::stop(&settings.socket, settings.pid_file.as_deref()),
             };
             match answer {
                 Ok(text) => command::print(&text),

@@ -192,10 +192,10 @@ pub struct Settings {
     pub log_level: Level,
     /// `--daemon`.
     pub daemon: bool,
-    /// `--socket`: the Unix socket between parent and workers.
+    /// `--socket`: the Unix socket between parent and workers; `@NAME` is in no folder (unix(7), abstract).
     pub socket: PathBuf,
-    /// `--pid-file`.
-    pub pid_file: PathBuf,
+    /// `--pid-file`; `None`: the server has none.
+    pub pid_file: Option<PathBuf>,
     /// `--log-file`.
     pub log_file: PathBuf,
     /// The configuration file that was read, if there was one.

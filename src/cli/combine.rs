@@ -106,7 +106,7 @@ fn blank() -> Settings {
         log_level: Level::Info,
         daemon: false,
         socket: PathBuf::new(),
-        pid_file: PathBuf::new(),
+        pid_file: None,
         log_file: PathBuf::new(),
         config: None,
         index: OsString::new(),
@@ -222,7 +222,7 @@ mod tests {
             port: 8080,
             workers: 4,
             socket: "/tmp/webserver.sock".into(),
-            pid_file: "/tmp/caffeine.pid".into(),
+            pid_file: Some("/tmp/caffeine.pid".into()),
             log_file: "/home/a/.local/share/caffeine/caffeine.log".into(),
             index: "index".into(),
             allowance: Allowance {
@@ -241,12 +241,16 @@ mod tests {
         let settings = served(&["--name=a.b"], None);
         assert_eq!(settings.path, Path::new("/home/a/.config/caffeine/"));
         assert_eq!(settings.socket, Path::new("/tmp/webserver-a.b.sock"));
-        assert_eq!(settings.pid_file, Path::new("/tmp/caffeine-a.b.pid"));
+        let pid_file = Some("/tmp/caffeine-a.b.pid".into());
+        assert_eq!(settings.pid_file, pid_file);
         let log = Path::new("/home/a/.local/share/caffeine/caffeine-a.b.log");
         assert_eq!(settings.log_file, log);
         let settings = served(&["--name=a", "--socket=/s.t"], Some("pid-file = /p.q"));
         assert_eq!(settings.socket, Path::new("/s.t"));
-        assert_eq!(settings.pid_file, Path::new("/p.q"));
+        assert_eq!(settings.pid_file, Some("/p.q".into()));
+        let settings = served(&["--pid-file=none"], Some("pid-file = /p.q"));
+        assert_eq!(settings.pid_file, None);
+        assert_eq!(served(&[], Some("pid-file = none")).pid_file, None);
         let words = ["--name=a".into(), "--status".into()];
         let home = Some(OsStr::new("/home/a"));
         let file = parse(&words, Environment { home }).unwrap().config_file();

@@ -20,12 +20,11 @@ use std::path::Path;
 /// Where files are to be written.
 pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     let spools = std::env::temp_dir().join("spool");
-    for (path, is_made) in [
-        (&settings.log_file, true),
-        (&settings.pid_file, false),
-        (&settings.socket, false),
-        (&spools, false),
-    ] {
+    let pid_file = settings.pid_file.as_ref();
+    let socket = Some(&settings.socket).filter(|path| !socket::is_abstract(path));
+    let others = [pid_file, socket, Some(&spools)];
+    let others = others.into_iter().flatten().map(|path| (path, false));
+    for (path, is_made) in [(&settings.log_file, true)].into_iter().chain(others) {
         if let Err((place, why)) = would_be_written(path, is_made) {
             findings.note(
                 place.as_os_str().as_bytes(),

@@ -2,7 +2,9 @@
 //! descriptors were passed on. At any time one of the two answers for them and removes them at its end.
 //! Refuses what is not the same any more.
 
-use super::{BACKLOG, Made, PID_FILE, PidFile, Result, UnixSocket, failed, foreign, identity};
+use super::{
+    BACKLOG, Made, PID_FILE, PidFile, Result, UnixSocket, failed, foreign, identity, unplaced,
+};
 use crate::sys::{file, socket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -33,8 +35,15 @@ impl PidFile {
 }
 
 impl UnixSocket {
-    /// A socket says nothing of its file: that it is the one at `path` is its giver's word.
+    /// A socket says nothing of its file: that it is the one at `path` is its giver's word. One in no folder
+    /// says its name.
     pub fn adopt(path: &Path, listener: OwnedFd, option: &'static str) -> Result<Self> {
+        if let Some(name) = socket::abstract_name(listener.as_fd()) {
+            return match name == path || unplaced(path).as_ref() == Some(&name) {
+                true => Ok(Self::nowhere(&name, listener)),
+                false => Err(foreign(path, "is not that of the server before", option)),
+            };
+        }
         let identity = identity(path).ok_or_else(|| foreign(path, "has vanished", option))?;
         Ok(Self {
             listener,
@@ -45,7 +54,7 @@ impl UnixSocket {
     /// Whether its file goes with this server. Who connects is told so from then on: commands talk
     /// only to the process that holds the pid file.
     pub fn set_own(&mut self, is_own: bool) {
-        self.made.is_own = is_own;
+        self.made.is_own = is_own && self.made.identity != (0, 0);
         if is_own {
             // It listens already, so nothing can be refused.
             let _ = socket::listen_on(&self.listener, BACKLOG);

@@ -1,9 +1,11 @@
 //! Why a server cannot have what it owns on disk, in one line with the way out. Parent only.
 
-use crate::sys;
+use super::PID_FILE;
 use crate::sys::process::Pid;
+use crate::sys::{self, Errno};
+use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Why the server cannot have what it needs. `Display` is one line that names the thing and the
@@ -44,6 +46,14 @@ pub enum Error {
 /// What taking something may end in.
 pub type Result<T> = std::result::Result<T, Error>;
 
+impl Error {
+    /// Whether there was no folder for it where nobody has asked for one: then a server goes without.
+    pub fn is_no_place(&self) -> bool {
+        matches!(self, Self::Call { verb: "create" | "bind", path, why, .. } if is_by_default(path)
+            && [Errno::ROFS, Errno::ACCES, Errno::PERM, Errno::NOENT].contains(&why.errno))
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -82,6 +92,9 @@ struct WayOut<'a>(&'a Path, &'static str);
 impl fmt::Display for WayOut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "choose another with {}", self.1)?;
+        if self.1 == PID_FILE {
+            f.write_str(", or none")?;
+        }
         // There is one for all users of the host.
         f.write_str(if is_by_default(self.0) {
             ", or give this server a --name"
@@ -89,6 +102,12 @@ impl fmt::Display for WayOut<'_> {
             ""
         })
     }
+}
+
+/// The name of a Unix socket in no folder that stands in for one at a default place (Linux only).
+pub fn unplaced(path: &Path) -> Option<PathBuf> {
+    let name = || [b"@", path.as_os_str().as_bytes()].concat();
+    (cfg!(target_os = "linux") && is_by_default(path)).then(|| OsString::from_vec(name()).into())
 }
 
 /// Whether a pid file or a Unix socket is where it is when nobody says otherwise.

@@ -204,7 +204,10 @@ impl Parent {
             _ => return self.end_conversation(id),
         };
         let mut passed = received.passed.iter().flatten();
-        conversation.is_proven |= passed.any(|fd| self.pid_file.is_same_as(fd));
+        conversation.is_proven |= passed.any(|fd| {
+            let own = self.pid_file.as_ref();
+            own.is_some_and(|own| own.is_same_as(fd))
+        });
         let said = bytes.get(..received.len).unwrap_or_default();
         conversation.line.extend_from_slice(said);
         if conversation.line.len() > LINE_BYTES {
@@ -227,7 +230,16 @@ impl Parent {
     /// same uid in a sandbox, or takes another server for this one.
     fn refuse_unproven(&mut self, id: Id, who: Peer) {
         let own = process::pid();
-        self.say(id, format!("error the server at the socket (pid {own}) does not hold this pid file, or it cannot be opened for writing; correct --pid-file or --socket"));
+        let why = match &self.pid_file {
+            Some(_) => {
+                "does not hold this pid file, or it cannot be opened for writing; correct --pid-file or --socket"
+            }
+            None => "has no pid file, by which it knows its user; send it SIGTERM or SIGHUP",
+        };
+        self.say(
+            id,
+            format!("error the server at the socket (pid {own}) {why}"),
+        );
         if self.control.unproven.is_new(self.now) {
             let pid = who.pid;
             self.log().warn(format_args!(

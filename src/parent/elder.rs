@@ -12,7 +12,7 @@ use super::listeners::{Listener, Wish, wishes};
 use super::lot::{Connection, End, State};
 use super::start::{Error, START_TIMEOUT};
 use super::token::Token;
-use crate::instance::{PidFile, UnixSocket};
+use crate::instance::{self, PidFile, UnixSocket};
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
 use crate::sys::parting::{self, Direction};
@@ -41,7 +41,7 @@ pub(super) struct Elder {
 
 /// What one server has and no other, unless it is passed on.
 pub(super) struct Claims {
-    pub(super) pid_file: PidFile,
+    pub(super) pid_file: Option<PidFile>,
     pub(super) meeting: UnixSocket,
     pub(super) listeners: Vec<Listener>,
     /// Where they are bound, by number. An address that nobody can have stands for one that is gone.
@@ -88,12 +88,22 @@ impl Elder {
     /// Start: takes what it passes on.
     #[cold]
     pub(super) fn claims(&self, settings: &Settings) -> Result<Claims, Error> {
-        let (Record::Hello(count, accepted), [Some(pid_file), Some(meeting)]) = self.receive()?
-        else {
+        let (Record::Hello(count, accepted), [Some(first), second]) = self.receive()? else {
             return Err(NO_RECORD);
         };
+        let (pid_file, meeting) = match second {
+            Some(meeting) => (Some(first), meeting),
+            None => (None, first),
+        };
+        let pid_file = match (&settings.pid_file, pid_file) {
+            (Some(path), Some(file)) => Some(PidFile::adopt(path, file)?),
+            (None, None) => None,
+            // There was no place for it.
+            (Some(path), None) if instance::unplaced(path).is_some() => None,
+            _ => return Err(Error::Upgrade("pid-file has changed: that takes a restart")),
+        };
         let mut claims = Claims {
-            pid_file: PidFile::adopt(&settings.pid_file, pid_file)?,
+            pid_file,
             meeting: UnixSocket::adopt(&settings.socket, meeting, "--socket")?,
             listeners: Vec::new(),
             addresses: Vec::new(),

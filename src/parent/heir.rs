@@ -226,7 +226,14 @@ impl Parent {
     fn send_estate(&self, heir: BorrowedFd<'_>) -> sys::Result<()> {
         let count = u16::try_from(self.listeners.len()).unwrap_or(u16::MAX);
         let hello = encode(&Record::Hello(count, self.accepted));
-        let files = [self.pid_file.file().as_fd(), self.meeting.listener.as_fd()];
+        let pid_file = self
+            .pid_file
+            .as_ref()
+            .map(|pid_file| pid_file.file().as_fd());
+        let files: Vec<_> = pid_file
+            .into_iter()
+            .chain([self.meeting.listener.as_fd()])
+            .collect();
         send_record(heir, &hello, &files)?;
         for listener in &self.listeners {
             let record = encode(&Record::Listener(listener.index, listener.wish.clone()));
@@ -371,7 +378,9 @@ impl Parent {
     /// Says whom signals are for.
     #[cold]
     pub(super) fn write_pid(&self, pid: Pid) {
-        if let Err(e) = self.pid_file.write(pid) {
+        if let Some(pid_file) = &self.pid_file
+            && let Err(e) = pid_file.write(pid)
+        {
             self.log().error(format_args!("{e}"));
         }
     }
@@ -379,7 +388,9 @@ impl Parent {
     /// Whether what others know the server by goes with this one.
     #[cold]
     pub(super) fn set_own(&mut self, is_own: bool) {
-        self.pid_file.set_own(is_own);
+        if let Some(pid_file) = &mut self.pid_file {
+            pid_file.set_own(is_own);
+        }
         self.meeting.set_own(is_own);
         for listener in &mut self.listeners {
             listener.set_own(is_own);

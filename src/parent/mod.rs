@@ -107,8 +107,8 @@ struct Parent {
     listeners: Vec<listeners::Listener>,
     /// Where workers and controllers connect.
     meeting: UnixSocket,
-    /// Held for its lock, removed at the end.
-    pid_file: PidFile,
+    /// Held for its lock, removed at the end; `None`: none is wanted, or there was no place for it.
+    pid_file: Option<PidFile>,
     lot: lot::Lot,
     wheel: wheel::Wheel,
     house: house::House,

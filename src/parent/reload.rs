@@ -41,6 +41,10 @@ fn keep<T: Clone + PartialEq>(
 fn keep_fixed(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
     let mut kept = Vec::new();
     keep("daemon", &old.daemon, &mut new.daemon, &mut kept);
+    // The one that stands in for it.
+    if instance::unplaced(&new.socket).as_ref() == Some(&old.socket) {
+        new.socket.clone_from(&old.socket);
+    }
     keep("socket", &old.socket, &mut new.socket, &mut kept);
     keep("pid-file", &old.pid_file, &mut new.pid_file, &mut kept);
     keep("user", &old.user, &mut new.user, &mut kept);

@@ -17,13 +17,15 @@ use crate::log::{Log, Stderr};
 use crate::scoreboard::{Scoreboard, Spooled};
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
+use crate::sys::file::{self, Open};
 use crate::sys::readiness::Readiness;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, machine, privilege, process, random, signal};
-use std::ffi::OsString;
+use crate::sys::{self, machine, privilege, process, random, signal, socket};
+use std::ffi::{CString, OsString};
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Workers that have not said a word by then never will.
@@ -103,17 +105,17 @@ struct Ground {
 /// Workers run in the handlers' folder and a daemon in the root, so no name may begin where the
 /// server was started.
 pub(super) fn make_absolute(settings: &mut Settings) {
-    let paths = [
-        &mut settings.path,
-        &mut settings.socket,
-        &mut settings.pid_file,
-        &mut settings.log_file,
-    ];
+    let paths = [&mut settings.path, &mut settings.log_file];
     let binds = settings.bind.iter_mut().filter_map(|bind| match bind {
         crate::settings::Bind::Unix(path) => Some(path),
         crate::settings::Bind::Tcp { .. } => None,
     });
-    let others = [settings.config.as_mut(), settings.chroot.as_mut()];
+    let others = [
+        settings.pid_file.as_mut(),
+        Some(&mut settings.socket).filter(|path| !socket::is_abstract(path)),
+        settings.config.as_mut(),
+        settings.chroot.as_mut(),
+    ];
     let others = others.into_iter().flatten();
     for path in paths.into_iter().chain(binds).chain(others) {
         if let Ok(absolute) = std::path::absolute(&*path) {
@@ -148,16 +150,15 @@ pub(super) fn prepare(
     let signals = signal::to_pipe().map_err(call("set up signals"))?;
     let limit = resolve::raise_descriptor_limit().map_err(call("raise the descriptor limit"))?;
     let (elder, basis) = (upgrade.elder.as_ref(), (inherited, privileges));
-    let Ground { claims, root, log } = lay_ground(&settings, elder, basis, stderr)?;
+    let Ground { claims, root, log } = lay_ground(&mut settings, elder, basis, stderr)?;
     let count = claims.listeners.len();
     resolve::limits(&mut settings, limit.now, count, &log)?;
     let most = settings.limits.max_workers.unwrap_or(settings.workers);
     // One more: while a worker is replaced there are two.
     let scoreboard = Scoreboard::new(most + 1).map_err(call("share memory with workers"))?;
     let readiness = first_watched(&signals, &claims.meeting, elder)?;
-    if !upgrade.is_follower {
-        claims.pid_file.write(process::pid())?;
-    }
+    let own = claims.pid_file.as_ref().filter(|_| !upgrade.is_follower);
+    own.map(|own| own.write(process::pid())).transpose()?;
     let now = time::now();
     Ok(Parent {
         state: life::State::Starting(now.after(START_TIMEOUT)),
@@ -245,6 +246,8 @@ fn first_watched(
     Ok(readiness)
 }
 
+const SOCKET: &str = "--socket";
+
 /// The pid file first: of two servers that start at once, its lock lets one go on. All but the
 /// listeners is made as the user whom the server becomes, who has to open and remove it later.
 fn claim(
@@ -253,8 +256,17 @@ fn claim(
     privileges: &Privileges,
 ) -> Result<Claims, Error> {
     privileges.assume()?;
-    let pid_file = PidFile::take(&settings.pid_file)?;
-    let meeting = UnixSocket::bind(&settings.socket, true, "--socket")?;
+    let pid_file = match settings.pid_file.as_deref().map(PidFile::take) {
+        Some(Err(why)) if why.is_no_place() => None,
+        other => other.transpose()?,
+    };
+    let meeting = match UnixSocket::bind(&settings.socket, true, SOCKET) {
+        Err(why) if why.is_no_place() => {
+            let name = instance::unplaced(&settings.socket).ok_or(why)?;
+            UnixSocket::bind(&name, true, SOCKET)?
+        }
+        other => other?,
+    };
     privileges.resume()?;
     let bound = if given.is_empty() {
         listeners::bind(listeners::wishes(&settings.bind, settings.port))?
@@ -277,7 +289,7 @@ fn claim(
 }
 
 fn lay_ground(
-    settings: &Settings,
+    settings: &mut Settings,
     elder: Option<&Elder>,
     (inherited, privileges): (Inheritance, Privileges),
     stderr: Option<Stderr>,
@@ -286,7 +298,11 @@ fn lay_ground(
         Some(elder) => elder.claims(settings)?,
         None => claim(settings, inherited.listeners, &privileges)?,
     };
+    settings.socket = claims.meeting.path().to_path_buf();
     privileges.give_up(settings)?;
+    let null = Path::new("/dev/null");
+    let failed = |why| Error::File("open", null.to_path_buf(), why);
+    file::open_at(None, c"/dev/null", Open::Existing).map_err(failed)?;
     let root = instance::open_root(&settings.path)?;
     let log_file = instance::prepare_log(&settings.log_file)?;
     let log = Log::open(log_file, settings.log_level, stderr).map_err(call("open the log"))?;
@@ -294,12 +310,32 @@ fn lay_ground(
     Ok(Ground { claims, root, log })
 }
 
+/// Where workers put what memory is too small for.
+fn try_spool() -> Result<(), (PathBuf, sys::Error)> {
+    let folder = std::env::temp_dir();
+    let name = CString::new(folder.as_os_str().as_bytes()).unwrap_or_default();
+    file::temporary_file(&name)
+        .map(drop)
+        .map_err(|why| (folder, why))
+}
+
 /// Warnings that belong to a start that went well.
 pub(super) fn say_first_words(parent: &Parent) {
     let log = parent.log();
-    if parent.pid_file.was_stale {
-        log.warn(format_args!(
+    match (&parent.pid_file, &parent.estate.settings.pid_file) {
+        (Some(own), _) if own.was_stale => log.warn(format_args!(
             "replaced the pid file of a server that is gone"
+        )),
+        (None, Some(path)) => log.warn(format_args!(
+            "unable to make {}, going on without: --stop and --reload will be refused",
+            path.display()
+        )),
+        _ => {}
+    }
+    if let Err((folder, why)) = try_spool() {
+        log.warn(format_args!(
+            "unable to make a spool in {}: {why}; large bodies will be refused; name another with TMPDIR",
+            folder.display()
         ));
     }
     if process::effective_uid() == 0 {

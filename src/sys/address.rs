@@ -1,8 +1,10 @@
 //! Socket addresses as the kernel wants them.
 
 use super::{Errno, Error, Result};
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 /// An address as the kernel knows it.
 pub(super) struct RawAddress {
@@ -59,6 +61,23 @@ impl RawAddress {
             _ => None,
         }
     }
+
+    /// The abstract name of a Unix socket, with `@` for its NUL.
+    pub(super) fn to_abstract(&self) -> Option<PathBuf> {
+        if i32::from(self.storage.ss_family) != libc::AF_UNIX {
+            return None;
+        }
+        // SAFETY: the family says which sockaddr the kernel wrote.
+        let raw = unsafe { (&raw const self.storage).cast::<libc::sockaddr_un>().read() };
+        let length = (self.len as usize).checked_sub(NAME_START)?;
+        let [0, name @ ..] = raw.sun_path.get(..length)? else {
+            return None;
+        };
+        let name = [b'@']
+            .into_iter()
+            .chain(name.iter().flat_map(|byte| byte.to_ne_bytes()));
+        Some(OsString::from_vec(name.collect()).into())
+    }
 }
 
 pub(super) fn internet_address(address: SocketAddr) -> RawAddress {
@@ -83,9 +102,15 @@ pub(super) fn internet_address(address: SocketAddr) -> RawAddress {
     }
 }
 
-/// ENAMETOOLONG when the path does not fit (108 bytes on Linux with its NUL).
+/// Whether a path is the name of a socket in no folder (unix(7), abstract; Linux only), as its users write
+/// it: `@` stands for a NUL.
+pub fn is_abstract(path: &Path) -> bool {
+    cfg!(target_os = "linux") && path.as_os_str().as_bytes().starts_with(b"@")
+}
+
+/// A path, or an abstract name, whose length counts. ENAMETOOLONG when it does not fit (108 bytes on Linux
+/// with its NUL).
 pub(super) fn unix_address(path: &Path) -> Result<RawAddress> {
-    use std::os::unix::ffi::OsStrExt;
     // SAFETY: a zeroed sockaddr_un is valid.
     let mut raw: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
@@ -99,27 +124,25 @@ pub(super) fn unix_address(path: &Path) -> Result<RawAddress> {
     for (place, byte) in raw.sun_path.iter_mut().zip(bytes) {
         *place = byte.cast_signed() as libc::c_char;
     }
-    Ok(RawAddress::from(raw))
+    let is_abstract = is_abstract(path);
+    if let [first, ..] = &mut raw.sun_path
+        && is_abstract
+    {
+        *first = 0;
+    }
+    let mut address = RawAddress::from(raw);
+    if is_abstract {
+        address.len = libc::socklen_t::try_from(NAME_START + bytes.len()).unwrap_or(0);
+    }
+    Ok(address)
 }
 
-/// The service manager's address: a path, or an abstract name, whose `@` stands for a NUL and whose
-/// length counts. `None` for what is neither.
+/// Where the name begins in an address.
+const NAME_START: usize = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+
+/// The service manager's address. `None` for what is neither a path nor an abstract name.
 pub(super) fn notify_address(name: &[u8]) -> Option<RawAddress> {
-    use std::os::unix::ffi::OsStrExt;
-    let is_abstract = match name.first()? {
-        b'/' => false,
-        b'@' => true,
-        _ => return None,
-    };
-    let path = Path::new(std::ffi::OsStr::from_bytes(name));
-    let mut address = unix_address(path).ok()?;
-    if is_abstract {
-        let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
-        address.len = libc::socklen_t::try_from(start + name.len()).ok()?;
-        // SAFETY: the storage holds a sockaddr_un, whose path begins there.
-        let first = unsafe { (&raw mut address.storage).cast::<u8>().add(start) };
-        // SAFETY: as above.
-        unsafe { first.write(0) };
-    }
-    Some(address)
+    let path = Path::new(OsStr::from_bytes(name));
+    let is_one = name.starts_with(b"/") || is_abstract(path);
+    unix_address(path).ok().filter(|_| is_one)
 }

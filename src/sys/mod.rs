@@ -30,6 +30,7 @@ pub mod machine;
 pub mod memory;
 pub mod parting;
 pub mod passing;
+mod peer;
 pub mod privilege;
 pub mod process;
 pub mod random;

@@ -1,6 +1,8 @@
 //! Sockets: listeners, clients (never blocking), and the Unix socket of the server.
 
+pub use super::address::is_abstract;
 use super::address::{RawAddress, internet_address, unix_address};
+pub use super::peer::{Peer, abstract_name, peer};
 use super::{Error, Result, born, count, fd, once, retry};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -339,51 +341,6 @@ pub fn bytes_written(_: BorrowedFd<'_>) -> Option<u64> {
 /// TCP_NODELAY: what is written leaves at once. Accepted sockets inherit it from their listener.
 pub fn set_no_delay(socket: BorrowedFd<'_>) -> Result<()> {
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
-}
-
-/// Who is at the other end of a Unix domain socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its process id; 0 where the system does not say.
-    pub pid: i32,
-    /// Its effective user id when it connected.
-    pub uid: u32,
-}
-
-/// SO_PEERCRED (getpeereid(3) elsewhere, which knows no pid).
-pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
-    #[cfg(target_os = "linux")]
-    {
-        let mut raw = libc::ucred {
-            pid: 0,
-            uid: 0,
-            gid: 0,
-        };
-        let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
-        // SAFETY: value and length are live and agree.
-        once(&"getsockopt", || unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PEERCRED,
-                (&raw mut raw).cast(),
-                &raw mut len,
-            )
-        })?;
-        Ok(Peer {
-            pid: raw.pid,
-            uid: raw.uid,
-        })
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let (mut uid, mut gid) = (0, 0);
-        // SAFETY: both pointers are to live locals.
-        once(&"getpeereid", || unsafe {
-            libc::getpeereid(socket.as_raw_fd(), &raw mut uid, &raw mut gid)
-        })?;
-        Ok(Peer { pid: 0, uid })
-    }
 }
 
 /// socketpair(2), for tests and benches of the channel.

@@ -26,6 +26,7 @@ mod harness;
 mod held;
 mod hostile;
 mod life;
+mod nowhere;
 mod processes;
 mod released;
 mod rest;

@@ -209,9 +209,14 @@ pub(super) const INSTANCE: &[Row] = &[
     Row {
         name: "pid-file",
         value: "FILE",
-        kind: Kind::Path(MAX_PATH, server(|to, path| to.pid_file = path)),
+        kind: Kind::Path(
+            MAX_PATH,
+            server(|to, path| to.pid_file = (path.as_os_str() != "none").then_some(path)),
+        ),
         default: Default::Is("/tmp/caffeine.pid"),
-        help: "file with the process id of the daemon",
+        help: "file with the process id of the server, or none",
+        long: "Without one --stop and --reload are refused, since it proves whose they are: \
+               send signals. Where its default cannot be made there is none.",
         ..BASE
     },
     Row {
@@ -220,7 +225,8 @@ pub(super) const INSTANCE: &[Row] = &[
         kind: Kind::Path(MAX_SOCKET_PATH, server(|to, path| to.socket = path)),
         default: Default::Is("/tmp/webserver.sock"),
         help: "Unix socket between parent and workers",
-        long: "Each server on a host needs its own.",
+        long: "Each server on a host needs its own. On Linux @NAME is one in no folder, \
+               which is tried where the default cannot be made.",
         ..BASE
     },
 ];
