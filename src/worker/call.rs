@@ -12,7 +12,7 @@ use super::released::Released;
 use super::response::Response;
 use super::spool::{NoRoom, Spool};
 use super::tree::{self, Swept};
-use super::{Client, Outcome, stderr};
+use super::{Outcome, stderr};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
 use crate::log::Escaped;
@@ -21,11 +21,7 @@ use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::process::Pid;
 use crate::sys::time::Moment;
-use crate::sys::{fd, parting, signal, time};
-use std::time::Duration;
-
-/// Who has waited for longer may have left.
-const WORTH_A_LOOK: Duration = Duration::from_millis(10);
+use crate::sys::{fd, parting, time};
 
 const TOO_LARGE: &str = "body longer than max-body";
 
@@ -183,7 +179,9 @@ impl<'a> Desk<'a> {
         call: Call<'_>,
         spool: Option<Spool<'a>>,
     ) -> Outcome {
-        if has_left(request.client) {
+        let own = call.settings.half_close;
+        let half_close = own.unwrap_or(self.birth.settings.half_close);
+        if request.client.has_left(half_close) {
             self.receipt.is_client_gone = true;
             self.conclude(request, 0, 0);
             return Outcome::of(Verdict::Close);
@@ -376,15 +374,6 @@ impl<'a> Desk<'a> {
             .error(format_args!("unable to launch {name}: {why}{advice}"));
         self.fail(request, request.manner, plan::status_of(why))
     }
-}
-
-/// Whether a client that had to wait has reset its connection meanwhile: under overload all work would
-/// be for nobody. Others are not asked, which would cost them a call. A Unix-domain client may close as
-/// soon as it has spoken.
-fn has_left(client: &Client) -> bool {
-    client.queued() > WORTH_A_LOOK
-        && !client.is_unix()
-        && signal::wait_one(client.socket(), 0, Duration::ZERO).unwrap_or(false)
 }
 
 /// How far a request has come as soon as its handler runs. Nobody sees what an nph handler sends.

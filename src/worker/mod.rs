@@ -59,6 +59,7 @@ use crate::birth::Birth;
 use crate::channel::{self, Order, Received, Serve, Stage, Verdict};
 use crate::http::imf_fixdate;
 use crate::scoreboard::{Entry, Origin, Phase, Report, Spooled};
+use crate::settings::HalfClose;
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, privilege, process, signal, socket};
@@ -101,6 +102,9 @@ pub(crate) struct Client {
     waited: Cell<Duration>,
 }
 
+/// Who has waited for longer may have left.
+const WORTH_A_LOOK: Duration = Duration::from_millis(10);
+
 /// What a client may be waited for in one dispatch, however little work it makes.
 const PATIENCE: Duration = Duration::from_millis(10);
 /// And so many times as long as it was worked for: a worker moves some 2 GB/s, so who leaves it more
@@ -138,6 +142,20 @@ impl Client {
     /// How long it has waited for this worker.
     fn queued(&self) -> Duration {
         self.received.since(self.serve.woken)
+    }
+
+    /// Whether it had to wait and has reset its connection meanwhile: under overload all work would be
+    /// for nobody. Others are not asked, which would cost them a call. A Unix-domain client may close as
+    /// soon as it has spoken.
+    fn has_left(&self, half_close: HalfClose) -> bool {
+        let also = match half_close {
+            HalfClose::Probe => 0,
+            HalfClose::Gone => signal::PEER_CLOSED,
+            HalfClose::Serve => return false,
+        };
+        self.queued() > WORTH_A_LOOK
+            && !self.is_unix()
+            && signal::wait_one(self.socket(), also, Duration::ZERO).unwrap_or(false)
     }
 
     fn socket(&self) -> BorrowedFd<'_> {

@@ -161,9 +161,15 @@ fn a_server_that_was_stopped_as_a_whole_goes_on_with_everybody() {
 
 #[test]
 fn a_client_that_has_left_while_it_waited_starts_no_handler() {
-    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    let server = Server::start(|setup| {
+        let config = "[handler /deploy]\nhalf-close = serve\n[handler /fin]\nhalf-close = gone\n";
+        setup.config(config);
+        setup.args(["--workers=1", "--max-workers=1"]);
+    });
     server.handler("waits", WAITS);
-    server.handler("hello", HELLO);
+    for name in ["hello", "deploy", "fin"] {
+        server.handler(name, HELLO);
+    }
     let mut busy = server.connect();
     busy.send(request("/waits"));
     server.wait_for_line("runs");
@@ -173,22 +179,32 @@ fn a_client_that_has_left_while_it_waited_starts_no_handler() {
         eventually(PATIENCE, "it waits", || server.status_of("queued") == place);
         client
     };
-    let body = "POST /hello HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody";
-    for place in ["1", "2"] {
-        os::reset_on_close(&wait_as(place, body).stream);
+    let post =
+        |path: &str| format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody");
+    for (place, path) in [("1", "/hello"), ("2", "/hello"), ("3", "/deploy")] {
+        os::reset_on_close(&wait_as(place, &post(path)).stream);
     }
-    let mut here = wait_as("3", &request("/hello"));
-    // It is asked too, and is there.
+    let mut said_good_bye = wait_as("4", &post("/fin"));
+    let mut half_closed = wait_as("5", &request("/hello"));
+    for client in [&said_good_bye, &half_closed] {
+        client.finish_sending();
+    }
+    let mut here = wait_as("6", &request("/hello"));
+    // These two are asked as well, and are there.
     watch_for(SECOND / 20);
     server.file("go", "", 0o644);
-    assert_eq!(busy.response().ok(), "hello");
-    assert_eq!(here.response().ok(), "hello");
-    let log = server.log();
-    let lines = log.lines().filter(|line| line.contains("POST /hello"));
-    for line in lines.clone() {
-        assert!(line.ends_with(" client-gone"), "{line}");
-        assert!(!line.contains(" pid="), "{line}");
+    for client in [&mut busy, &mut half_closed, &mut here] {
+        assert_eq!(client.response().ok(), "hello");
     }
-    assert_eq!(lines.count(), 2, "{log}");
+    said_good_bye.expect_closed();
+    let log = server.log();
+    let lines = log.lines().filter(|line| line.contains("POST /"));
+    let (begun, left): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.contains(" pid="));
+    assert!(begun.len() == 1 && begun[0].contains("/deploy"), "{log}");
+    assert_eq!(left.len(), 3, "{log}");
+    assert!(
+        left.iter().all(|line| line.ends_with(" client-gone")),
+        "{log}"
+    );
     server.stop();
 }
