@@ -16,7 +16,7 @@ Starts the server, abuses it, and prints one table. Scenarios are numbers or nam
   6 kill      workers that are killed at each phase
   7 streams   event streams and large slow downloads
   8 burst     more clients than workers, on a handler that sleeps
-  9 torture   full load while processes are killed and stopped, the server is reloaded and upgraded
+  9 torture   full load while processes are killed, stopped and left behind, the server is reloaded and upgraded
   10 lifecycle  20 reloads, an upgrade and the end under 500 requests a second
 
   --short          seconds in place of minutes; times are shown and not judged

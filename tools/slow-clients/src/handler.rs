@@ -1,7 +1,7 @@
 //! The handlers: this same program under other names. The tiny one of the normal load is a C
 //! program, since starting a Rust one takes longer than all that a server does for it.
 
-use crate::pattern;
+use crate::{brood, pattern};
 use sha2::{Digest, Sha256};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// Names under which a copy of this program is put into the handlers' folder.
-pub const NAMES: [&str; 5] = ["download", "upload", "events", "once", "sleep"];
+pub const NAMES: [&str; 6] = ["download", "upload", "events", "once", "sleep", "brood"];
 
 /// Variable with the folder where `once` notes that it ran.
 pub const RUNS: &str = "RUNS";
@@ -38,6 +38,7 @@ pub fn run() -> ExitCode {
         "/upload" => upload(),
         "/events" => events(),
         "/once" => once(),
+        "/brood" => brood::run(number("way"), number("seconds")),
         _ => {
             sleep(Duration::from_millis(number("ms")));
             say("Content-Type: text/plain\r\n\r\nawake\n")
@@ -60,7 +61,7 @@ fn note() -> io::Result<()> {
     note.write_all(format!("{own} {worker}\n").as_bytes())
 }
 
-fn say(text: &str) -> io::Result<()> {
+pub fn say(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()

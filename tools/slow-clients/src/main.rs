@@ -5,6 +5,7 @@
 mod abuse;
 mod abuser;
 mod args;
+mod brood;
 mod handler;
 mod http;
 mod load;

@@ -26,6 +26,9 @@ int main(void) {
 const TINY_SH: &str =
     "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\nContent-Length: 6\\r\\n\\r\\nhello\\n'\n";
 
+/// The server's folder for temporary files.
+const SPOOLS: &str = "spools";
+
 /// A running server.
 pub struct Server {
     child: Child,
@@ -77,6 +80,7 @@ fn make_folder() -> Result<PathBuf> {
     fs::create_dir(&folder)?;
     fs::create_dir(folder.join("handlers"))?;
     fs::create_dir(folder.join("runs"))?;
+    fs::create_dir(folder.join(SPOOLS))?;
     make_tiny(&folder, &folder.join("handlers"))?;
     let own = fs::read(std::env::current_exe()?)?;
     for name in handler::NAMES {
@@ -106,13 +110,20 @@ fn find_address(log: &Path, child: &mut Child) -> Result<SocketAddr> {
 impl Server {
     /// Starts one with 4 workers on loopback and these further options.
     pub fn start(options: &Options, more: &[&str]) -> Result<Self> {
+        Self::start_with(options, more, "")
+    }
+
+    /// The same with this configuration file.
+    pub fn start_with(options: &Options, more: &[&str], config: &str) -> Result<Self> {
         let folder = make_folder()?;
+        fs::write(folder.join("config"), config)?;
         let mut command = Command::new(&options.caffeine);
         command.arg("--path").arg(folder.join("handlers"));
         for (option, name) in [
             ("--socket", "socket"),
             ("--pid-file", "pid"),
             ("--log-file", "log"),
+            ("--config", "config"),
         ] {
             command.arg(option).arg(folder.join(name));
         }
@@ -123,6 +134,7 @@ impl Server {
         let runs = format!("{}={}", handler::RUNS, folder.join("runs").display());
         command.args(["--env", &runs]).args(more);
         command.env("HOME", &folder).current_dir(&folder);
+        command.env("TMPDIR", folder.join(SPOOLS));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::null());
         sys::end_with_parent(&mut command);
@@ -236,6 +248,15 @@ impl Server {
     /// How often the handler `once` ran with this id.
     pub fn runs(&self, id: &str) -> u64 {
         fs::metadata(self.folder.join("runs").join(id)).map_or(0, |note| note.len())
+    }
+
+    /// What it has left in its folders, after its end.
+    pub fn left_behind(&self) -> Vec<PathBuf> {
+        let own = ["pid", "socket"].map(|name| self.folder.join(name));
+        let own = own.into_iter().filter(|path| path.exists());
+        let spools = fs::read_dir(self.folder.join(SPOOLS));
+        let spools = spools.into_iter().flatten().flatten();
+        own.chain(spools.map(|entry| entry.path())).collect()
     }
 
     /// The server's folder.

@@ -35,6 +35,42 @@ pub fn become_subreaper() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }).map(|_| ())
 }
 
+/// fork(2): the child's process id, or 0 in the child. Only for a process with one thread.
+pub fn fork() -> io::Result<i32> {
+    // SAFETY: this process has one thread, so the child may do what it likes.
+    check(unsafe { libc::fork() })
+}
+
+/// Begins a session of one's own.
+pub fn begin_session() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::setsid() }).map(|_| ())
+}
+
+/// Joins the process group of another process, or begins one of one's own (0).
+pub fn join_group(pid: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::setpgid(0, pid) }).map(|_| ())
+}
+
+/// SIGTERM has no effect any more.
+pub fn ignore_term() {
+    // SAFETY: to ignore a signal needs no handler.
+    unsafe {
+        libc::signal(libc::SIGTERM, libc::SIG_IGN);
+    }
+}
+
+/// Closes stdin, stdout and stderr.
+pub fn close_standard() {
+    for fd in 0..3 {
+        // SAFETY: what is written to them later fails, and is not looked at.
+        unsafe {
+            libc::close(fd);
+        }
+    }
+}
+
 /// Takes in a child that has ended; true if it ended with status 0.
 pub fn reap(pid: i32) -> io::Result<Option<bool>> {
     let mut status = 0;

@@ -16,8 +16,8 @@ const RATE: usize = 20 << 10;
 pub fn run(options: &Options, table: &mut Table) -> Result<()> {
     let count = options.pick(200, 20);
     let (up, down) = options.pick((2 << 20, 32 << 20), (1 << 20, 12 << 20));
-    // 200 downloads of 32 MiB are more than spools may hold together by default.
-    let server = Server::start(options, &["--max-spool-total", "8G"])?;
+    // 200 downloads of 32 MiB are more than responses may hold together by default, and than half of 8G.
+    let server = Server::start(options, &["--max-spool-total", "16G"])?;
     warm_up(&server, options)?;
     let mut compared = Compared::default();
     let mut transfers = Abuser::start("transfers", server.address, &[count, up, down, RATE])?;

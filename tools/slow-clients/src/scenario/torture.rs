@@ -1,8 +1,10 @@
 //! 9: everything at once. Full load, while workers and handlers are killed, stopped and continued at
-//! random, clients vanish, the server is reloaded, its log is moved away and its binary is upgraded.
+//! random, clients vanish, handlers leave behind what is hard to end, the server is reloaded, its log is
+//! moved away and its binary is upgraded.
 //! What was answered is right, and nothing is lost but what died with its own worker or handler.
 
 mod ask;
+mod brood;
 mod harm;
 mod judge;
 
@@ -12,6 +14,7 @@ use crate::server::Server;
 use crate::table::Table;
 use crate::{Result, process, sys};
 use ask::Asked;
+use brood::Broods;
 use harm::Harm;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +24,8 @@ use std::time::{Duration, Instant};
 /// Clients that ask, and clients that vanish.
 const CLIENTS: u64 = 12;
 const VANISHING: u64 = 2;
+/// Clients of handlers that leave processes behind.
+const BROODS: u64 = 3;
 /// Workers of the server.
 const WORKERS: usize = 4;
 
@@ -63,12 +68,14 @@ pub fn run(options: &Options, table: &mut Table) -> Result<()> {
     let time =
         time.unwrap_or_else(|| options.pick(Duration::from_secs(600), Duration::from_secs(20)));
     let more = ["--kill-grace", "500ms", "--max-spool-total", "1G"];
-    let mut server = Server::start(options, &more)?;
+    let mut server =
+        Server::start_with(options, &more, "[handler /brood]\nhandler-timeout = 1s\n")?;
     let shared = count_shared();
     let before = settle(&server, WORKERS)?;
     let is_over = AtomicBool::new(false);
     let mut harm = Harm::new(&server, time, options.without_upgrade);
-    let (asked, memory) = scope(|scope| {
+    let seconds = time.as_secs() + 120;
+    let (asked, broods, memory) = scope(|scope| {
         let over = &is_over;
         let place = &server;
         let asking: Vec<_> = (0..CLIENTS)
@@ -77,6 +84,9 @@ pub fn run(options: &Options, table: &mut Table) -> Result<()> {
         for number in 0..VANISHING {
             scope.spawn(move || ask::vanish_on(place, number, over));
         }
+        let breeding: Vec<_> = (0..BROODS)
+            .map(|number| scope.spawn(move || brood::brood_on(place, number, seconds, over)))
+            .collect();
         let memory = scope.spawn(move || watch_memory(place, over));
         harm.run();
         is_over.store(true, Ordering::Relaxed);
@@ -84,9 +94,14 @@ pub fn run(options: &Options, table: &mut Table) -> Result<()> {
         for client in asking {
             asked.add(client.join().unwrap_or_default());
         }
-        (asked, memory.join().unwrap_or_default())
+        let mut broods = Broods::default();
+        for client in breeding {
+            broods.add(&client.join().unwrap_or_default());
+        }
+        (asked, broods, memory.join().unwrap_or_default())
     });
     harm.show(table);
+    broods.show(table);
     judge::requests(table, &server, &asked, &harm, time);
     judge_memory(table, &memory);
     server.follow();
@@ -137,8 +152,17 @@ fn judge_rest(
     let bad = sys::reap_all();
     table.check("ended, not with status 0", bad, "0", bad == 0);
     let own = i32::try_from(std::process::id())?;
-    let left = process::descendants(own).len();
-    table.check("processes left behind", left, "0", left == 0);
+    let left = process::descendants(own);
+    table.check("processes left behind", left.len(), "0", left.is_empty());
+    for pid in left {
+        // They would live for as long as the run has lasted.
+        let _ = sys::kill(pid, sys::SIGKILL);
+    }
+    let files = server.left_behind();
+    let shown = format!("{} {files:?}", files.len());
+    let shown = shown.trim_end_matches(" []");
+    let what = "files left: pid file, socket, spools";
+    table.check(what, shown, "0", files.is_empty());
     let now = count_shared();
     table.check(
         "files in /dev/shm before, after",

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const BEAT: Duration = Duration::from_millis(40);
 const RELOAD_EVERY: Duration = Duration::from_secs(3);
 const ROTATE_EVERY: Duration = Duration::from_secs(5);
+/// At least twice in any run.
+const UPGRADE_EVERY: Duration = Duration::from_secs(120);
 /// A stopped process goes on before this: below what the watchdog allows.
 const MOST_STOPPED_MS: u64 = 900;
 
@@ -49,7 +51,10 @@ impl<'s> Harm<'s> {
         let upgrades_left = if without_upgrade {
             Vec::new()
         } else {
-            vec![time * 2 / 3, time / 3]
+            let count = u32::try_from(time.as_secs() / UPGRADE_EVERY.as_secs()).unwrap_or(0);
+            let count = count.max(2);
+            let nth = |n| time * n / (count + 1);
+            (1..=count).rev().map(nth).collect()
         };
         Self {
             server,

@@ -16,6 +16,8 @@ struct Logs {
     answered: usize,
     /// Workers that the server itself has killed, since they were stopped for too long.
     killed_by_server: HashSet<i32>,
+    /// Parents, one after the other.
+    servers: HashSet<i32>,
     lost_lines: u64,
     errors: Vec<String>,
 }
@@ -45,6 +47,8 @@ impl Logs {
             }
         } else if let Some(pid) = number_behind(line, "killing worker ") {
             self.killed_by_server.insert(pid);
+        } else if line.contains(" INFO [") && line.contains("] serving ") {
+            self.servers.extend(number_behind(line, " ["));
         } else if let Some((before, _)) = line.split_once(" log lines were lost") {
             let count = before
                 .rsplit(' ')
@@ -64,7 +68,7 @@ enum Cause {
     Killed,
     /// No handler has run, and it said 503: safe to ask again. Its worker was killed.
     Refused,
-    /// Nothing says what ran: its worker was killed before its handler could note anything.
+    /// Nothing says who ran it: its worker was killed before its handler could note that.
     Lost,
     /// The same, and the connection has ended.
     Cut,
@@ -82,9 +86,12 @@ fn cause(failure: &Failure, server: &Server, harm: &Harm<'_>, logs: &Logs) -> Ca
                 || logs.killed_by_server.contains(pid)
         });
     }
-    match (note.is_empty() && logged.is_none(), failure.status) {
+    // One that is already the parent's has lost its worker before it could note whose it is.
+    let is_nobodys = |(_, worker): &(i32, i32)| logs.servers.contains(worker);
+    let is_traceless = logged.is_none() && note.iter().all(is_nobodys);
+    match (is_traceless, failure.status) {
         _ if was_killed => Cause::Killed,
-        (true, 503) => Cause::Refused,
+        (true, 503) if note.is_empty() => Cause::Refused,
         (true, 502) => Cause::Lost,
         (true, 0) => Cause::Cut,
         _ => Cause::Unexplained,
