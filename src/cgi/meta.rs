@@ -208,9 +208,13 @@ fn is(name: &[u8], other: &[u8]) -> bool {
     name.eq_ignore_ascii_case(other)
 }
 
+/// Whether a field called so can become a variable.
+pub fn is_variable(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|&byte| names::in_variable(byte) != 0)
+}
+
 fn is_passed(name: &[u8], request: &Request<'_>) -> bool {
-    !name.is_empty()
-        && name.iter().all(|&byte| names::in_variable(byte) != 0)
+    is_variable(name)
         && !names::is_one_of(name, &NEVER)
         && (!request.is_redirected || !starts_with_content(name))
         && (request.authorization || !names::is_one_of(name, &AUTHORIZATION))

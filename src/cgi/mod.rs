@@ -13,5 +13,5 @@ mod output;
 pub use environment::{Entry, Environment, Refused};
 pub use forwarded::Forwarded;
 pub use line::{BadOutput, first_line};
-pub use meta::{MetaVariables, Request, Scheme};
+pub use meta::{MetaVariables, Request, Scheme, is_variable};
 pub use output::{Fields, Kind, Output, OutputParser, Progress};

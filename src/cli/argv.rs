@@ -354,8 +354,8 @@ mod tests {
             "--max-head: '1' is out of range; give a size from 256 to 1M (bytes, or a number with K, M or G)",
         ),
         (
-            &["--linger=1h"],
-            "--linger: '1h' is not a time from 0 to 10080m (seconds, or a number with ms, s or m)",
+            &["--linger=1d"],
+            "--linger: '1d' is not a time from 0 to 168h (seconds, or a number with ms, s, m or h)",
         ),
         (
             &["--log-level", "loud"],

@@ -19,7 +19,7 @@ A request for /a/b runs the file 'a/b' below --path, or 'a' with the rest '/b'.
 ";
 
 const TAIL: &str = "
-SIZE takes K, M or G. TIME takes ms, s or m; a bare number is seconds.
+SIZE takes K, M or G. TIME takes ms, s, m or h; a bare number is seconds.
 The configuration file has lines 'name = value' with the same names, and
 sections '[handler /name]' for single handlers; the command line overrides it.
 See caffeine(1).

@@ -196,7 +196,7 @@ impl Kind {
     pub fn wanted(&self) -> String {
         let units = match self {
             Self::Size(..) => " (bytes, or a number with K, M or G)",
-            Self::Time(..) => " (seconds, or a number with ms, s or m)",
+            Self::Time(..) => " (seconds, or a number with ms, s, m or h)",
             _ => "",
         };
         self.range() + units

@@ -16,7 +16,7 @@ pub(super) enum Fault {
 }
 
 /// Suffixes of a time with their milliseconds; `ms` first, as it also ends in `s`.
-const TIMES: [(&str, u64); 3] = [("ms", 1), ("s", 1000), ("m", 60_000)];
+const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
 /// A whole number of decimal digits.
 pub(super) fn number(text: &[u8]) -> Result<u64, Fault> {
@@ -45,7 +45,7 @@ pub(super) fn size(text: &[u8]) -> Result<u64, Fault> {
     scaled(digits, factor)
 }
 
-/// Milliseconds of a time: a number of seconds, or one with ms, s or m.
+/// Milliseconds of a time: a number of seconds, or one with ms, s, m or h.
 pub(super) fn time_ms(text: &[u8]) -> Result<u64, Fault> {
     for (suffix, factor) in TIMES {
         if let Some(digits) = text.strip_suffix(suffix.as_bytes()) {
@@ -177,6 +177,7 @@ mod tests {
             ("10s", 10_000),
             ("10ms", 10),
             ("2m", 120_000),
+            ("1h", 3_600_000),
             ("18446744073709551615ms", u64::MAX),
         ];
         for (text, ms) in rows {
@@ -198,7 +199,7 @@ mod tests {
             assert_eq!(number(text.as_bytes()), Err(Fault::Malformed), "{text}");
         }
         for text in [
-            "", "s", "ms", "m", "1.5s", "-1s", "1M", "1S", "1h", "1K", "1 s", "1mss",
+            "", "s", "ms", "m", "h", "1.5s", "-1s", "1M", "1S", "1H", "1d", "1K", "1 s", "1mss",
         ] {
             assert_eq!(time_ms(text.as_bytes()), Err(Fault::Malformed), "{text}");
         }

@@ -133,9 +133,17 @@ impl Parent {
             | Some(State::Queued | State::Ahead | State::Held | State::Stalled | State::Serving) => {
             }
             Some(State::Linger) => self.discard(id),
-            Some(_) if event.is_hung_up || self.has_left(id, event) => self.close(id),
+            Some(state) if event.is_hung_up && !self.has_left_request(id, state) => self.close(id),
+            Some(_) if self.has_left(id, event) => self.close(id),
             Some(state) => self.ask_for_worker(id, state),
         }
+    }
+
+    /// Over a Unix domain socket a close hangs up, as a reset does elsewhere, and what was sent before it is
+    /// still to be read: a whole request perhaps.
+    fn has_left_request(&self, id: Id, state: State) -> bool {
+        let connection = self.lot.get(id);
+        state != State::Drain && connection.is_some_and(|c| c.peer.is_none() && unread(c) > 0)
     }
 
     /// A FIN and not a byte of a request: nobody is there to be answered, so no worker need look.

@@ -6,11 +6,12 @@ use super::confine::Confines;
 use super::feed::{Feed, Source};
 use super::spool::{Spool, SpoolKeeper};
 use crate::birth::Birth;
-use crate::cgi::{Environment, Forwarded, MetaVariables, Request};
+use crate::cgi::{self, Environment, Forwarded, MetaVariables, Request};
 use crate::doctor::{self, Who};
 use crate::http::{DecodedPath, Head, Version};
+use crate::log::Escaped;
 use crate::route::Handler;
-use crate::settings::{HandlerSettings, SEARCH_PATH, Stdin};
+use crate::settings::{HandlerSettings, Level, SEARCH_PATH, Stdin};
 use crate::sys::file::{self, Open};
 use crate::sys::launch::{Failure, Launcher, Plan, Pointers, Step};
 use crate::sys::process::Pid;
@@ -290,6 +291,9 @@ impl<'a> Planner<'a> {
             authorization: job.settings.authorization,
             upgrade: job.handler.is_nph() && job.head.upgrade,
         };
+        if birth.log.has(Level::Debug) {
+            note_dropped(birth, job.head);
+        }
         let extra = birth.settings.env.iter().chain(&job.settings.env);
         let extra = extra.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         self.meta
@@ -308,6 +312,19 @@ fn document_root(birth: &Birth<'_>) -> Vec<u8> {
     let path = &birth.settings.path;
     let root = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     root.into_os_string().into_vec()
+}
+
+/// Says which fields do not reach the handler for their names alone: nobody else finds out.
+#[cold]
+fn note_dropped(birth: &Birth<'_>, head: &Head<'_>) {
+    for (name, _) in head.fields {
+        if !cgi::is_variable(name) {
+            let name = Escaped(name);
+            birth.log.debug(format_args!(
+                "field {name} is not passed on: its name holds more than letters, digits and -"
+            ));
+        }
+    }
 }
 
 /// The handler's stdin: nothing, a pipe that already holds the body or is fed from memory while the

@@ -55,7 +55,8 @@ fn wait(exchange: &Exchange<'_>, channel: BorrowedFd<'_>, client: BorrowedFd<'_>
         return Ended::Over(Verdict::Keep);
     }
     match set.map(|fd| fd.revents) {
-        [_, client] if client & signal::HUNG_UP != 0 => Ended::Over(Verdict::Close),
+        // The parent knows what that means: over a Unix domain socket a request may come with it.
+        [_, client] if client & signal::HUNG_UP != 0 => Ended::Over(Verdict::Keep),
         [0, client] if client != 0 => Ended::Spoken,
         _ => Ended::Over(Verdict::Keep),
     }

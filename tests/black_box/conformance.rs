@@ -621,3 +621,15 @@ fn empty_segments_are_passed_over_and_case_is_kept() {
         }
     }
 }
+
+#[test]
+fn a_field_that_is_dropped_for_its_name_is_told_at_debug() {
+    let server = Server::with(["--log-level=DEBUG"]);
+    server.handler("hello", HELLO);
+    let request = "GET /hello HTTP/1.1\r\nHost: a\r\nX_Api_Key: secret\r\nX-Good: 1\r\n\r\n";
+    assert_eq!(server.ask(request).ok(), "hello");
+    server.wait_for_log("DEBUG [");
+    server.wait_for_log("field X_Api_Key is not passed on");
+    let log = server.log();
+    assert!(!log.contains("secret") && !log.contains("X-Good"), "{log}");
+}

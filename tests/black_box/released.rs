@@ -2,6 +2,8 @@
 //! the handler, which keeps its limits.
 
 use super::harness::{PATIENCE, Server, eventually, os};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 const PROMPT: Duration = Duration::from_secs(2);
@@ -179,5 +181,47 @@ fn a_worker_that_dies_with_a_handler_that_runs_on_takes_it_along_and_nothing_els
     server.wait_for_log("while its handler ran on after its response");
     eventually(PATIENCE, "it is gone", || !os::is_alive(job));
     assert_eq!(client.get("/hello").ok(), "hello", "on the same connection");
+    server.stop();
+}
+
+/// Over a Unix domain socket a close is seen at once, and hides nothing that was sent before it.
+#[test]
+fn what_a_unix_client_asks_for_before_it_closes_is_run() {
+    let server = Server::start(|setup| {
+        let bind = format!("--bind=unix:{}", setup.folder.at("http").display());
+        setup.args([&bind, "--half-close=serve"]);
+    });
+    server.handler("hook", "cat > body; echo done >> runs");
+    let connect = || UnixStream::connect(server.folder.at("http")).unwrap();
+    let post = "POST /hook HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let runs = |expected: usize| {
+        eventually(PATIENCE, "it has run", || {
+            server.read("runs").lines().count() == expected
+        });
+        assert_eq!(server.read("body"), "hello");
+    };
+    connect().write_all(post.as_bytes()).unwrap();
+    runs(1);
+    let mut client = connect();
+    let (start, rest) = post.split_at(50);
+    client.write_all(start.as_bytes()).unwrap();
+    client.write_all(rest.as_bytes()).unwrap();
+    drop(client);
+    runs(2);
+    // On a connection that was kept, too.
+    server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
+    let mut client = connect();
+    client
+        .write_all(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    let mut answer = [0; 4096];
+    assert!(client.read(&mut answer).unwrap() > 0);
+    client.write_all(post.as_bytes()).unwrap();
+    drop(client);
+    runs(3);
+    // Half of one is none.
+    connect().write_all(start.as_bytes()).unwrap();
+    connect().write_all(post.as_bytes()).unwrap();
+    runs(4);
     server.stop();
 }
