@@ -1,12 +1,13 @@
 //! Processes that a dead worker left behind: they become the parent's children (it is a subreaper)
 //! and are ended. Parent only.
 //!
-//! Those of a worker that left in good order were detached on purpose (`detach = yes`): they and
-//! what they start are left alone, recognised by their process group.
+//! Not all of the parent's children are its own to end. Those of a worker that left in good order were
+//! detached on purpose (`detach = yes`): they and what they start are known by that worker's mark
+//! (`sys/family`). Those that were there before the first worker are known by their process group. And
+//! the first process of a container is given everybody's orphans: there, who bears no mark is a stranger.
 
 use super::Parent;
 use crate::sys::process::{self, Pid};
-use crate::sys::signal::SIGKILL;
 use crate::sys::{Errno, family};
 use std::time::Duration;
 
@@ -15,59 +16,94 @@ const LAST_ROUNDS: u32 = 50;
 const LAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the parent knows of its children that are no workers.
-#[derive(Default)]
 pub(super) struct Orphans {
-    detached: Vec<Pid>,
+    /// Workers whose marks, and groups, that may stay.
+    spared: Vec<Pid>,
+    /// Workers are marked.
+    has_marks: bool,
+    /// Who bears no mark is no descendant.
+    has_strangers: bool,
     /// Something was killed: its own children come next, with the SIGCHLD of its end.
     is_sweeping: bool,
 }
 
 impl Orphans {
+    /// Before the first worker.
+    pub(super) fn new() -> Self {
+        let has_marks = family::can_mark();
+        Self {
+            spared: Vec::new(),
+            has_marks,
+            has_strangers: has_marks && process::pid().raw() == 1,
+            is_sweeping: false,
+        }
+    }
+
+    /// Whether a child may stay.
+    fn spares(&self, child: Pid) -> bool {
+        if self.spared.is_empty() && !self.has_strangers {
+            return false;
+        }
+        let Ok(mark) = family::mark_of(child) else {
+            return false;
+        };
+        let group = process::group_of(child).ok();
+        (mark.is_none() && self.has_strangers)
+            || self
+                .spared
+                .iter()
+                .any(|spared| mark == Some(spared.raw()) || group == Some(*spared))
+    }
+
     /// A child that was no worker has been reaped; a group without its leader may live on, but the
     /// number may be used again only after the whole group has gone.
     pub(super) fn forget(&mut self, pid: Pid) {
         if process::kill_group(pid, 0).is_err() {
-            self.detached.retain(|group| *group != pid);
+            self.spared.retain(|group| *group != pid);
         }
     }
 }
 
 impl Parent {
-    /// Children that are neither workers nor detached.
+    /// Children that are neither workers nor an heir, nor may stay.
     fn orphans(&self) -> Vec<Pid> {
-        let children = match family::children() {
-            Ok(children) => children,
-            Err(e) => {
-                self.log()
-                    .debug(format_args!("unable to list children: {e}"));
-                return Vec::new();
-            }
-        };
+        let mut children = self.children();
+        children.retain(|pid| !self.orphans.spares(*pid));
         children
-            .into_iter()
-            .filter(|pid| {
-                self.pool.find(*pid).is_none() && !self.is_heir(*pid) && !self.is_detached(*pid)
-            })
-            .collect()
     }
 
-    fn is_detached(&self, pid: Pid) -> bool {
-        !self.orphans.detached.is_empty()
-            && process::group_of(pid).is_ok_and(|group| self.orphans.detached.contains(&group))
-    }
-
-    /// A worker has left in good order: what it leaves behind may stay, if there is a handler that
-    /// may leave anything behind.
-    pub(super) fn adopt_detached(&mut self) {
-        let handlers = &self.estate.settings.handlers;
-        // A number may be used again once its group has gone.
-        let is_there = |group: &Pid| {
-            process::kill_group(*group, 0).map_or_else(|e| e.errno == Errno::PERM, |()| true)
-        };
-        self.orphans.detached.retain(is_there);
-        if !self.orphans.is_sweeping && handlers.iter().any(|handler| handler.detach) {
-            self.leave_alone();
+    fn children(&self) -> Vec<Pid> {
+        let children = family::children();
+        if let Err(e) = children {
+            self.log()
+                .debug(format_args!("unable to list children: {e}"));
         }
+        let mut children = children.unwrap_or_default();
+        children.retain(|pid| self.pool.find(*pid).is_none() && !self.is_heir(*pid));
+        children
+    }
+
+    /// A worker, or a whole server (`None`), has left in good order: what it leaves behind may stay, if
+    /// there is a handler that may leave anything behind.
+    pub(super) fn adopt_detached(&mut self, worker: Option<Pid>) {
+        let handlers = &self.estate.settings.handlers;
+        if handlers.iter().any(|handler| handler.detach) {
+            match worker.filter(|_| self.orphans.has_marks) {
+                Some(worker) => self.orphans.spared.push(worker),
+                None if self.orphans.is_sweeping => {}
+                None => self.leave_alone(),
+            }
+        }
+        // A number may be used again once nobody bears it.
+        let children = self.children();
+        let is_borne = |number: &Pid| {
+            let is_group = process::kill_group(*number, 0);
+            is_group.map_or_else(|e| e.errno == Errno::PERM, |()| true)
+                || children.iter().any(|child| {
+                    family::mark_of(*child).is_ok_and(|mark| mark == Some(number.raw()))
+                })
+        };
+        self.orphans.spared.retain(is_borne);
     }
 
     /// The children that are there now are none of the server's business: before the first fork,
@@ -75,9 +111,9 @@ impl Parent {
     pub(super) fn leave_alone(&mut self) {
         for pid in self.orphans() {
             if let Ok(group) = process::group_of(pid)
-                && !self.orphans.detached.contains(&group)
+                && !self.orphans.spared.contains(&group)
             {
-                self.orphans.detached.push(group);
+                self.orphans.spared.push(group);
             }
         }
     }
@@ -85,7 +121,7 @@ impl Parent {
     /// A worker has died: its handler's group and everything that was below it goes.
     pub(super) fn end_orphans(&mut self, handler: Option<Pid>) {
         if let Some(handler) = handler {
-            let _ = process::kill_group(handler, SIGKILL);
+            let _ = process::kill_group(handler, crate::sys::signal::SIGKILL);
         }
         self.sweep();
     }
@@ -102,8 +138,8 @@ impl Parent {
         }
     }
 
-    /// At the very end, when no worker is left: ends what is still there, detached or not known to
-    /// be, and waits for it a moment.
+    /// At the very end, when no worker is left: ends what is still there and may not stay, and waits
+    /// for it a moment.
     pub(super) fn orphans_end(&mut self) {
         for _ in 0..LAST_ROUNDS {
             self.sweep();

@@ -179,7 +179,7 @@ pub(super) fn prepare(
         house: house::House::new(&settings.limits, &settings.trusted_proxies),
         pool: pool::Pool::new(most),
         rest: rest::Rest::default(),
-        orphans: orphans::Orphans::default(),
+        orphans: orphans::Orphans::new(),
         control: control::Control::default(),
         notify: notify::Notify::new(now, &log),
         watch_at: None,

@@ -221,7 +221,7 @@ impl Parent {
         let left = reaped.ended == Ended::Exited(0) && is_between;
         self.note_end(&worker, reaped.ended, phase, left);
         if left {
-            self.adopt_detached();
+            self.adopt_detached(Some(worker.pid));
         } else {
             self.end_orphans(handler_pid.filter(|_| !is_between));
         }

@@ -1,8 +1,8 @@
-//! Who was started by whom: children and families.
+//! Who was started by whom: children, families, and the mark by which a worker's are known for good.
 //! Elsewhere than on Linux nobody is given a stranger's orphans, so there is nobody to find.
 
 use super::process::{self, Pid, pid_of, stat_of};
-use super::{Errno, Error, Result, privilege, signal};
+use super::{Errno, Error, Result, once, privilege, signal};
 
 /// The children of this process, orphans that a subreaper was given among them: from the
 /// `children` file, else (no CONFIG_PROC_CHILDREN) from a walk over /proc. Zombies are listed too.
@@ -107,6 +107,74 @@ pub fn end_families(of: &dyn Fn() -> Vec<Pid>) -> Vec<Pid> {
     known
 }
 
+/// Worker: marks itself and all that it will ever start. The mark is its pid as hard limit of
+/// RLIMIT_LOCKS: no kernel since Linux 2.4.24 looks at that one, fork and exec hand it on, and only
+/// CAP_SYS_RESOURCE raises it again.
+#[cfg(target_os = "linux")]
+pub fn mark() -> Result<()> {
+    let own = libc::rlim_t::try_from(process::pid().raw()).unwrap_or(0);
+    set_mark(own)
+}
+
+#[cfg(target_os = "linux")]
+fn set_mark(number: libc::rlim_t) -> Result<()> {
+    let raw = libc::rlimit {
+        rlim_cur: number,
+        rlim_max: number,
+    };
+    // SAFETY: setrlimit reads one rlimit.
+    once(&"setrlimit", || unsafe {
+        libc::setrlimit(libc::RLIMIT_LOCKS, &raw const raw)
+    })
+    .map(drop)
+}
+
+/// Whether workers of this process can be marked: it bears no mark itself, and the kernel lets it.
+#[cfg(target_os = "linux")]
+pub fn can_mark() -> bool {
+    matches!(mark_of(process::pid()), Ok(None)) && set_mark(libc::RLIM_INFINITY).is_ok()
+}
+
+/// The mark of a process, which may be a zombie: the pid of a worker, or what a process that wanted to hide
+/// has made of it. `None`: it descends from no worker.
+#[cfg(target_os = "linux")]
+pub fn mark_of(pid: Pid) -> Result<Option<i32>> {
+    let limits = privilege::read_proc(&format!("{pid}/limits"))?;
+    let lines = limits.split(|byte| *byte == b'\n');
+    let line = lines.filter_map(|line| line.strip_prefix(b"Max file locks"));
+    // Soft limit, hard limit, unit.
+    let words = line.flat_map(|line| line.split(|byte| *byte == b' '));
+    let hard = words.filter(|word| !word.is_empty()).nth(1);
+    let hard = hard.filter(|hard| *hard != b"unlimited");
+    Ok(hard.map(|hard| pid_of(hard).map_or(0, Pid::raw)))
+}
+
+/// Elsewhere there is no such limit.
+#[cfg(not(target_os = "linux"))]
+pub fn mark() -> Result<()> {
+    Err(unknown())
+}
+
+/// Elsewhere there is no such limit.
+#[cfg(not(target_os = "linux"))]
+pub fn can_mark() -> bool {
+    false
+}
+
+/// Elsewhere there is no such limit.
+#[cfg(not(target_os = "linux"))]
+pub fn mark_of(_: Pid) -> Result<Option<i32>> {
+    Err(unknown())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unknown() -> Error {
+    Error {
+        call: &"setrlimit",
+        errno: Errno::NOSYS,
+    }
+}
+
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
@@ -159,5 +227,28 @@ mod tests {
         assert_eq!(families(vec![pid_of_child(&other)]).len(), 3);
         end_families(&|| vec![pid_of_child(&other)]);
         other.wait().unwrap();
+    }
+
+    #[test]
+    fn a_mark_is_handed_on_and_cannot_be_taken_off() {
+        use std::os::unix::process::CommandExt;
+        assert!(can_mark());
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "sleep 100; exit"]);
+        // SAFETY: makes two system calls and allocates nothing.
+        unsafe { shell.pre_exec(|| mark().map_err(|_| std::io::ErrorKind::Other.into())) };
+        let mut child = shell.spawn().unwrap();
+        let pid = pid_of_child(&child);
+        let begun = std::time::Instant::now();
+        while families(vec![pid]).len() < 2 {
+            assert!(begun.elapsed().as_secs() < 20, "it does not start");
+            std::thread::yield_now();
+        }
+        for pid_of_one in families(vec![pid]) {
+            assert_eq!(mark_of(pid_of_one).unwrap(), Some(pid.raw()));
+        }
+        assert_eq!(mark_of(process::pid()).unwrap(), None);
+        end_families(&|| vec![pid]);
+        child.wait().unwrap();
     }
 }

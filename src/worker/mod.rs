@@ -62,7 +62,7 @@ use crate::scoreboard::{Entry, Origin, Phase, Report, Spooled};
 use crate::settings::HalfClose;
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, Errno, privilege, process, signal, socket};
+use crate::sys::{self, Errno, family, privilege, process, signal, socket};
 use exchange::Exchange;
 use rest::Ended;
 use std::cell::Cell;
@@ -230,6 +230,8 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
             log.error(format_args!("{what}: {e}; allow it with --no-new-privs=no"));
         })?;
     }
+    // Without it the parent tells its own from others' by their groups.
+    let _ = family::mark();
     process::work_in_batches();
     crate::sys::file::change_folder(birth.root)?;
     let channel = find_parent(birth)?;

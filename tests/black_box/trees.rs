@@ -1,8 +1,9 @@
 //! What handlers leave behind: processes of every kind, a changed pipe, jobs that may live on.
 
 use super::confinement::{hostile, new_user};
-use super::harness::{PATIENCE, Server, Setup, eventually, eventually_none, os};
+use super::harness::{PATIENCE, Server, Setup, eventually, eventually_none, os, run};
 use std::os::unix::fs::chown;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -183,7 +184,8 @@ fn processes_that_start_others_without_end_are_ended() {
     expect_server_alone(&server);
     assert_eq!(server.worker_pids(), worker, "{}", server.log());
     // What is left of a worker that was killed is the parent's to end.
-    assert_eq!(server.get("/hostile/scatter?and-kill").status, 200);
+    let status = server.get("/hostile/scatter?and-kill").status;
+    assert!([200, 502].contains(&status), "{status}");
     eventually(PATIENCE, "the worker is replaced", || {
         !server.worker_pids().contains(&worker[0])
     });
@@ -218,6 +220,49 @@ fn what_cannot_be_ended_makes_its_worker_leave_with_a_warning() {
     assert_eq!(server.get("/hello").ok(), "hello");
     assert!(os::is_alive(left));
     os::kill(left, os::KILL);
+    server.stop();
+}
+
+#[test]
+fn a_job_that_may_stay_does_so_while_others_cannot_be_ended() {
+    if !os::is_root() {
+        eprintln!("left out: only root can make set-user-ID programs of root");
+        return;
+    }
+    let server = Server::start(|setup| {
+        let id = of_new_user(setup, 0o4755);
+        setup.config("no-new-privs = no\n[handler /leaves]\ndetach = yes\n");
+        setup.args([&format!("--user={id}:{id}"), "--workers=1"]);
+    });
+    let worker = server.worker_pids()[0];
+    if server.get("/hostile/leave-root").ok() == "refused\n" {
+        eprintln!("left out: set-user-ID programs do not work here");
+        return;
+    }
+    let stuck: u32 = server.wait_for_line("left").parse().unwrap();
+    // The parent has it now, and cannot end it either.
+    os::kill(worker, os::KILL);
+    let job = "setsid sh -c 'echo $$ > job; exec sleep 100' > /dev/null 2>&1 &
+        while [ ! -s job ]; do sleep 0.01; done";
+    server.handler("leaves", &shows(job));
+    assert_eq!(server.get("/leaves").ok(), "");
+    let job: u32 = server.wait_for_line("job").parse().unwrap();
+    eventually(
+        PATIENCE,
+        "the worker has left its job to the parent",
+        || server.worker_pids().contains(&job),
+    );
+    // The parent goes on with its sweep with each end of a worker.
+    let others = |pid: &u32| *pid != job && *pid != stuck;
+    for worker in server.worker_pids().into_iter().filter(others) {
+        os::kill(worker, os::KILL);
+        eventually(PATIENCE, "it is replaced", || {
+            !server.worker_pids().contains(&worker) && server.worker_pids().len() == 3
+        });
+    }
+    assert!(os::is_alive(job), "{}", server.log());
+    os::kill(stuck, os::KILL);
+    os::kill(job, os::KILL);
     server.stop();
 }
 
@@ -285,5 +330,59 @@ fn what_a_handler_has_started_in_other_groups_is_asked_before_it_is_ended() {
     );
     assert_eq!(server.get("/asked").status, 504);
     server.wait_for_line("told");
+    server.stop();
+}
+
+/// Its living children that run this command line.
+fn children_that_run(parent: u32, command: &str) -> Vec<u32> {
+    let mut children = os::children(parent);
+    children.retain(|pid| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words
+            .split(|byte| *byte == 0)
+            .collect::<Vec<_>>()
+            .join(&b' ')
+            == [command.as_bytes(), b" "].concat()
+    });
+    children
+}
+
+#[test]
+fn the_first_process_of_a_container_ends_what_is_its_own_and_no_stranger() {
+    let unshare = ["unshare", "--pid", "--fork", "--mount-proc"];
+    if !os::is_root()
+        || !run(Command::new(unshare[0]).args(&unshare[1..]).arg("true"))
+            .status
+            .success()
+    {
+        eprintln!("left out: pid namespaces cannot be made here");
+        return;
+    }
+    let server = Server::start(|setup| {
+        setup.within(&unshare).args(["--workers=1"]);
+    });
+    // What unshare(1) has started: pid 1 inside.
+    let first = os::children(server.pid())[0];
+    server.follow(first);
+    assert_eq!(server.folder.read("pid"), "1\n");
+    let mut enter = Command::new("nsenter");
+    enter.args(["--target", &first.to_string(), "--pid", "--mount"]);
+    let stranger = "sleep 100 > /dev/null 2>&1 &";
+    assert!(run(enter.args(["sh", "-c", stranger])).status.success());
+    let strangers = || children_that_run(first, "sleep 100");
+    eventually(PATIENCE, "it is adopted", || strangers().len() == 1);
+    let mut worker = server.worker_pids();
+    worker.retain(|pid| !strangers().contains(pid));
+    // A session of its own, no environment, limits that are as high as they may be.
+    let hides = "ulimit -S -c unlimited
+        env -i setsid sh -c 'echo x > up; exec sleep 99' > /dev/null 2>&1 &
+        while [ ! -s up ]; do sleep 0.01; done; kill -KILL $PPID; sleep 100";
+    server.handler("hides", hides);
+    assert_eq!(server.get("/hides").status, 502);
+    eventually(PATIENCE, "the worker is replaced", || {
+        !os::children(first).contains(&worker[0]) && os::children(first).len() == 2
+    });
+    assert!(children_that_run(first, "sleep 99").is_empty());
+    assert_eq!(strangers().len(), 1, "{}", server.log());
     server.stop();
 }

@@ -73,7 +73,7 @@ impl Parent {
     fn end_what_is_left(&mut self, ended: Ended) {
         match ended {
             // It has ended all but what may stay.
-            Ended::Exited(0) => self.adopt_detached(),
+            Ended::Exited(0) => self.adopt_detached(None),
             _ => self.end_orphans(None),
         }
     }
