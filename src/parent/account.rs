@@ -7,6 +7,7 @@ use super::Parent;
 use super::lot::{Connection, Id};
 use crate::channel::Stage;
 use crate::scoreboard::{Origin, Spooled};
+use crate::settings::TrustedProxy;
 use crate::sys::fd::AsFd;
 use crate::sys::file;
 use std::net::SocketAddr;
@@ -24,10 +25,10 @@ pub(super) struct Account {
 
 impl Account {
     /// Of a client that has none yet.
-    pub(super) fn of(peer: Option<SocketAddr>) -> Self {
+    pub(super) fn of(peer: Option<SocketAddr>, proxies: &[TrustedProxy]) -> Self {
         Self {
             spooled: Spooled::default(),
-            origin: Origin::of(peer),
+            origin: Origin::of(peer, proxies),
             is_own: true,
         }
     }

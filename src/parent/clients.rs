@@ -171,7 +171,7 @@ impl Parent {
         let id = self.lot.add(Connection {
             client,
             spool: None,
-            account: Account::of(peer),
+            account: Account::of(peer, &self.estate.settings.trusted_proxies),
             number: self.accepted,
             accepted: now,
             head_begun: now,

@@ -286,7 +286,7 @@ impl Parent {
         let id = self.lot.add(Connection {
             client,
             spool: None,
-            account: Account::of(serve.peer),
+            account: Account::of(serve.peer, &self.estate.settings.trusted_proxies),
             number: serve.connection,
             accepted: serve.accepted,
             head_begun: serve.head_begun,

@@ -355,7 +355,7 @@ mod tests {
         Connection {
             client: file::open_at(None, c"/dev/null", Open::Read).unwrap(),
             spool: None,
-            account: Account::of(None),
+            account: Account::of(None, &[]),
             number,
             accepted: now,
             head_begun: now,

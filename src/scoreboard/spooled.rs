@@ -5,7 +5,7 @@
 //! `max-spool-total`, and bodies have at least the other half.
 
 use super::{Entry, IN_MEMORY, OF_RESPONSES, ORIGIN, SPOOLED, Scoreboard};
-use crate::settings::Settings;
+use crate::settings::{Settings, TrustedProxy};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
@@ -58,7 +58,7 @@ impl Spooled {
 }
 
 /// What a client's spools are counted by: a number for its address; 0 for who is not counted, which is
-/// loopback and Unix sockets: proxies and the machine's own programs. Addresses are many and numbers
+/// trusted proxies, loopback and Unix sockets (the machine's own programs). Addresses are many and numbers
 /// few, so two may share one, and then they share what one may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin(u16);
@@ -68,8 +68,11 @@ pub(super) const ORIGINS: usize = 1024;
 
 impl Origin {
     /// The origin of a client. An IPv6 host has the whole /64 to choose from.
-    pub fn of(peer: Option<SocketAddr>) -> Self {
-        let bits = match peer.map(|peer| peer.ip().to_canonical()) {
+    pub fn of(peer: Option<SocketAddr>, proxies: &[TrustedProxy]) -> Self {
+        let ip = peer.map(|peer| peer.ip().to_canonical());
+        let is_proxy = proxies.iter().any(|proxy| proxy.is(ip));
+        let bits = match ip {
+            _ if is_proxy => return Self(0),
             None => return Self(0),
             Some(ip) if ip.is_loopback() => return Self(0),
             Some(IpAddr::V4(v4)) => u64::from(v4.to_bits()),
@@ -262,14 +265,23 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_one_host_has_one_origin_and_loopback_none() {
-        let origin = |text: &str| Origin::of(Some(SocketAddr::new(text.parse().unwrap(), 1)));
+    fn a_network_of_one_host_has_one_origin_and_proxies_have_none() {
+        let proxies = [TrustedProxy::Network("10.0.0.0".parse().unwrap(), 8)];
+        let origin = |text: &str| {
+            let peer = SocketAddr::new(text.parse().unwrap(), 1);
+            Origin::of(Some(peer), &proxies)
+        };
         assert_eq!(origin("2001:db8::1"), origin("2001:db8::ffff:0:0:2"));
         assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
         assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
         assert_ne!(origin("2001:db8::1"), origin("2001:db8:0:1::1"));
         assert!(origin("192.0.2.1").is_counted());
-        for uncounted in [origin("127.0.0.9"), origin("::1"), Origin::of(None)] {
+        for uncounted in [
+            origin("127.0.0.9"),
+            origin("::1"),
+            origin("10.1.2.3"),
+            Origin::of(None, &proxies),
+        ] {
             assert!(!uncounted.is_counted());
         }
     }

@@ -8,7 +8,7 @@ use super::{Client, Outcome, outlet, progress};
 use crate::birth::Birth;
 use crate::channel::{Stage, Verdict};
 use crate::http::{self, BodyLength, FieldStore, Head, HeadLimits};
-use crate::scoreboard::{Entry, Phase, Scoreboard};
+use crate::scoreboard::{Entry, Origin, Phase, Scoreboard};
 use crate::sys::{self, Errno, socket, time};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -54,6 +54,12 @@ impl<'a> Exchange<'a> {
     /// All slots.
     pub(super) fn scoreboard(&self) -> &'a Scoreboard {
         self.desk.birth.scoreboard
+    }
+
+    /// What a client's spools are counted by.
+    pub(super) fn origin_of(&self, client: &Client) -> Origin {
+        let proxies = &self.desk.birth.settings.trusted_proxies;
+        Origin::of(client.serve.peer, proxies)
     }
 
     /// How long a client may be silent between two requests.

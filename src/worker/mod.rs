@@ -58,7 +58,7 @@ mod turn;
 use crate::birth::Birth;
 use crate::channel::{self, Order, Received, Serve, Stage, Verdict};
 use crate::http::imf_fixdate;
-use crate::scoreboard::{Entry, Origin, Phase, Report, Spooled};
+use crate::scoreboard::{Entry, Phase, Report, Spooled};
 use crate::settings::HalfClose;
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
@@ -356,7 +356,7 @@ fn serve_one(
     let Serve {
         ticket, requests, ..
     } = client.serve;
-    entry.set_origin(Origin::of(client.serve.peer));
+    entry.set_origin(exchange.origin_of(client));
     entry.begin(ticket, requests, client.received);
     let outcome = exchange.serve(client, channel, spool);
     if exchange.has_released() {
