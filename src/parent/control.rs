@@ -16,7 +16,8 @@ use super::token::Token;
 use crate::channel;
 use crate::scoreboard::Slot;
 use crate::sys::fd::AsFd;
-use crate::sys::passing::receive_record;
+use crate::sys::parting::reset_on_close;
+use crate::sys::passing::{hang_up, receive_record};
 use crate::sys::process::{self, Pid};
 use crate::sys::socket::{self, Peer};
 use crate::sys::time::Moment;
@@ -153,7 +154,7 @@ impl Parent {
                 self.log()
                     .warn(format_args!("refused user {} on the Unix socket", who.uid));
             }
-            return;
+            return hang_up(peer);
         }
         let slot = Pid::new(who.pid).and_then(|pid| self.pool.find(pid));
         if let Some(slot) = slot.filter(|slot| self.is_expected(*slot)) {
@@ -171,7 +172,7 @@ impl Parent {
     /// Somebody wants to say a line. Mostly it is here already.
     fn converse(&mut self, peer: OwnedFd, who: Peer) {
         let Some(place) = self.control.next_place(who.uid == 0) else {
-            return;
+            return hang_up(peer);
         };
         self.end_conversation(place);
         let deadline = self.now.after(TIMEOUT);
@@ -203,11 +204,12 @@ impl Parent {
             Ok(received) if received.len > 0 => received,
             _ => return self.end_conversation(id),
         };
-        let mut passed = received.passed.iter().flatten();
-        conversation.is_proven |= passed.any(|fd| {
+        for fd in received.passed.iter().flatten() {
             let own = self.pid_file.as_ref();
-            own.is_some_and(|own| own.is_same_as(fd))
-        });
+            conversation.is_proven |= own.is_some_and(|own| own.is_same_as(fd));
+            // Its close waits for nobody, whoever has wanted that.
+            let _ = reset_on_close(fd.as_fd(), false);
+        }
         let said = bytes.get(..received.len).unwrap_or_default();
         conversation.line.extend_from_slice(said);
         if conversation.line.len() > LINE_BYTES {
@@ -303,8 +305,9 @@ impl Parent {
         if let Some(conversation) = self.control.get_mut(id) {
             let _ = self.readiness.forget(conversation.peer.as_fd());
         }
-        if let Some(place) = self.control.places.get_mut(id.index as usize) {
-            *place = None;
+        let place = self.control.places.get_mut(id.index as usize);
+        if let Some(conversation) = place.and_then(Option::take) {
+            hang_up(conversation.peer);
         }
     }
 

@@ -1,18 +1,24 @@
 //! Passing descriptors: one record with its SCM_RIGHTS over a Unix domain socket (unix(7)).
 
 use super::socket::empty_message;
-use super::{Errno, Error, Result, count, retry, signal};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use super::{Errno, Error, Result, count, parting, retry, signal};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Descriptors that one message may carry.
 pub const MAX_PASSED: usize = 2;
 
-/// Room for the control message of `MAX_PASSED` descriptors, aligned as cmsghdr must be.
+/// Room for a control message, aligned as cmsghdr must be.
 #[repr(C, align(8))]
-struct Control([u8; 64]);
+struct Control<const BYTES: usize>([u8; BYTES]);
 
-const _: () = assert!(size_of::<libc::cmsghdr>() + MAX_PASSED * 4 + 8 <= 64);
+/// What `MAX_PASSED` descriptors take.
+const SENT: usize = 64;
+
+/// What all that Linux passes at a time take (SCM_MAX_FD, 253): what does not fit is closed by the kernel.
+const RECEIVED: usize = 1040;
+
+const _: () = assert!(size_of::<libc::cmsghdr>() + MAX_PASSED * 4 + 8 <= SENT);
 
 /// sendmsg(2) of one record with at most `MAX_PASSED` descriptors, never blocking, no SIGPIPE.
 pub fn send_record(
@@ -20,7 +26,7 @@ pub fn send_record(
     record: &[u8],
     passed: &[BorrowedFd<'_>],
 ) -> Result<usize> {
-    let mut control = Control([0; 64]);
+    let mut control = Control([0; SENT]);
     let mut piece = libc::iovec {
         iov_base: record.as_ptr().cast_mut().cast(),
         iov_len: record.len(),
@@ -46,7 +52,12 @@ pub fn send_record(
     .map(count)
 }
 
-fn attach(message: &mut libc::msghdr, control: &mut Control, fds: &[RawFd; MAX_PASSED], n: usize) {
+fn attach(
+    message: &mut libc::msghdr,
+    control: &mut Control<SENT>,
+    fds: &[RawFd; MAX_PASSED],
+    n: usize,
+) {
     let bytes = n * size_of::<RawFd>();
     let payload = u32::try_from(bytes).unwrap_or(0);
     message.msg_control = control.0.as_mut_ptr().cast();
@@ -80,7 +91,7 @@ pub struct Record {
 /// MSG_CTRUNC (the descriptor table is full) is EMFILE: a message without its descriptor must
 /// never be taken for one that had none. Never waits.
 pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Record> {
-    let mut control = Control([0; 64]);
+    let mut control = Control([0; RECEIVED]);
     let mut piece = libc::iovec {
         iov_base: record.as_mut_ptr().cast(),
         iov_len: record.len(),
@@ -90,7 +101,7 @@ pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Recor
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     {
-        message.msg_controllen = size_of::<Control>().try_into().unwrap_or(0);
+        message.msg_controllen = RECEIVED.try_into().unwrap_or(0);
     }
     let flags = CMSG_CLOEXEC | libc::MSG_DONTWAIT;
     let len = retry(&"recvmsg", || {
@@ -117,6 +128,20 @@ pub fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Record>
                 signal::wait_one(socket, signal::READABLE, Duration::MAX)?;
             }
             other => return other,
+        }
+    }
+}
+
+/// Closes a connection into which anybody may have put anything: a descriptor that was passed and not
+/// received is closed with it, and if it is the last copy of a socket with SO_LINGER, this process would
+/// wait for that socket's peer.
+pub fn hang_up(socket: OwnedFd) {
+    // Nothing is put in any more.
+    let _ = parting::shutdown(socket.as_fd(), parting::Direction::Both);
+    let mut bytes = [0; 4096];
+    while let Ok(Record { len: 1.., passed }) = receive_record(socket.as_fd(), &mut bytes) {
+        for fd in passed.iter().flatten() {
+            let _ = parting::reset_on_close(fd.as_fd(), false);
         }
     }
 }
@@ -149,7 +174,8 @@ fn take_passed(message: &libc::msghdr) -> [Option<OwnedFd>; MAX_PASSED] {
                 let fd = unsafe { OwnedFd::from_raw_fd(raw) };
                 match places.next() {
                     Some(place) => *place = Some(fd),
-                    None => drop(fd),
+                    // What is no socket waits for nobody.
+                    None => drop(parting::reset_on_close(fd.as_fd(), false)),
                 }
             }
         }
@@ -163,7 +189,6 @@ fn take_passed(message: &libc::msghdr) -> [Option<OwnedFd>; MAX_PASSED] {
 mod tests {
     use super::*;
     use crate::sys::{fd, socket};
-    use std::os::fd::AsFd;
 
     #[test]
     fn a_record_carries_its_descriptors() {

@@ -3,6 +3,7 @@
 use super::harness::{Folder, PATIENCE, Server, Setup, command, eventually, os, run};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Output;
@@ -422,5 +423,51 @@ fn a_handler_that_asks_is_answered_or_refused_at_once_with_a_sentence() {
     assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
     let refusals = server.log().matches("refused process").count();
     assert_eq!(refusals, 1, "{}", server.log());
+    server.stop();
+}
+
+/// A socket whose last copy's close waits for a peer that reads nothing, and that peer.
+fn lingering() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while socket.write(&[0; 65_536]).is_ok() {}
+    os::wait_at_close(&socket, 3600);
+    (socket, peer)
+}
+
+#[test]
+fn nobody_holds_the_server_up_by_what_he_passes_to_it() {
+    let server = Server::new();
+    // While it stands still, all other copies are closed.
+    os::stop(server.pid());
+    let mut held = Vec::new();
+    for (first, second, times) in [
+        ("status\n", "", 1),
+        ("stat", "", 1),
+        ("", "status\nmore", 1),
+        ("status\n", "more", 1),
+        ("st", "", 200),
+        ("", "more", 253),
+    ] {
+        let stream = UnixStream::connect(server.folder.at("socket")).unwrap();
+        let (socket, peer) = lingering();
+        if !first.is_empty() {
+            os::send_with(&stream, first.as_bytes(), &socket, times);
+        }
+        if !second.is_empty() {
+            os::send_with(&stream, second.as_bytes(), &socket, times);
+        }
+        drop(socket);
+        held.push((stream, peer));
+    }
+    server.signal(os::CONT);
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert!(said(&ask(&server.folder, "--status")).starts_with("state: serving\n"));
+    }
+    assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
+    drop(held);
     server.stop();
 }

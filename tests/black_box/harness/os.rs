@@ -9,6 +9,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -71,11 +72,50 @@ pub(crate) fn terminal() -> (OwnedFd, OwnedFd) {
 
 /// Lets the close of this socket be a reset.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
+    wait_at_close(stream, 0);
+}
+
+/// Lets the close of the last copy of this socket wait so long for its peer.
+pub(crate) fn wait_at_close(stream: &TcpStream, seconds: i32) {
     let linger = libc::linger {
         l_onoff: 1,
-        l_linger: 0,
+        l_linger: seconds,
     };
     set_option(stream, libc::SO_LINGER, &linger);
+}
+
+/// Sends bytes with a descriptor, so many times.
+pub(crate) fn send_with(socket: &UnixStream, bytes: &[u8], passed: &TcpStream, times: usize) {
+    let raw = vec![passed.as_raw_fd(); times];
+    let size = u32::try_from(size_of_val(raw.as_slice())).unwrap();
+    let mut control = vec![0_u64; 256];
+    let mut piece = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: a zeroed msghdr is valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: arithmetic.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(size) }.try_into().unwrap();
+    // SAFETY: the control buffer has room for 253 descriptors, zeroed and aligned.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: a valid header of that buffer.
+    let fields = unsafe { &mut *header };
+    fields.cmsg_level = libc::SOL_SOCKET;
+    fields.cmsg_type = libc::SCM_RIGHTS;
+    // SAFETY: arithmetic.
+    fields.cmsg_len = unsafe { libc::CMSG_LEN(size) }.try_into().unwrap();
+    // SAFETY: the header is valid.
+    let place = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: the buffer has room for them behind the header.
+    unsafe { std::ptr::copy_nonoverlapping(raw.as_ptr().cast::<u8>(), place, size as usize) };
+    // SAFETY: everything that the message points to lives.
+    let n = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+    let error = std::io::Error::last_os_error();
+    assert_eq!(usize::try_from(n).ok(), Some(bytes.len()), "{error}");
 }
 
 /// Makes the socket's receive buffer that large, so that little is enough to fill it.
