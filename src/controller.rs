@@ -8,7 +8,7 @@
 use crate::instance;
 use crate::log::Escaped;
 use crate::settings::is_instance;
-use crate::sys::fd::AsFd;
+use crate::sys::fd::{self, AsFd};
 use crate::sys::passing::send_record;
 use crate::sys::process;
 use crate::sys::socket::{self, Peer};
@@ -252,7 +252,9 @@ pub fn list() -> String {
     let names = look::names_in(Path::new(FOLDER), |name| instance_of(name).is_some());
     let mut names = names.unwrap_or_default();
     // Those for which there was no place in the folder. Each client's end bears the name, too.
-    let all = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let all = file::open_at(None, c"/proc/net/unix", file::Open::Read);
+    let all = all.and_then(|all| fd::read_all(all.as_fd(), usize::MAX));
+    let all = all.unwrap_or_default();
     for line in all.split(|byte| *byte == b'\n') {
         let name = line.split(|byte| *byte == b'@').next_back();
         let name = name.and_then(|path| path.strip_prefix(b"/tmp/"));

@@ -130,6 +130,8 @@ impl Listener {
         }
         if address.is_some() {
             let _ = socket::set_no_delay(socket.as_fd());
+        } else {
+            socket::refuse_descriptors(socket.as_fd());
         }
         Ok(Self {
             socket: Socket::Tcp(socket),

@@ -5,7 +5,7 @@ use super::address::{RawAddress, internet_address, unix_address};
 pub use super::peer::{Peer, abstract_name, peer};
 use super::{Error, Result, born, count, fd, once, retry};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 fn socket(family: i32, extra: i32) -> Result<OwnedFd> {
@@ -49,7 +49,6 @@ pub(super) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
 /// bind(2) and listen(2), non-blocking, with SO_REUSEADDR. An IPv6 wildcard takes IPv4 too when
 /// `dual` is set; `beside` others that listen there and `share_port`.
 pub fn listen(address: SocketAddr, dual: bool, beside: bool, backlog: i32) -> Result<OwnedFd> {
-    use std::os::fd::AsFd;
     let family = if address.is_ipv4() {
         libc::AF_INET
     } else {
@@ -106,7 +105,6 @@ pub fn listen_on(socket: &OwnedFd, backlog: i32) -> Result<()> {
 
 /// Whether bind(2) would be refused, without listening: nobody notices.
 pub fn try_bind(address: SocketAddr) -> Result<()> {
-    use std::os::fd::AsFd;
     let family = if address.is_ipv4() {
         libc::AF_INET
     } else {
@@ -131,7 +129,19 @@ pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> 
     }
     let bound = bind(&listener, &address).and_then(|()| listen_on(&listener, backlog));
     super::process::set_umask(before);
+    if !private {
+        refuse_descriptors(listener.as_fd());
+    }
     bound.map(|()| listener)
+}
+
+/// SO_PASSRIGHTS off, for all that a Unix listener accepts: nobody may pass descriptors (Linux 6.16; before,
+/// one that nobody takes is closed by whoever reads or closes the connection, who may then wait for its peer).
+pub fn refuse_descriptors(listener: BorrowedFd<'_>) {
+    const SO_PASSRIGHTS: i32 = 83;
+    if cfg!(target_os = "linux") {
+        let _ = set_option(listener, libc::SOL_SOCKET, SO_PASSRIGHTS, 0);
+    }
 }
 
 /// A connected Unix domain socket. It blocks.
@@ -359,7 +369,6 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
 mod tests {
     use super::*;
     use crate::sys::Errno;
-    use std::os::fd::AsFd;
 
     #[test]
     fn discarding_on_a_unix_socket_is_refused() {

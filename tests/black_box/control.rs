@@ -454,10 +454,10 @@ fn nobody_holds_the_server_up_by_what_he_passes_to_it() {
         let stream = UnixStream::connect(server.folder.at("socket")).unwrap();
         let (socket, peer) = lingering();
         if !first.is_empty() {
-            os::send_with(&stream, first.as_bytes(), &socket, times);
+            os::send_with(&stream, first.as_bytes(), &socket, times).unwrap();
         }
         if !second.is_empty() {
-            os::send_with(&stream, second.as_bytes(), &socket, times);
+            os::send_with(&stream, second.as_bytes(), &socket, times).unwrap();
         }
         drop(socket);
         held.push((stream, peer));
@@ -469,5 +469,30 @@ fn nobody_holds_the_server_up_by_what_he_passes_to_it() {
     }
     assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
     drop(held);
+    server.stop();
+}
+
+#[test]
+fn a_client_of_a_unix_listener_passes_no_descriptors() {
+    let mut setup = Setup::new();
+    let own = setup.folder.at("own");
+    setup.args([&format!("--bind=unix:{}", own.display())]);
+    let server = setup.start();
+    let mut given = Setup::new();
+    let path = given.folder.at("given");
+    given.activate(UnixListener::bind(&path).unwrap());
+    given.args(["--daemon"]);
+    said(&given.run());
+    let (socket, _peer) = lingering();
+    os::wait_at_close(&socket, 0);
+    for path in [&own, &path] {
+        let client = UnixStream::connect(path).unwrap();
+        if os::can_refuse_descriptors(&client) {
+            let request = b"GET / HTTP/1.0\r\n\r\n";
+            let told = os::send_with(&client, request, &socket, 1).unwrap_err();
+            assert_eq!(told.kind(), std::io::ErrorKind::PermissionDenied);
+        }
+    }
+    said(&ask(&given.folder, "--stop"));
     server.stop();
 }

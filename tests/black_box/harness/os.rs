@@ -85,7 +85,12 @@ pub(crate) fn wait_at_close(stream: &TcpStream, seconds: i32) {
 }
 
 /// Sends bytes with a descriptor, so many times.
-pub(crate) fn send_with(socket: &UnixStream, bytes: &[u8], passed: &TcpStream, times: usize) {
+pub(crate) fn send_with(
+    socket: &UnixStream,
+    bytes: &[u8],
+    passed: &TcpStream,
+    times: usize,
+) -> std::io::Result<()> {
     let raw = vec![passed.as_raw_fd(); times];
     let size = u32::try_from(size_of_val(raw.as_slice())).unwrap();
     let mut control = vec![0_u64; 256];
@@ -114,8 +119,28 @@ pub(crate) fn send_with(socket: &UnixStream, bytes: &[u8], passed: &TcpStream, t
     unsafe { std::ptr::copy_nonoverlapping(raw.as_ptr().cast::<u8>(), place, size as usize) };
     // SAFETY: everything that the message points to lives.
     let n = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
-    let error = std::io::Error::last_os_error();
-    assert_eq!(usize::try_from(n).ok(), Some(bytes.len()), "{error}");
+    if n < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    assert_eq!(usize::try_from(n).ok(), Some(bytes.len()));
+    Ok(())
+}
+
+/// Whether the kernel can keep descriptors from a Unix socket (SO_PASSRIGHTS, Linux 6.16).
+pub(crate) fn can_refuse_descriptors(socket: &UnixStream) -> bool {
+    let (mut value, mut size) = (0_i32, 4);
+    // SAFETY: value and size live and agree.
+    let result = unsafe {
+        let value = (&raw mut value).cast();
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            83,
+            value,
+            &raw mut size,
+        )
+    };
+    result == 0
 }
 
 /// Makes the socket's receive buffer that large, so that little is enough to fill it.
