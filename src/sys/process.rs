@@ -237,24 +237,19 @@ pub fn tighten_umask() {
 }
 
 /// prctl(PR_SET_CHILD_SUBREAPER): orphaned descendants become this process's children.
-pub fn become_subreaper() -> Result<()> {
-    set_subreaper(true)
-}
-
-/// prctl(PR_SET_CHILD_SUBREAPER), on and off.
 #[cfg(target_os = "linux")]
-pub fn set_subreaper(on: bool) -> Result<()> {
-    let on = libc::c_ulong::from(on);
+pub fn become_subreaper() -> Result<()> {
+    const ON: libc::c_ulong = 1;
     // SAFETY: takes integers.
     once(&"prctl", || unsafe {
-        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, on, 0, 0, 0)
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, ON, 0, 0, 0)
     })
     .map(drop)
 }
 
 /// Without a subreaper a descendant that leaves its process group is not found.
 #[cfg(not(target_os = "linux"))]
-pub fn set_subreaper(_: bool) -> Result<()> {
+pub fn become_subreaper() -> Result<()> {
     Ok(())
 }
 
