@@ -41,6 +41,10 @@ struct Seen {
 /// Why a worker has to go, if it has to. `grace` is what it may need to end its handler's tree.
 fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
     let is_past = |from: Moment, time: Duration| {
+        // Who launches looks the same: it waits for the child to become the handler (vfork).
+        if seen.phase == Phase::Launched {
+            return now > from.after(time);
+        }
         let pardoned = seen.at_disk.min(from.after(DISK_TIME));
         now > from.max(pardoned).after(time)
     };
@@ -224,9 +228,10 @@ mod tests {
             (Phase::Looking, none, at(3), 5, false),
             (Phase::Kept, none, at(5), 8, false),
             (Phase::Answering, none, at(4), 6, false),
-            (Phase::Launched, at(60), at(66), 70, false),
-            (Phase::Launched, at(60), at(66), 71, true),
-            (Phase::Launched, at(60), at(99), 99, true),
+            (Phase::Answering, at(60), at(66), 70, false),
+            (Phase::Answering, at(60), at(66), 71, true),
+            (Phase::Answering, at(60), at(99), 99, true),
+            (Phase::Launched, at(60), at(66), 66, true),
         ] {
             let seen = Seen {
                 duty: BUSY,

@@ -43,7 +43,7 @@ const PHASES: &[(&str, &str, u16, usize)] = &[
     ),
     ("worker:clone:SIGSTOP:1", GET, 502, 0),
     ("handler:dup2:SIGSTOP:1", GET, 502, 0),
-    ("worker:sendmsg:SIGSTOP:2", GET, 0, 1),
+    ("worker:sendmsg:SIGSTOP:3", GET, 0, 1),
     (
         "worker:send:SIGSTOP:1",
         "GET /missing HTTP/1.1\r\nHost: test\r\n\r\n",
