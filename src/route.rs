@@ -7,8 +7,9 @@ mod writers;
 pub use writers::{Stranger, Writers};
 
 use crate::http::DecodedPath;
+use crate::sys::beneath::{self, Beneath};
 use crate::sys::fd::AsFd;
-use crate::sys::file::{self, Beneath, Open, Stat};
+use crate::sys::file::{self, Open, Stat};
 use crate::sys::{self, Errno};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -243,17 +244,17 @@ impl<'a> Router<'a> {
         let Ok(below) = CString::new(path.get(1..).unwrap_or_default()) else {
             return Ok(Found::Nothing(NO_FILE));
         };
-        let target = match file::open_beneath(self.root, &below, Beneath::Handle) {
+        let target = match beneath::open_beneath(self.root, &below, Beneath::Handle) {
             Ok(target) => target,
-            // Without openat2 there is no safe way to follow it; with it, it leads outside.
-            Err(e) if matches!(e.errno, Errno::NOSYS | Errno::PERM | Errno::XDEV) => {
+            // It leads outside; elsewhere than on Linux none is followed.
+            Err(e) if matches!(e.errno, Errno::NOSYS | Errno::XDEV) => {
                 return Ok(Found::Nothing(LEADS_OUT));
             }
             Err(e) => return Err(e),
         };
         let stat = file::stat(target.as_fd())?;
         if stat.is_directory() {
-            return file::open_beneath(self.root, &below, Beneath::Folder).map(Found::Folder);
+            return beneath::open_beneath(self.root, &below, Beneath::Folder).map(Found::Folder);
         }
         Ok(if stat.is_file() {
             Found::File(stat)

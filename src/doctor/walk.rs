@@ -6,8 +6,9 @@
 use super::{Findings, Suspect, Who, places};
 use crate::route::{self, Stranger, Writers};
 use crate::settings::Settings;
+use crate::sys::beneath::{self, Beneath};
 use crate::sys::fd::AsFd;
-use crate::sys::file::{self, Beneath, Open, Stat};
+use crate::sys::file::{self, Open, Stat};
 use crate::sys::{self, Errno, look, privilege, process};
 use std::ffi::{CString, OsStr};
 use std::fs;
@@ -187,7 +188,7 @@ impl Walk<'_> {
                 errno: Errno::NOENT,
             });
         };
-        let target = file::open_beneath(root.as_fd(), &name, Beneath::Handle)?;
+        let target = beneath::open_beneath(root.as_fd(), &name, Beneath::Handle)?;
         file::stat(target.as_fd())
     }
 

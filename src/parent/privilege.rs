@@ -25,11 +25,12 @@ impl Privileges {
             .as_ref()
             .map_or_else(process::effective_uid, |to| to.uid);
         limit_cores(settings)?;
-        limit_handlers(settings, uid, 0)?;
+        limit_handlers(settings, uid, 0);
         if let Some(folder) = &settings.chroot {
             let failed = |why| Error::File("change the root to", folder.clone(), why);
             let name = CString::new(folder.as_os_str().as_bytes()).unwrap_or_default();
-            privilege::keep_proc().map_err(call("open /proc"))?;
+            // Without one the log will say so.
+            let _ = privilege::keep_proc();
             // The C library reads the time zone only once.
             time::local_offset(0);
             privilege::change_root(&name).map_err(failed)?;
@@ -93,11 +94,7 @@ pub(super) fn limit_cores(settings: &Settings) -> Result<(), Error> {
 }
 
 /// Adds what else there is to the limit that counts it too; `workers` are there already.
-pub(super) fn limit_handlers(
-    settings: &mut Settings,
-    uid: u32,
-    workers: usize,
-) -> Result<(), Error> {
+pub(super) fn limit_handlers(settings: &mut Settings, uid: u32, workers: usize) {
     let most_workers = settings.limits.max_workers;
     let most_workers = most_workers.unwrap_or(settings.workers.saturating_mul(8));
     let handlers = settings.handlers.iter_mut();
@@ -105,13 +102,13 @@ pub(super) fn limit_handlers(
     let limits = allowances.chain([&mut settings.allowance]);
     let limits: Vec<&mut u64> = limits.filter_map(|own| own.processes.as_mut()).collect();
     if !limits.is_empty() {
-        let there = privilege::count_tasks(uid).map_err(call("count processes"))?;
+        // Without /proc there are the server's own.
+        let there = privilege::count_tasks(uid).unwrap_or(0);
         let others = there.saturating_sub(workers as u64) + most_workers as u64;
         for limit in limits {
             *limit += others;
         }
     }
-    Ok(())
 }
 
 /// The parent's own `oom_score_adj`: what a worker inherits is written there around its fork,

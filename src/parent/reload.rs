@@ -217,7 +217,7 @@ impl Parent {
         let root = instance::open_root(&settings.path)?;
         let log_file = instance::prepare_log(&settings.log_file)?;
         let workers = self.pool.living();
-        privilege::limit_handlers(settings, process::effective_uid(), workers)?;
+        privilege::limit_handlers(settings, process::effective_uid(), workers);
         let change = self.bind_listeners(wishes)?;
         let listeners = self.listeners.len() - change.going.len();
         let limits = resolve::limits(settings, self.descriptor_limit, listeners, self.log());

@@ -214,6 +214,10 @@ fn set_up_process(log: &Log, is_traceable: bool) {
             "what a handler leaves in a session of its own is not ended",
         ),
         (
+            process::ask_for_proc(),
+            "what a handler leaves behind is not found, and not ended",
+        ),
+        (
             process::ask_signal_with_parent(),
             "a handler whose worker is killed goes on until the parent ends it",
         ),
@@ -223,7 +227,7 @@ fn set_up_process(log: &Log, is_traceable: bool) {
         ),
     ] {
         if let Err(why) = result {
-            log.warn(format_args!("this system lacks a call ({why}): {means}"));
+            log.warn(format_args!("this system lacks something ({why}): {means}"));
         }
     }
 }
@@ -233,17 +237,12 @@ fn first_watched(
     meeting: &UnixSocket,
     elder: Option<&Elder>,
 ) -> Result<Readiness, Error> {
-    let mut readiness = Readiness::new(false).map_err(call("make the readiness set"))?;
-    let first = [
-        (signals.as_fd(), token::Token::Signals),
-        (meeting.listener.as_fd(), token::Token::Meeting),
+    let mut first = vec![
+        (signals.as_fd(), token::Token::Signals.number()),
+        (meeting.listener.as_fd(), token::Token::Meeting.number()),
     ];
-    let elder = elder.map(|elder| (elder.fd(), token::Token::Elder));
-    for (fd, token) in first.into_iter().chain(elder) {
-        let watched = readiness.watch(fd, token.number());
-        watched.map_err(call("watch a descriptor"))?;
-    }
-    Ok(readiness)
+    first.extend(elder.map(|elder| (elder.fd(), token::Token::Elder.number())));
+    Readiness::of(&first).map_err(call("make the readiness set"))
 }
 
 const SOCKET: &str = "--socket";

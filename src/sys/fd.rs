@@ -1,6 +1,6 @@
 //! Calls that any descriptor takes: read, write, pipe, fcntl, and closing what was inherited.
 
-use super::{Result, born, count, once, retry, wide};
+use super::{Result, born, count, once, or_else, retry, wide};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub use std::os::fd::AsFd;
@@ -181,16 +181,19 @@ pub fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
 #[cfg(target_os = "linux")]
 pub fn pipe_size(fd: BorrowedFd<'_>) -> Result<usize> {
     // SAFETY: F_GETPIPE_SZ takes no argument.
-    once(&"fcntl", || unsafe {
+    let size = once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_GETPIPE_SZ)
-    })
-    .map(count)
+    });
+    or_else(size.map(count), || Ok(PIPE_BUF))
 }
 
-/// What POSIX promises of every pipe (PIPE_BUF).
+/// What POSIX promises of every pipe.
+const PIPE_BUF: usize = 512;
+
+/// Elsewhere nobody can tell.
 #[cfg(not(target_os = "linux"))]
 pub fn pipe_size(_: BorrowedFd<'_>) -> Result<usize> {
-    Ok(512)
+    Ok(PIPE_BUF)
 }
 
 /// fcntl(F_SETPIPE_SZ).
@@ -210,34 +213,6 @@ pub fn set_pipe_size(_: BorrowedFd<'_>, _: i32) -> Result<()> {
         call: &"fcntl",
         errno: super::Errno::NOSYS,
     })
-}
-
-/// vmsplice(2): puts bytes into a pipe as references to their pages, without a copy; never waits.
-/// They must not change until the pipe's reader is gone.
-#[cfg(target_os = "linux")]
-pub fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
-    let piece = libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    };
-    retry(&"vmsplice", || {
-        // SAFETY: the piece is live and readable for its length; the kernel only reads it.
-        unsafe {
-            libc::vmsplice(
-                pipe.as_raw_fd(),
-                &raw const piece,
-                1,
-                libc::SPLICE_F_NONBLOCK,
-            )
-        }
-    })
-    .map(count)
-}
-
-/// Elsewhere: write(2), to a pipe that does not block.
-#[cfg(not(target_os = "linux"))]
-pub fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
-    write(pipe, bytes)
 }
 
 /// FIONREAD: bytes that a read would find now. Reads nothing.

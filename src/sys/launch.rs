@@ -6,7 +6,7 @@
 use super::confine::{self, Bounds, Ruleset};
 use super::memory;
 use super::process::Pid;
-use super::{CallName, Errno, Error, Result, fault, once, signal};
+use super::{CallName, Errno, Error, Result, fault, once, or_else, signal};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -179,8 +179,8 @@ fn clone(stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
     // thread until the child has left the shared memory, so the order outlives its use.
     let pid = once(&"clone", || unsafe {
         libc::clone(child, top, flags, order)
-    })?;
-    Pid::new(pid).ok_or(Error {
+    });
+    or_else(pid.map(Pid::new), || fork(order).map(Some))?.ok_or(Error {
         call: &"clone",
         errno: Errno::INVAL,
     })
@@ -189,14 +189,16 @@ fn clone(stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
 /// Elsewhere fork, at its price; the report tells why a child failed.
 #[cfg(not(target_os = "linux"))]
 fn clone(_stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
+    fork(std::ptr::from_ref(order).cast_mut().cast::<c_void>())
+}
+
+/// `order`: a live one.
+fn fork(order: *mut c_void) -> Result<Pid> {
     // SAFETY: one thread; the child only runs `child`, which never returns.
     let pid = once(&"fork", || unsafe { libc::fork() })?;
     match Pid::new(pid) {
         Some(pid) => Ok(pid),
-        None => {
-            child(std::ptr::from_ref(order).cast_mut().cast::<c_void>());
-            super::process::exit_now(127)
-        }
+        None => super::process::exit_now(child(order)),
     }
 }
 

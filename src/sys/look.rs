@@ -2,7 +2,7 @@
 
 use super::{Error, Result, once};
 #[cfg(target_os = "linux")]
-use super::{retry, wide};
+use super::{process, retry, wide};
 use std::ffi::CStr;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
@@ -10,14 +10,31 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-/// faccessat(2): may this process write to it, and (a folder) make files in it?
+/// Whether this process may write to it, and (a folder) make files in it.
 pub fn access_to_write(path: &CStr, is_folder: bool) -> Result<()> {
     let wanted = libc::W_OK | if is_folder { libc::X_OK } else { 0 };
+    access(libc::AT_FDCWD, path, wanted)
+}
+
+/// faccessat(2) by the effective user. C libraries ask the younger faccessat2(2), and hand on the EPERM of old
+/// container profiles; the kernel's own faccessat knows the real user only.
+pub(super) fn access(dir: i32, path: &CStr, wanted: i32) -> Result<()> {
     // SAFETY: the path is NUL-terminated.
-    once(&"faccessat", || unsafe {
-        libc::faccessat(libc::AT_FDCWD, path.as_ptr(), wanted, libc::AT_EACCESS)
+    let said = once(&"faccessat", || unsafe {
+        libc::faccessat(dir, path.as_ptr(), wanted, libc::AT_EACCESS)
     })
-    .map(drop)
+    .map(drop);
+    #[cfg(target_os = "linux")]
+    if process::is_effective_user_real() {
+        return super::or_else(said, || {
+            // SAFETY: the path is NUL-terminated.
+            once(&"faccessat", || unsafe {
+                libc::syscall(libc::SYS_faccessat, dir, path.as_ptr(), wanted)
+            })
+            .map(drop)
+        });
+    }
+    said
 }
 
 /// The names in a folder that are wanted, in order. Each is put into its place: a sort of its own

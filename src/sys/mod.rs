@@ -15,6 +15,7 @@
 mod address;
 #[cfg(target_os = "macos")]
 mod apple;
+pub mod beneath;
 pub mod confine;
 mod errno;
 pub mod exec;
@@ -109,6 +110,15 @@ impl Error {
         self.errno == Errno::AGAIN || self.errno == Errno::WOULDBLOCK
     }
 
+    /// True where the system has no such call or no such use of it, or forbids it (a seccomp filter):
+    /// then a second way is taken.
+    pub fn is_missing_call(self) -> bool {
+        matches!(
+            self.errno,
+            Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP
+        )
+    }
+
     /// True where the machine, not the caller, is short of something for the moment.
     pub fn is_shortage(self) -> bool {
         matches!(
@@ -160,6 +170,14 @@ fn retry<T: Returned>(call: CallName, mut f: impl FnMut() -> T) -> Result<T> {
             }) => {}
             other => return other,
         }
+    }
+}
+
+/// What a call said that not every system has, or else its second way.
+fn or_else<T>(first: Result<T>, second: impl FnOnce() -> Result<T>) -> Result<T> {
+    match first {
+        Err(e) if e.is_missing_call() => second(),
+        known => known,
     }
 }
 

@@ -45,6 +45,13 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Whether this process does everything as the user who has started it, or whom it has become for good.
+pub fn is_effective_user_real() -> bool {
+    // SAFETY: no arguments, cannot fail.
+    let real = unsafe { libc::getuid() };
+    real == effective_uid()
+}
+
 /// getegid(2) and getgroups(2): every group whose rights this process has.
 pub fn groups() -> Vec<u32> {
     // More than this are no group's rights that matter here.
@@ -180,6 +187,18 @@ pub fn group_of(pid: Pid) -> Result<Pid> {
         call: &"getpgid",
         errno: Errno::SRCH,
     })
+}
+
+/// Whether there is a /proc in which children are found.
+#[cfg(target_os = "linux")]
+pub fn ask_for_proc() -> Result<()> {
+    privilege::read_proc("self/stat").map(drop)
+}
+
+/// Elsewhere there is nothing to find.
+#[cfg(not(target_os = "linux"))]
+pub fn ask_for_proc() -> Result<()> {
+    Ok(())
 }
 
 /// `/proc/PID/stat` from its third field on; the second, the name, may hold blanks and brackets.

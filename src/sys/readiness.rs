@@ -63,6 +63,22 @@ impl Readiness {
         Ok(Self::Poll(PollSet::default()))
     }
 
+    /// The best that the system has, and allows, with these watched from the first moment on.
+    pub fn of(first: &[(BorrowedFd<'_>, u64)]) -> Result<Self> {
+        let best = Self::new(false).and_then(|set| set.fill(first));
+        super::or_else(best, || Self::new(true)?.fill(first))
+    }
+
+    /// Makes each call that the set will need, once.
+    fn fill(mut self, first: &[(BorrowedFd<'_>, u64)]) -> Result<Self> {
+        for (fd, token) in first {
+            self.watch(*fd, *token)?;
+        }
+        // What is ready is reported again, as long as it is.
+        self.wait(&mut Vec::new(), Some(Duration::ZERO))?;
+        Ok(self)
+    }
+
     /// Adds a descriptor that is reported as long as there is something to read.
     pub fn watch(&mut self, fd: BorrowedFd<'_>, token: u64) -> Result<()> {
         match self {

@@ -3,7 +3,7 @@
 pub use super::address::is_abstract;
 use super::address::{RawAddress, internet_address, unix_address};
 pub use super::peer::{Peer, abstract_name, peer};
-use super::{Error, Result, born, count, fd, once, retry};
+use super::{Error, Result, born, count, fd, once, or_else, retry};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -190,18 +190,24 @@ pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
 /// socket). Only sendfile(2) relies on O_NONBLOCK; every other call says MSG_DONTWAIT.
 pub fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>)> {
     let mut address = RawAddress::empty();
+    let flags = born::SOCK_CLOEXEC | born::SOCK_NONBLOCK;
+    let (fd, storage, len) = (
+        listener.as_raw_fd(),
+        (&raw mut address.storage).cast(),
+        &raw mut address.len,
+    );
     let accepted = retry(&"accept4", || {
         // SAFETY: storage and length are live and agree.
-        unsafe {
-            born::accept4(
-                listener.as_raw_fd(),
-                (&raw mut address.storage).cast(),
-                &raw mut address.len,
-                born::SOCK_CLOEXEC | born::SOCK_NONBLOCK,
-            )
-        }
+        unsafe { born::accept4(fd, storage, len, flags) }
+    });
+    let client = or_else(accepted.map(fd::own), || {
+        // SAFETY: as above.
+        let accepted = retry(&"accept", || unsafe { libc::accept(fd, storage, len) })?;
+        let client = super::inherited::descriptor(accepted)?;
+        fd::set_nonblocking(client.as_fd(), true)?;
+        Ok(client)
     })?;
-    Ok((fd::own(accepted), address.to_internet()))
+    Ok((client, address.to_internet()))
 }
 
 /// recv(2) with MSG_PEEK: what has arrived stays in the socket. 0 is the peer's FIN.
@@ -234,11 +240,15 @@ fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> Result
 /// user space (tcp(7)). 0 is the FIN. Unix sockets answer EFAULT: there read.
 pub fn discard(socket: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
     let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
-    retry(&"recv", || {
+    let dropped = retry(&"recv", || {
         // SAFETY: TCP writes nothing when MSG_TRUNC is set; others fail with EFAULT on null.
         unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), bytes, flags) }
+    });
+    or_else(dropped.map(count), || {
+        let mut scratch = [0; 4096];
+        let part = scratch.get_mut(..bytes.min(4096)).unwrap_or_default();
+        receive(socket, part)
     })
-    .map(count)
 }
 
 /// send(2), never blocking, no SIGPIPE. With `more` the kernel may wait for what follows.
@@ -287,7 +297,12 @@ pub(super) fn empty_message() -> libc::msghdr {
 /// Linux 4.18). The kernel caps it at half the receive buffer.
 pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> Result<()> {
     let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
-    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+    let set = set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes);
+    match bytes {
+        // Where there is no mark, nobody has moved it.
+        ..=1 => or_else(set, || Ok(())),
+        _ => set,
+    }
 }
 
 /// SO_RCVLOWAT as it stands.

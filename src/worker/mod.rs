@@ -232,6 +232,8 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     }
     // Without it the parent tells its own from others' by their groups.
     let _ = family::mark();
+    // Without it there is no worker, and that is to be known at the start.
+    signal::wait_undisturbed(&mut [], Some(Duration::ZERO))?;
     process::work_in_batches();
     crate::sys::file::change_folder(birth.root)?;
     let channel = find_parent(birth)?;

@@ -1,6 +1,7 @@
 //! What a handler may use and touch: its limits, the server's privileges, the sandbox, and how far
 //! a hostile handler (`hostile.c`) gets.
 
+use super::harness::seccomp::call;
 use super::harness::{Folder, PATIENCE, Server, Setup, eventually, eventually_none, os, run};
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -484,10 +485,11 @@ fn a_kernel_without_landlock_runs_no_handler_that_asks_for_it_unless_it_may() {
     ))) {
         return; // The number of the call is another.
     }
+    let landlock = call("landlock_create_ruleset");
     for (errno, name) in [(libc::ENOSYS, "ENOSYS"), (libc::EOPNOTSUPP, "EOPNOTSUPP")] {
         let server = Server::start(|setup| {
             prepare(setup);
-            setup.deny(444, errno);
+            setup.deny(landlock, errno);
             setup.config(
                 "[handler /hostile]\nread = /usr\n\
                  [handler /relaxed]\nread = /usr\nsandbox = best-effort",

@@ -17,6 +17,7 @@ mod confinement;
 mod conformance;
 mod contract;
 mod control;
+mod denied;
 mod deployment;
 mod doctor;
 mod errors;

@@ -4,6 +4,7 @@
 mod client;
 mod folder;
 pub(crate) mod os;
+pub(crate) mod seccomp;
 mod server;
 
 pub(crate) use client::{Client, Response};

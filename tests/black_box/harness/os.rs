@@ -10,9 +10,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 
 pub(crate) const CONT: i32 = libc::SIGCONT;
 pub(crate) const HUP: i32 = libc::SIGHUP;
@@ -176,43 +174,6 @@ fn set_option<T>(stream: &TcpStream, option: i32, value: &T) {
     let result =
         unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, option, value, size) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// Lets a program run as on a kernel where a call fails with this errno.
-pub(crate) fn deny(command: &mut Command, call: u32, errno: i32) {
-    let errno = u32::try_from(errno).unwrap();
-    let instruction = |code: u32, k, jf| libc::sock_filter {
-        code: u16::try_from(code).unwrap(),
-        jt: 0,
-        jf,
-        k,
-    };
-    let (load, test) = (
-        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-        libc::BPF_JMP | libc::BPF_JEQ,
-    );
-    let mut filter = [
-        instruction(load, 0, 0),
-        instruction(test, call, 1),
-        instruction(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | errno, 0),
-        instruction(libc::BPF_RET, libc::SECCOMP_RET_ALLOW, 0),
-    ];
-    let install = move || {
-        let program = libc::sock_fprog {
-            len: 4,
-            filter: filter.as_mut_ptr(),
-        };
-        let how = libc::SECCOMP_MODE_FILTER;
-        // SAFETY: takes integers.
-        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-        // SAFETY: the program and its four instructions live.
-        match unsafe { libc::prctl(libc::PR_SET_SECCOMP, how, &raw const program) } {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        }
-    };
-    // SAFETY: makes two system calls and nothing else.
-    unsafe { command.pre_exec(install) };
 }
 
 /// The version of Landlock that the kernel speaks, 0 for none.

@@ -2,6 +2,7 @@
 //! log.
 
 use super::folder::{Folder, no_forks};
+use super::seccomp::{self, Call, Denial};
 use super::{Client, PATIENCE, Response, eventually, eventually_none, os};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -27,8 +28,8 @@ pub(crate) struct Setup {
     within: Vec<String>,
     /// A program of its own, which a test may replace.
     program: Option<PathBuf>,
-    /// A system call by its number, and the errno that it fails with.
-    denied: Option<(u32, i32)>,
+    /// Calls that fail for it.
+    denied: Vec<Denial>,
 }
 
 impl Setup {
@@ -54,7 +55,7 @@ impl Setup {
             given: None,
             within: Vec::new(),
             program: None,
-            denied: None,
+            denied: Vec::new(),
         }
     }
 
@@ -100,8 +101,8 @@ impl Setup {
     }
 
     /// Makes a system call fail for it.
-    pub(crate) fn deny(&mut self, call: u32, errno: i32) -> &mut Self {
-        self.denied = Some((call, errno));
+    pub(crate) fn deny(&mut self, call: Call, errno: i32) -> &mut Self {
+        self.denied.push((call, errno));
         self
     }
 
@@ -137,9 +138,7 @@ impl Setup {
             command = shell;
         }
         command.args(&self.args).envs(self.env.iter().cloned());
-        if let Some((call, errno)) = self.denied {
-            os::deny(&mut command, call, errno);
-        }
+        seccomp::deny(&mut command, &self.denied);
         command
     }
 
@@ -181,6 +180,8 @@ fn bare(mut command: Command, folder: &Folder) -> Command {
     // tools/sanitize.sh collects the reports of all processes by it.
     let sanitizer = std::env::var_os("ASAN_OPTIONS");
     command.envs(sanitizer.map(|options| ("ASAN_OPTIONS", options)));
+    let denied = seccomp::denied_by_environment();
+    seccomp::deny(&mut command, &denied);
     command
 }
 
