@@ -148,6 +148,43 @@ fn a_full_disk_under_the_spools_refuses_large_bodies_and_makes_large_responses_w
 }
 
 #[test]
+fn a_response_that_fills_the_disk_comes_whole_and_in_order() {
+    if !needs_root("a disk that a response fills") {
+        return;
+    }
+    let server = Server::start(|setup| {
+        let folder = SmallDisk::prepare(setup);
+        setup.env("TMPDIR", &folder).args(["--max-spool-total=64M"]);
+    });
+    let bytes = noise(12 << 20);
+    server.folder.write("root/.large", &bytes, 0o644);
+    server.handler(
+        "large",
+        "printf 'Content-Type: text/plain\\n\\n'; exec cat .large",
+    );
+    let disk = SmallDisk::of(&server);
+    for is_full_before in [false, true] {
+        if is_full_before {
+            disk.fill();
+        }
+        let waits = server.status_of("client_waits");
+        let mut slow = server.connect();
+        os::set_receive_buffer(&slow.stream, 64 * 1024);
+        slow.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+        eventually(PATIENCE, "its handler waits for it", || {
+            server.status_of("client_waits") != waits
+        });
+        let response = slow.response();
+        assert!(
+            response.is_whole && response.body == bytes,
+            "{is_full_before}"
+        );
+    }
+    assert_eq!(server.status_of("spooled"), "0");
+    server.stop();
+}
+
+#[test]
 fn a_file_size_limit_ends_no_process_of_the_server() {
     let server = Server::start(|setup| {
         setup.within(&["prlimit", "--fsize=20000:unlimited", "--core=0"]);
