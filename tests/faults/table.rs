@@ -181,6 +181,7 @@ const PLAUSIBLE: &[(&[&str], &[i32])] = &[
         &["open"],
         &[EINTR, EMFILE, ENFILE, ENOMEM, EACCES, ENOENT, ENOSPC, EIO],
     ),
+    (&["pwritev2"], &[ENOSYS, EPERM, EINVAL, EAGAIN, EIO]),
     (
         &["openat2"],
         &[
