@@ -55,6 +55,14 @@ impl Log {
         })
     }
 
+    /// The same log file, for a process that outlives this one.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn again(&self) -> sys::Result<Self> {
+        Self::open(self.path.borrow().clone(), self.level.get(), None)
+    }
+
     /// The descriptors that a forked worker must keep.
     pub fn descriptors(&self) -> Vec<i32> {
         self.sinks().map(Sink::number).collect()

@@ -8,11 +8,11 @@ use super::outlet::{self, Outlet};
 use super::plan::{self, Body, Job, NotLaunched, Running};
 use super::progress::Progress;
 use super::relay::{Relay, Scene};
-use super::released::Released;
+use super::released::{Parts, Released};
 use super::response::Response;
 use super::spool::{NoRoom, Spool};
 use super::tree::{self, Swept};
-use super::{Outcome, stderr};
+use super::{Outcome, detached, stderr};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
 use crate::log::Escaped;
@@ -247,7 +247,7 @@ impl<'a> Desk<'a> {
         running: Running,
         deadline: Moment,
     ) -> Called {
-        let (finished, released) = {
+        let (finished, is_running, parts) = {
             let scene = Scene {
                 birth: self.birth,
                 client: request.client,
@@ -266,18 +266,15 @@ impl<'a> Desk<'a> {
             let end = relay.run();
             self.gushers.note(call.handler.hash(), relay.printed());
             let finished = ending::finish(&mut relay, end, self.planner.failure());
-            (
-                finished,
-                end.is_handler_running().then(|| relay.into_parts()),
-            )
+            (finished, end.is_handler_running(), relay.into_parts())
         };
-        if let Some(parts) = released {
+        if is_running {
             let settings = self.settings_of(&call.handler);
             self.released = Some(Released { parts, settings });
             return self.conclude_call(request, call, finished);
         }
         self.birth.entry().set_handler_pid(0);
-        self.clean_up(call.settings);
+        self.clean_up(call.settings, parts);
         if let Some(reaped) = finished.reaped {
             self.receipt.ended = Some(reaped.ended);
             self.receipt.usage = reaped.usage;
@@ -292,9 +289,12 @@ impl<'a> Desk<'a> {
     }
 
     /// Nothing of a request outlives it, unless its handler may detach.
-    pub(super) fn clean_up(&mut self, settings: &HandlerSettings) {
+    pub(super) fn clean_up(&mut self, settings: &HandlerSettings, parts: Parts) {
         let was_alone = if settings.detach {
-            self.must_retire |= tree::has_survivors();
+            if tree::has_survivors() {
+                self.must_retire = true;
+                detached::listen(self.birth.log, &self.receipt.handler, &self.stderr, parts);
+            }
             true
         } else {
             let swept = tree::sweep(self.birth.log, &self.receipt.handler);

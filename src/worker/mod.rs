@@ -23,6 +23,7 @@
 //! | `response` | turns the handler's output into an HTTP response |
 //! | `outlet` | what the client takes now, and the spool for the rest |
 //! | `stderr` | the handler's complaints, into the log |
+//! | `detached` | hears what a handler has left on purpose |
 //! | `tree` | ends a handler and everything it started |
 //! | `turn` | who puts away now, where many want to |
 //! | `spool` | a file that holds what the client has not sent or taken yet |
@@ -35,6 +36,7 @@ mod buffer;
 mod call;
 mod confine;
 mod desk;
+mod detached;
 mod ending;
 mod exchange;
 mod feed;

@@ -78,13 +78,14 @@ impl<'a> Desk<'a> {
         };
         let reaped = reaped.or_else(|| tree::end_handler(parts.pid, settings, grace, channel));
         stderr.finish();
+        parts.stderr = stderr.pause();
         self.birth.entry().set_handler_pid(0);
         self.receipt.handler = name;
         if let Some(reaped) = reaped {
             self.receipt.ended = Some(reaped.ended);
             self.receipt.usage = reaped.usage;
         }
-        self.clean_up(settings);
+        self.clean_up(settings, parts);
         self.receipt.write_released(log);
     }
 }

@@ -45,6 +45,11 @@ impl Pipe {
         })
     }
 
+    /// What it is read from.
+    pub(super) fn read_end(&self) -> BorrowedFd<'_> {
+        self.read_end.as_fd()
+    }
+
     /// What a handler gets.
     pub(super) fn write_end(&self) -> BorrowedFd<'_> {
         self.write_end.as_fd()

@@ -386,3 +386,72 @@ fn the_first_process_of_a_container_ends_what_is_its_own_and_no_stranger() {
     assert_eq!(strangers().len(), 1, "{}", server.log());
     server.stop();
 }
+
+/// A handler that may leave a job, which says much once the file `go` is there; the job's pid.
+fn leave_talkative_job(server: &Server) -> u32 {
+    server.handler(
+        "job",
+        &shows(
+            "printf started
+             (sh -c 'echo $PPID' > job; while [ ! -e go ]; do sleep 0.01; done
+              echo note >&2; head -c 1M /dev/zero; yes | head -c 1M >&2; echo x > done) &",
+        ),
+    );
+    let worker = server.worker_pids()[0];
+    let start = Instant::now();
+    assert_eq!(server.get("/job").ok(), "started");
+    assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
+    eventually(PATIENCE, "the worker has left", || !os::is_alive(worker));
+    server.wait_for_line("job").parse().unwrap()
+}
+
+const MAY_LEAVE: &str = "[handler /job]\ndetach = yes\nmax-stderr = 1K\n";
+
+#[test]
+fn a_job_that_may_stay_is_heard_after_the_answer_and_neither_killed_nor_stopped() {
+    let server = Server::start(|setup| {
+        setup.config(MAY_LEAVE).args(["--workers=1"]);
+    });
+    leave_talkative_job(&server);
+    server.folder.write("root/go", "", 0o644);
+    server.wait_for_line("done");
+    for part in [
+        "/job (",
+        "stderr: note",
+        "(max-stderr: the rest is dropped)",
+    ] {
+        server.wait_for_log(part);
+    }
+    expect_server_alone(&server);
+    server.stop();
+}
+
+#[test]
+fn a_job_that_may_stay_is_heard_also_when_the_server_is_gone() {
+    let mut server = Server::start(|setup| {
+        setup.config(MAY_LEAVE).args(["--workers=1"]);
+    });
+    let job = leave_talkative_job(&server);
+    server.signal(os::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(os::is_alive(job));
+    let listens = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"caffeine-detach\n")
+    };
+    // Nobody is to wait for the end of the server's stderr in vain.
+    eventually(
+        PATIENCE,
+        "the listener has let go of the server's own",
+        || {
+            let mut all = server.folder.processes();
+            all.retain(listens);
+            let links: Vec<_> = all.iter().map(|pid| os::descriptors(*pid)).collect();
+            let own = |link: &&String| *link == "/dev/null";
+            links.len() == 1 && links[0].len() == 6 && links[0].iter().filter(own).count() == 3
+        },
+    );
+    server.folder.write("root/go", "", 0o644);
+    server.wait_for_line("done");
+    server.wait_for_log("stderr: note");
+    server.expect_nothing_left();
+}

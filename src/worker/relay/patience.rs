@@ -72,15 +72,17 @@ impl<'r> Relay<'r, '_> {
             .after(self.scene.birth.settings.limits.after_exit)
     }
 
-    /// Silence after the exit that ends the response, though somebody still holds stdout.
+    /// Silence after the exit that ends the response, though somebody still holds stdout: a filter, or a
+    /// job that may detach and is not waited for.
     pub(super) fn after_exit_deadline(&self) -> Moment {
         let after_exit = self.scene.birth.settings.limits.after_exit;
-        let holds_stdout = process::kill_group(self.pid, 0).is_ok();
-        self.quiet_since.after(if holds_stdout {
-            GROUP_AFTER_EXIT.max(after_exit)
-        } else {
-            after_exit
-        })
+        let is_group_left = || process::kill_group(self.pid, 0).is_ok();
+        self.quiet_since
+            .after(if !self.scene.settings.detach && is_group_left() {
+                GROUP_AFTER_EXIT.max(after_exit)
+            } else {
+                after_exit
+            })
     }
 
     pub(super) fn client_deadline(&self) -> Moment {

@@ -1,0 +1,79 @@
+//! Hears what processes say that a handler has left on purpose (`detach = yes`): in a process of its own,
+//! until they are gone. Without a reader their first word would end them (SIGPIPE), and with one that
+//! stops reading they would wait for ever.
+//!
+//! Their stderr goes to the log as the handler's own, within the rest of its `max-stderr`; their stdout
+//! was the response, which is over, and goes nowhere.
+
+use super::released::Parts;
+use super::stderr::{Pipe, Stderr};
+use crate::log::{Escaped, Log};
+use crate::sys::fd::{self, AsFd};
+use crate::sys::file::{self, Open};
+use crate::sys::{process, signal};
+use std::os::fd::AsRawFd;
+
+/// Worker: forks the process that listens. It is found as what it listens to: by the worker's mark.
+pub(super) fn listen(log: &Log, name: &[u8], pipe: &Pipe, parts: Parts) {
+    match process::fork() {
+        Ok(Some(_)) => {}
+        // Nothing that the worker owns is dropped here: most of it is closed, and its numbers others'.
+        Ok(None) => {
+            if let Ok(log) = become_listener(log, pipe, &parts) {
+                hear(&log, name, pipe, parts);
+            }
+            process::exit_now(0);
+        }
+        Err(e) => log.error(format_args!(
+            "{}: unable to listen to what it has left: {e}",
+            Escaped(name)
+        )),
+    }
+}
+
+/// Child: keeps the log and the two pipes, and nobody's terminal. The log is its own, so that neither the
+/// server's stderr is held open, nor a line lost.
+fn become_listener(log: &Log, pipe: &Pipe, parts: &Parts) -> crate::sys::Result<Log> {
+    let log = log.again()?;
+    let mut keep = log.descriptors();
+    keep.push(pipe.read_end().as_raw_fd());
+    keep.extend(parts.stdout.as_ref().map(AsRawFd::as_raw_fd));
+    fd::close_all_but(&keep);
+    process::set_name(c"caffeine-detach");
+    process::new_session()?;
+    signal::reset_inherited()?;
+    let null = file::open_at(None, c"/dev/null", Open::Existing)?;
+    (0..3).try_for_each(|standard| fd::duplicate_onto(null.as_fd(), standard))?;
+    Ok(log)
+}
+
+/// Child: until nobody can say any more.
+fn hear(log: &Log, name: &[u8], pipe: &Pipe, parts: Parts) {
+    let mut stdout = parts.stdout;
+    let mut stderr = Stderr::resume((log, name), parts.pid, pipe, parts.stderr);
+    let (mut is_open, mut bytes) = (true, [0; 4096]);
+    while is_open || stdout.is_some() {
+        let mut set = [signal::poll_nothing(); 2];
+        let [of_stdout, of_stderr] = &mut set;
+        if let Some(stdout) = &stdout {
+            *of_stdout = signal::poll_fd(stdout.as_fd(), signal::READABLE);
+        }
+        if is_open {
+            *of_stderr = signal::poll_fd(stderr.fd(), signal::READABLE);
+        }
+        if signal::wait(&mut set, None).is_err() {
+            return;
+        }
+        let [of_stdout, of_stderr] = set.map(|entry| entry.revents);
+        if of_stderr & signal::HUNG_UP != 0 {
+            is_open = false;
+            stderr.finish();
+        } else if of_stderr != 0 {
+            stderr.read();
+        }
+        let has_read = |pipe: &std::os::fd::OwnedFd| {
+            of_stdout == 0 || fd::read(pipe.as_fd(), &mut bytes).is_ok_and(|n| n > 0)
+        };
+        stdout = stdout.filter(has_read);
+    }
+}
