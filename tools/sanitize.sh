@@ -40,8 +40,7 @@ address() {
 
 # Leaks count if they are definite: libtest's other threads, which a forked child does not have, hold
 # what is only "possibly" lost. No --error-exitcode: valgrind would put it in place of the exit
-# status of a child that a test judges. One test is left out: valgrind 3.19 has no openat2, and
-# without it no link is followed.
+# status of a child that a test judges.
 valgrind_() {
     command -v valgrind >/dev/null || fail "valgrind is not installed"
     program=$(cargo test --locked --lib --no-run 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
@@ -49,7 +48,7 @@ valgrind_() {
     status=0
     valgrind --trace-children=no --leak-check=full --errors-for-leak-kinds=definite \
         --show-leak-kinds=definite --suppressions=tools/valgrind.supp --log-file="$work/valgrind.%p" \
-        "$program" --skip links_are_followed_inside_the_root_only "$@" || status=$?
+        "$program" "$@" || status=$?
     for log in "$work"/valgrind.*; do
         # A child that became another program ends its log without a summary.
         if grep -q 'ERROR SUMMARY: [^0]' "$log"; then

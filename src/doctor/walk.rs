@@ -58,7 +58,10 @@ fn become_server(settings: &Settings) -> sys::Result<()> {
         privilege::change_root(&name)?;
     }
     match account.filter(|account| account.uid != process::effective_uid()) {
-        Some(account) => privilege::assume(&account),
+        // For good: who is somebody else in effect only is asked for by faccessat2(2) alone.
+        Some(account) => privilege::assume(&account)
+            .and_then(|()| privilege::resume_root())
+            .and_then(|()| privilege::become_account(&account)),
         None => Ok(()),
     }
 }

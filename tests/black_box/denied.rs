@@ -48,6 +48,7 @@ calls! {
     get_seals => Serves;
     getrandom => Serves;
     landlock_create_ruleset => Serves;
+    limit_locks => Serves;
     madvise => Serves;
     memfd_create => Serves;
     no_new_privs => Refuses("--no-new-privs=no");
@@ -55,9 +56,11 @@ calls! {
     openat2 => Serves;
     parent_death_signal => Warns("goes on until the parent ends it");
     peer_credentials => Refuses("getsockopt");
+    pass_rights => Serves;
     pipe2 => Refuses("unable to set up signals: pipe2");
     ppoll => Refuses("unable to work: ppoll");
     prlimit64 => Refuses("unable to limit core files: getrlimit");
+    pwritev2 => Serves;
     receive_low_water => Serves;
     receive_truncated => Serves;
     sched_getaffinity => Serves;

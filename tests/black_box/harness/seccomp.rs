@@ -69,6 +69,11 @@ pub(crate) const CALLS: &[Call] = &[
     ),
     all("getrandom", libc::SYS_getrandom),
     all("landlock_create_ruleset", libc::SYS_landlock_create_ruleset),
+    only(
+        ("limit_locks", libc::SYS_prlimit64),
+        1,
+        (ALL, libc::RLIMIT_LOCKS),
+    ),
     all("madvise", libc::SYS_madvise),
     all("memfd_create", libc::SYS_memfd_create),
     only(
@@ -88,9 +93,12 @@ pub(crate) const CALLS: &[Call] = &[
         2,
         (ALL, libc::SO_PEERCRED.cast_unsigned()),
     ),
+    // SO_PASSRIGHTS, Linux 6.16.
+    only(("pass_rights", libc::SYS_setsockopt), 2, (ALL, 83)),
     all("pipe2", libc::SYS_pipe2),
     all("ppoll", libc::SYS_ppoll),
     all("prlimit64", libc::SYS_prlimit64),
+    all("pwritev2", libc::SYS_pwritev2),
     only(
         ("receive_low_water", libc::SYS_setsockopt),
         2,

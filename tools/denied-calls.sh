@@ -1,0 +1,87 @@
+#!/bin/sh
+# Runs the black-box suite without a call that a system may lack or forbid, once for each call and errno,
+# and prints a table. Takes two minutes for each of some seventy runs.
+#
+#   tools/denied-calls.sh [CALL...]       all calls, or these
+#   tools/denied-calls.sh --together      all at once that change nothing a test is about: one run per errno
+#   tools/denied-calls.sh --list          their names
+#
+# ERRNOS="EPERM ENOSYS EINVAL" chooses the errnos; the first two are the default. Exit status 1: a test failed.
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Those without which a server serves, as the suite's own list has it.
+optional() {
+    cargo test --locked -q --test black_box the_list_of_calls -- --nocapture |
+        sed -n 's/^\([a-z0-9_]*\) optional: .*/\1/p'
+}
+
+# Tests that are about the call itself, or whose handlers need it.
+about() {
+    case $1 in
+    clone_vfork) # The log names fork, then.
+        echo a_full_process_table_is_503_until_there_is_room ;;
+    landlock_create_ruleset)
+        echo confinement:: ;;
+    limit_locks) # The mark.
+        echo trees:: ;;
+    memfd_create) # Where no file can be made, or the disk is full, memory is what is left.
+        echo a_full_disk_under_the_spools
+        echo a_server_without_a_writable_folder_says_so_and_serves ;;
+    pass_rights)
+        echo whose_close_may_wait ;;
+    sched_setscheduler)
+        echo a_handler_is_scheduled_as_batch_work ;;
+    set_dumpable) # Who may look into the server.
+        echo confinement:: ;;
+    statx) # Their handlers run ls.
+        echo a_handler_has_three_descriptors_and_no_others ;;
+    subreaper) # What is left in a session of its own.
+        printf '%s\n' processes:: trees:: supervision:: ;;
+    esac
+}
+
+# run DENIAL CALL...: one line of the table.
+run() {
+    denial=$1
+    shift
+    # shellcheck disable=SC2046 # One word each.
+    set -- $(for call; do about "$call"; done | sort -u | sed 's/^/--skip /')
+    status=0
+    CAFFEINE_TEST_DENY=$denial cargo test --locked --test black_box -- "$@" >"$work/out" 2>&1 || status=$?
+    result=$(sed -n 's/^test result: \(.*\); 0 ignored.*; \([0-9]* filtered out\);.*/\1; \2/p' "$work/out")
+    printf '%-40.40s %s\n' "$denial" "${result:-did not run}"
+    if [ "$status" -ne 0 ]; then
+        sed -n 's/^test \(.*\) \.\.\. FAILED$/    \1/p' "$work/out"
+        failed=1
+    fi
+}
+
+failed=0
+case ${1-} in
+--list)
+    optional
+    exit 0
+    ;;
+--together)
+    calls=$(optional | grep -vE '^(landlock_create_ruleset|limit_locks|parent_death_signal|set_dumpable|subreaper)$')
+    for errno in ${ERRNOS:-EPERM ENOSYS}; do
+        # shellcheck disable=SC2086 # One word each.
+        run "$(for call in $calls; do printf '%s:%s,' "$call" "$errno"; done)" $calls
+    done
+    ;;
+*)
+    [ $# -gt 0 ] || {
+        # shellcheck disable=SC2046 # One word each.
+        set -- $(optional)
+    }
+    for call; do
+        for errno in ${ERRNOS:-EPERM ENOSYS}; do
+            run "$call:$errno" "$call"
+        done
+    done
+    ;;
+esac
+exit "$failed"
