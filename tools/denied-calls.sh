@@ -31,13 +31,16 @@ about() {
         echo a_full_disk_under_the_spools
         echo a_server_without_a_writable_folder_says_so_and_serves ;;
     pass_rights)
-        echo whose_close_may_wait ;;
+        echo a_client_of_a_unix_listener_passes_no_descriptors ;;
     sched_setscheduler)
         echo a_handler_is_scheduled_as_batch_work ;;
     set_dumpable) # Who may look into the server.
         echo confinement:: ;;
     statx) # Their handlers run ls.
         echo a_handler_has_three_descriptors_and_no_others ;;
+    unsent) # Whether a new server has read of all who were handed on cannot be known.
+        echo who_was_handed_on_and_not_read_of
+        echo a_new_server_that_is_stopped_before_it_knows ;;
     subreaper) # What is left in a session of its own.
         printf '%s\n' processes:: trees:: supervision:: ;;
     esac
