@@ -154,13 +154,8 @@ impl Parent {
 
     /// A request has ended that had places of other handlers than the one that it is known by.
     pub(super) fn release_after_redirects(&mut self, report: &Report) {
-        if !report.was_redirected {
-            return;
-        }
-        for handler in self.lot.held_handlers() {
-            if self.room(handler) > 0 {
-                self.release(handler);
-            }
+        if report.was_redirected {
+            self.release_where_room();
         }
     }
 
@@ -179,9 +174,9 @@ impl Parent {
         })
     }
 
-    /// All workers have the present settings: those may go on whom only older ones have held.
+    /// Lets as many go on as their handlers have room for.
     #[cold]
-    pub(super) fn release_by_new_settings(&mut self) {
+    pub(super) fn release_where_room(&mut self) {
         for handler in self.lot.held_handlers() {
             for _ in 0..self.room(handler) {
                 let Some(id) = self.lot.first_held(handler) else {

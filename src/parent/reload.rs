@@ -367,7 +367,8 @@ impl Parent {
                     self.log()
                         .info(format_args!("every worker has the new configuration"));
                     self.notify_ready();
-                    self.release_by_new_settings();
+                    // Those may go on whom only workers with older settings have held.
+                    self.release_where_room();
                 }
                 Step::Nothing => return,
             }
