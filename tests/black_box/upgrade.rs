@@ -278,7 +278,10 @@ impl Three {
         busy.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
         server.wait_for_line("slow.runs");
         let second = server.upgrade();
+        // It has the pid file a moment before it serves, and may be told to upgrade then.
+        assert_eq!(server_of(&mut server.connect()), second);
         let third = server.upgrade();
+        assert_eq!(server_of(&mut server.connect()), third);
         // The second may have to be told still that it has nothing to do any more.
         eventually(PATIENCE, "nobody else serves", || {
             os::children(second) == [third]
@@ -363,6 +366,7 @@ fn a_middle_server_that_is_killed_before_its_follower_is_ready_takes_it_along() 
     busy.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
     server.wait_for_line("slow.runs");
     let second = server.upgrade();
+    assert_eq!(server_of(&mut server.connect()), second);
     // One that never says that it is ready.
     let place = server.folder.at("caffeine");
     fs::rename(&place, server.folder.at("real")).unwrap();
