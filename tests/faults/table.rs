@@ -163,6 +163,7 @@ const PLAUSIBLE: &[(&[&str], &[i32])] = &[
     ),
     (&["recvmsg"], &[EINTR, EAGAIN, EMFILE, ENOMEM, ECONNRESET]),
     (&["read"], &[EINTR, EIO, ENOMEM]),
+    (&["pwritev2"], &[EAGAIN, EOPNOTSUPP, ENOSYS, EPERM, EPIPE]),
     (
         &["write"],
         // Not EPIPE: a handler that stops reading its body is in its right.
