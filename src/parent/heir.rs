@@ -140,14 +140,6 @@ impl Parent {
         (self.lot.len() == 0 && !self.has_read_all()).then(|| self.now.after(READ_PAUSE))
     }
 
-    /// Whether the new server knows of all who were handed on: one that leaves first gives the others back.
-    pub(super) fn has_read_all(&self) -> bool {
-        let heir = self.upgrade.heir.as_ref();
-        heir.is_none_or(|heir| {
-            !heir.has_clients || socket::bytes_unsent(heir.socket.as_fd()).unwrap_or(0) == 0
-        })
-    }
-
     /// The next steps of an upgrade, once per turn.
     pub(super) fn upgrade(&mut self) {
         if self.upgrade.is_due && self.pool.starting() == 0 {

@@ -15,8 +15,22 @@ use crate::sys::fd::AsFd;
 use crate::sys::passing::send_record;
 use crate::sys::process::{self, Ended, Pid};
 use crate::sys::readiness::Interest;
+use crate::sys::socket;
 
 impl Parent {
+    /// Whether the new server has taken all who were handed on. One that takes nobody any more (EPIPE) has
+    /// read of the others to give them back, which has come by its end.
+    pub(in crate::parent) fn has_read_all(&self) -> bool {
+        let heir = self.upgrade.heir.as_ref();
+        heir.is_none_or(|heir| {
+            let line = heir.socket.as_fd();
+            // In this order: it says so before it reads on.
+            !heir.has_clients
+                || socket::bytes_unsent(line).unwrap_or(0) == 0
+                    && socket::send(line, &[], false).is_ok()
+        })
+    }
+
     /// The new server has ended, or the one that follows it.
     #[cold]
     pub(in crate::parent) fn heir_has_ended(&mut self, pid: Pid, ended: Ended) {
