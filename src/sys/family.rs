@@ -1,8 +1,12 @@
 //! Who was started by whom: children, families, and the mark by which a worker's are known for good.
 //! Elsewhere than on Linux nobody is given a stranger's orphans, so there is nobody to find.
 
-use super::process::{self, Pid, pid_of, stat_of};
-use super::{Errno, Error, Result, once, privilege, signal};
+use super::process::{self, Pid};
+#[cfg(target_os = "linux")]
+use super::process::{pid_of, stat_of};
+use super::{Errno, Error, Result, signal};
+#[cfg(target_os = "linux")]
+use super::{once, privilege};
 
 /// The children of this process, orphans that a subreaper was given among them: from the
 /// `children` file, else (no CONFIG_PROC_CHILDREN) from a walk over /proc. Zombies are listed too.

@@ -1,6 +1,8 @@
 //! Calls that any descriptor takes: read, write, pipe, fcntl, and closing what was inherited.
 
-use super::{Result, born, count, once, or_else, retry, wide};
+#[cfg(target_os = "linux")]
+use super::or_else;
+use super::{Result, born, count, once, retry, wide};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub use std::os::fd::AsFd;

@@ -2,7 +2,9 @@
 
 #[cfg(target_os = "linux")]
 use super::count;
-use super::{Errno, Error, Result, born, fd, once, or_else, retry, wide};
+#[cfg(target_os = "linux")]
+use super::or_else;
+use super::{Errno, Error, Result, born, fd, once, retry, wide};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 

@@ -5,8 +5,10 @@
 
 use super::confine::{self, Bounds, Ruleset};
 use super::memory;
+#[cfg(target_os = "linux")]
+use super::or_else;
 use super::process::Pid;
-use super::{CallName, Errno, Error, Result, fault, once, or_else, signal};
+use super::{CallName, Errno, Error, Result, fault, once, signal};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
