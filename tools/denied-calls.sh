@@ -27,9 +27,10 @@ about() {
         echo confinement:: ;;
     limit_locks) # The mark.
         echo trees:: ;;
-    memfd_create) # Where no file can be made, or the disk is full, memory is what is left.
-        echo a_full_disk_under_the_spools
+    memfd_create) # Where no file can be made memory is what is left.
         echo a_server_without_a_writable_folder_says_so_and_serves ;;
+    parent_death_signal) # Wakes a stopped worker.
+        echo a_stopped_worker_does_not_outlive_its_parent ;;
     pass_rights)
         echo a_client_of_a_unix_listener_passes_no_descriptors ;;
     sched_setscheduler)

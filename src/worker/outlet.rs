@@ -168,8 +168,13 @@ impl<'a> Outlet<'a> {
             }
             has_moved = true;
         }
-        // There may be room again, and a new spool begins in memory.
-        let rest = std::mem::take(&mut self.rest);
+        let mut rest = std::mem::take(&mut self.rest);
+        if self.spool.is_none() && !rest.is_empty() {
+            // Where a new spool cannot begin in memory there may never be room for it.
+            let n = taken(socket::send(self.client.socket(), &rest, false))?;
+            rest.drain(..n);
+        }
+        // There may be room again.
         if !rest.is_empty() {
             self.put_away(&rest)?;
         }

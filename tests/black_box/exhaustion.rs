@@ -1,6 +1,7 @@
 //! The machine has run out of something: room on disk, processes, descriptors, memory. What can be
 //! served is served, the rest is told so, and all is well again once there is some.
 
+use super::harness::seccomp::call;
 use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, run};
 use std::fs;
 use std::io::{Read, Write};
@@ -108,10 +109,18 @@ fn a_full_disk_under_the_log_stops_no_request_and_the_losses_are_told() {
 
 #[test]
 fn a_full_disk_under_the_spools_refuses_large_bodies_and_makes_large_responses_wait() {
-    if !needs_root("a full disk under the spools") {
-        return;
+    if needs_root("a full disk under the spools") {
+        fill_disk_under_spools(&[]);
+        // Nor is there memory to begin a spool in.
+        fill_disk_under_spools(&["memfd_create"]);
     }
+}
+
+fn fill_disk_under_spools(denied: &[&str]) {
     let server = Server::start(|setup| {
+        for name in denied {
+            setup.deny(call(name), libc::ENOSYS);
+        }
         let folder = SmallDisk::prepare(setup);
         setup
             .env("TMPDIR", &folder)
