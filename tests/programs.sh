@@ -151,7 +151,7 @@ if has php-cgi test -x /usr/bin/php-cgi; then
 fi
 if has git test -x "$(git --exec-path)/git-http-backend"; then
     try_git
-    if has gitweb test -x /usr/share/gitweb/gitweb.cgi; then try_gitweb; fi
+    if has 'gitweb with CGI.pm' sh -c 'test -x /usr/share/gitweb/gitweb.cgi && perl -MCGI -e 1'; then try_gitweb; fi
     if has cgit test -x /usr/lib/cgit/cgit.cgi; then try_cgit; fi
 fi
 if [ -n "${KEEP:-}" ]; then
