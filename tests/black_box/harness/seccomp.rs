@@ -135,6 +135,7 @@ pub(crate) const CALLS: &[Call] = &[
     ),
     all("sysinfo", libc::SYS_sysinfo),
     only(("unsent", libc::SYS_ioctl), 1, (ALL, 0x5411)),
+    // Not used: Podman and Docker forbid it, so nobody is to begin to.
     all("vmsplice", libc::SYS_vmsplice),
 ];
 
