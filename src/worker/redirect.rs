@@ -11,7 +11,7 @@ use crate::http::{self, DecodedPath};
 use crate::log::Escaped;
 use crate::route::{Handler, Route};
 use crate::scoreboard::Phase;
-use crate::settings::HandlerSettings;
+use crate::settings::{HalfClose, HandlerSettings};
 use crate::sys::{signal, time};
 use std::time::Duration;
 
@@ -46,8 +46,14 @@ impl Desk<'_> {
     ) -> Place {
         let entry = self.birth.entry();
         entry.set_redirected(true);
-        let limits = &self.birth.settings.limits;
-        let until = time::now().after(limits.queue_timeout);
+        let until = time::now().after(self.birth.settings.limits.queue_timeout);
+        let half_close = settings
+            .half_close
+            .unwrap_or(self.birth.settings.half_close);
+        let client = match half_close {
+            HalfClose::Serve => signal::poll_nothing(),
+            _ => signal::poll_fd(request.client.socket(), 0),
+        };
         while !self.has_claimed(settings, handler) {
             let now = time::now();
             if now >= until {
@@ -55,10 +61,7 @@ impl Desk<'_> {
             }
             entry.set_deadline(until);
             entry.enter(Phase::Launched, now);
-            let mut set = [
-                signal::poll_fd(request.client.socket(), 0),
-                signal::poll_fd(request.channel, 0),
-            ];
+            let mut set = [client, signal::poll_fd(request.channel, 0)];
             let _ = signal::wait_undisturbed(&mut set, Some(PACE));
             if set.iter().any(|fd| fd.revents != 0) {
                 return Place::ClientGone;
@@ -123,7 +126,11 @@ impl Desk<'_> {
             let settings = self.settings_of(&handler);
             match self.wait_for_place(request, settings, &handler) {
                 Place::Claimed => {}
-                Place::ClientGone => return Outcome::of(Verdict::Close),
+                Place::ClientGone => {
+                    self.receipt.is_client_gone = true;
+                    self.conclude(request, 0, 0);
+                    return Outcome::of(Verdict::Close);
+                }
                 Place::None => {
                     let why = "no place in time under max-concurrent after a local redirect";
                     return self.fail_for(request, request.manner, 503, why);

@@ -1,6 +1,6 @@
 //! Clients that wait for a handler at `max-concurrent`: they are in nobody's way, and none is forgotten.
 
-use super::harness::{Client, PATIENCE, Server, eventually};
+use super::harness::{Client, PATIENCE, Server, eventually, os};
 use std::time::{Duration, Instant};
 
 const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
@@ -121,20 +121,50 @@ fn a_redirected_request_that_finds_no_place_is_told_to_come_back() {
         setup.config("[handler /target]\nmax-concurrent = 1\n");
     });
     server.handler("target", WAITS);
-    server.handler("from", "printf 'Location: /target\\n\\n'");
+    server.handler("from", "echo x >> asked; printf 'Location: /target\\n\\n'");
     let mut running = ask(&server, "/target");
     server.wait_for_line("runs");
     let response = server.get("/from");
     assert_eq!(response.status, 503);
     assert_eq!(response.field("Retry-After").as_deref(), Some("1"));
     server.wait_for_log("max-concurrent after a local redirect");
-    // One that leaves while it waits is not waited for.
-    let mut gone = ask(&server, "/from");
-    super::harness::os::reset_on_close(&gone.stream);
-    assert!(gone.is_silent());
-    drop(gone);
     server.file("go", "", 0o644);
     assert_eq!(running.response().ok(), "hello");
     assert_eq!(server.read("runs").lines().count(), 1);
     server.stop();
+}
+
+#[test]
+fn a_redirected_request_whose_client_leaves_waits_for_no_place_unless_it_must_be_served() {
+    for (half_close, runs, part) in [
+        ("probe", 1, "handler=/from "),
+        ("serve", 2, "handler=/target "),
+    ] {
+        let server = Server::start(|setup| {
+            setup.args(["--workers=3", "--queue-timeout=60s"]);
+            setup.config(&format!(
+                "half-close = {half_close}\n[handler /target]\nmax-concurrent = 1\n"
+            ));
+        });
+        server.handler("target", WAITS);
+        server.handler("from", "echo x >> asked; printf 'Location: /target\\n\\n'");
+        let mut running = ask(&server, "/target");
+        server.wait_for_line("runs");
+        let gone = ask(&server, "/from");
+        server.wait_for_line("asked");
+        os::reset_on_close(&gone.stream);
+        drop(gone);
+        if half_close == "probe" {
+            server.wait_for_log("client-gone");
+        }
+        server.file("go", "", 0o644);
+        assert_eq!(running.response().ok(), "hello");
+        // Its receipt is there whatever has become of it.
+        server.wait_for_log("client-gone");
+        let log = server.log();
+        let mut receipts = log.lines().filter(|line| line.contains("\"GET /from "));
+        assert!(receipts.next().unwrap().contains(part), "{log}");
+        assert_eq!(server.read("runs").lines().count(), runs);
+        server.stop();
+    }
 }
