@@ -35,15 +35,21 @@ about() {
         echo a_client_of_a_unix_listener_passes_no_descriptors ;;
     sched_setscheduler)
         echo a_handler_is_scheduled_as_batch_work ;;
-    set_dumpable) # Who may look into the server.
-        echo confinement:: ;;
+    get_pipe_size) # In pipes of unknown size small bodies need memory.
+        echo a_full_disk_under_the_spools ;;
+    set_dumpable) # Who may look into the server, and tests that count its WARNs.
+        printf '%s\n' confinement:: trees:: ;;
+    set_name) # A process by its name.
+        echo a_job_that_may_stay_is_heard_also_when_the_server_is_gone ;;
     statx) # Their handlers run ls.
         echo a_handler_has_three_descriptors_and_no_others ;;
     unsent) # Whether a new server has read of all who were handed on cannot be known.
         echo who_was_handed_on_and_not_read_of
         echo a_new_server_that_is_stopped_before_it_knows ;;
-    subreaper) # What is left in a session of its own.
-        printf '%s\n' processes:: trees:: supervision:: ;;
+    subreaper) # What is left in a session of its own, be it a server that followed another one.
+        printf '%s\n' confinement:: contract:: processes:: trees:: supervision:: \
+            a_handler_keeps_its_limits_after_its_response a_middle_server_that_is_killed \
+            the_first_of_three_servers what_a_worker_leaves_that_dies ;;
     esac
 }
 

@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 use super::privilege;
 use super::{Errno, Error, Result, once, retry};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A process id.
@@ -262,8 +263,16 @@ pub fn become_subreaper() -> Result<()> {
     // SAFETY: takes integers.
     once(&"prctl", || unsafe {
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, ON, 0, 0, 0)
-    })
-    .map(drop)
+    })?;
+    IS_SUBREAPER.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+static IS_SUBREAPER: AtomicBool = AtomicBool::new(false);
+
+/// Whether no more children means no more descendants.
+pub fn is_subreaper() -> bool {
+    IS_SUBREAPER.load(Ordering::Relaxed)
 }
 
 /// Without a subreaper a descendant that leaves its process group is not found.

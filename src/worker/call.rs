@@ -297,7 +297,7 @@ impl<'a> Desk<'a> {
             }
             true
         } else {
-            let swept = tree::sweep(self.birth.log, &self.receipt.handler);
+            let swept = tree::end_rest(self.birth.log, &self.receipt.handler, parts.pid);
             self.must_retire |= swept == Swept::NotAll;
             swept == Swept::Nothing
         };

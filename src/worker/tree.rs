@@ -99,9 +99,18 @@ fn reap_all() -> (usize, bool) {
     }
 }
 
-/// Kills every descendant that is left, without grace, and says so in the log. One system call when
-/// there is none.
-pub(super) fn sweep(log: &Log, handler: &[u8]) -> Swept {
+/// Kills every descendant that is left, without grace. Where a system does not say which there are, they are
+/// in the handler's group, unless they have left it.
+pub(super) fn end_rest(log: &Log, name: &[u8], handler: Pid) -> Swept {
+    let swept = sweep(log, name);
+    if swept == Swept::NotAll || !process::is_subreaper() {
+        let _ = process::kill_group(handler, signal::SIGKILL);
+    }
+    swept
+}
+
+/// Kills them by their numbers, and says so in the log. One system call when there is none.
+fn sweep(log: &Log, handler: &[u8]) -> Swept {
     let (ended, mut is_left) = reap_all();
     if !is_left && ended == 0 {
         return Swept::Nothing;

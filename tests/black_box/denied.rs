@@ -43,6 +43,9 @@ calls! {
     epoll_wait => Serves;
     faccessat2 => Serves;
     flock => Refuses("unable to lock ");
+    tcp_info => Serves;
+    not_sent_low_water => Serves;
+    not_sent => Serves;
     fstatfs => Serves;
     get_pipe_size => Serves;
     get_seals => Serves;
@@ -144,6 +147,8 @@ fn serve(mut server: Server, without: &str) {
     let leave = "setsid sh -c 'echo $$ >left; exec sleep 600' >/dev/null 2>&1 & \
         until [ -s left ]; do sleep 0.01; done";
     server.handler("leave", &format!("{leave}; {head}; echo left"));
+    let stay = "sleep 600 >/dev/null 2>&1 & echo $! >stayed";
+    server.handler("stay", &format!("{stay}; {head}; echo stays"));
     server.handler("hang", "echo $$ >hung; exec sleep 600");
     let large = noise(LARGE);
     server.folder.write("large", &large, 0o644);
@@ -160,6 +165,9 @@ fn serve(mut server: Server, without: &str) {
     bodies(&mut kept, &large);
     slow_clients(&server, &large);
     assert_eq!(server.get("/leave").ok(), "left\n");
+    assert_eq!(server.get("/stay").ok(), "stays\n");
+    let stayed: u32 = server.wait_for_line("stayed").parse().unwrap();
+    eventually(PATIENCE, "what has stayed ends", || !os::is_alive(stayed));
     let left: u32 = server.wait_for_line("left").parse().unwrap();
     if ["subreaper", "proc"].contains(&without) {
         assert!(os::is_alive(left), "as the WARN says");

@@ -56,6 +56,10 @@ pub(crate) const CALLS: &[Call] = &[
     all("epoll_wait", libc::SYS_epoll_wait),
     all("faccessat2", libc::SYS_faccessat2),
     all("flock", libc::SYS_flock),
+    // TCP_INFO, TCP_NOTSENT_LOWAT, SIOCOUTQNSD.
+    only(("tcp_info", libc::SYS_getsockopt), 2, (ALL, 11)),
+    only(("not_sent_low_water", libc::SYS_setsockopt), 2, (ALL, 25)),
+    only(("not_sent", libc::SYS_ioctl), 1, (ALL, 0x894b)),
     all("fstatfs", libc::SYS_fstatfs),
     only(
         ("get_pipe_size", libc::SYS_fcntl),
