@@ -107,7 +107,7 @@ pub(super) fn check_sections(settings: &Settings, root: Option<&OwnedFd>, findin
         if root.is_some_and(|root| !route::names_file(root.as_fd(), &section.name)) {
             findings.note(
                 config,
-                "has a section [handler %] and --path no such file; correct the name or remove it",
+                "has a section [handler %] that names no file in --path; correct the name or remove it",
                 &section.name,
             );
         }
