@@ -291,11 +291,12 @@ impl<'a> Desk<'a> {
     /// Nothing of a request outlives it, unless its handler may detach.
     pub(super) fn clean_up(&mut self, settings: &HandlerSettings, parts: Parts) {
         let was_alone = if settings.detach {
-            if tree::has_survivors() {
+            let has_left = tree::has_survivors();
+            if has_left {
                 self.must_retire = true;
                 detached::listen(self.birth.log, &self.receipt.handler, &self.stderr, parts);
             }
-            true
+            !has_left
         } else {
             let swept = tree::end_rest(self.birth.log, &self.receipt.handler, parts.pid);
             self.must_retire |= swept == Swept::NotAll;

@@ -34,7 +34,20 @@ enum Place {
 /// How often a place is asked for.
 const PACE: Duration = Duration::from_millis(10);
 
-impl Desk<'_> {
+impl<'a> Desk<'a> {
+    /// The settings for a handler that runs after one that has left a job on purpose (`detach = yes`). Nothing
+    /// tells that job from what this handler leaves, so all of it stays.
+    fn sparing(&self, settings: &'a HandlerSettings) -> &'a HandlerSettings {
+        if !self.must_retire || settings.detach {
+            return settings;
+        }
+        // Leaked once per redirect in a worker that is about to leave.
+        Box::leak(Box::new(HandlerSettings {
+            detach: true,
+            ..settings.clone()
+        }))
+    }
+
     /// Waits for a place among those who run a handler at a time. A request whose first handler has run
     /// cannot be held by the parent, which would have it run again. The first one's place is given up
     /// before: two who wait for each other's would wait in vain.
@@ -137,7 +150,7 @@ impl Desk<'_> {
                 }
             }
             let call = Call {
-                settings,
+                settings: self.sparing(settings),
                 handler,
                 method: b"GET",
                 raw_path: parts.path,

@@ -421,6 +421,35 @@ fn a_job_that_may_stay_is_heard_after_the_answer_and_neither_killed_nor_stopped(
 }
 
 #[test]
+fn a_job_that_may_stay_survives_the_handler_that_its_own_redirects_to() {
+    let server = Server::start(|setup| {
+        setup.config(MAY_LEAVE).args(["--workers=1"]);
+    });
+    server.handler("shown", &shows("echo mine >&2; printf shown"));
+    let job = "(sh -c 'echo $PPID' > job; while [ ! -e go ]; do sleep 0.01; done; echo note >&2; echo x > done) &
+         while [ ! -s job ]; do sleep 0.01; done
+         printf 'Location: /shown\\n\\n'";
+    server.handler("job", job);
+    let worker = server.worker_pids()[0];
+    assert_eq!(server.get("/job").ok(), "shown");
+    eventually(PATIENCE, "the worker has left", || !os::is_alive(worker));
+    let job = server.wait_for_line("job").parse().unwrap();
+    assert!(os::is_alive(job), "{}", server.log());
+    server.folder.write("root/go", "", 0o644);
+    server.wait_for_line("done");
+    server.wait_for_log("stderr: note");
+    let log = server.log();
+    let said = |name: &str, what: &str| {
+        log.lines()
+            .any(|line| line.contains(name) && line.ends_with(what))
+    };
+    assert!(said(" /job (", "stderr: note"), "{log}");
+    assert!(said(" /shown (", "stderr: mine"), "{log}");
+    expect_server_alone(&server);
+    server.stop();
+}
+
+#[test]
 fn a_job_that_may_stay_is_heard_also_when_the_server_is_gone() {
     let mut server = Server::start(|setup| {
         setup.config(MAY_LEAVE).args(["--workers=1"]);
