@@ -182,7 +182,7 @@ fn a_worker_that_dies_with_a_handler_that_runs_on_takes_it_along_and_nothing_els
 /// Over a Unix domain socket a close is seen at once, and hides nothing that was sent before it.
 #[test]
 fn what_a_unix_client_asks_for_before_it_closes_is_run() {
-    let server = Server::start(|setup| {
+    let mut server = Server::start(|setup| {
         let bind = format!("--bind=unix:{}", setup.folder.at("http").display());
         setup.args([&bind, "--half-close=serve"]);
     });
@@ -218,5 +218,8 @@ fn what_a_unix_client_asks_for_before_it_closes_is_run() {
     connect().write_all(start.as_bytes()).unwrap();
     connect().write_all(post.as_bytes()).unwrap();
     runs(4);
-    server.stop();
+    // Whoever is run is waited for.
+    server.signal(os::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.read("runs").lines().count(), 4);
 }
