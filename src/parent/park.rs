@@ -10,6 +10,7 @@ use super::verdict::ticks_aside;
 use super::wheel::TICK;
 use crate::channel::Stage;
 use crate::scoreboard::Spooled;
+use crate::settings::HalfClose;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::{Event, Interest};
 use crate::sys::time::Moment;
@@ -140,10 +141,21 @@ impl Parent {
     }
 
     /// Over a Unix domain socket a close hangs up, as a reset does elsewhere, and what was sent before it is
-    /// still to be read: a whole request perhaps.
+    /// still to be read: a whole request perhaps. After a reset only a handler that runs to its end in spite
+    /// of it gets that; the worker knows whose request it is.
     fn has_left_request(&self, id: Id, state: State) -> bool {
+        let settings = &self.estate.settings;
+        let serves = |half_close| half_close == HalfClose::Serve;
+        let may_run = |c: &Connection| {
+            c.peer.is_none()
+                || serves(settings.half_close)
+                || settings
+                    .handlers
+                    .iter()
+                    .any(|h| h.half_close.is_some_and(serves))
+        };
         let connection = self.lot.get(id);
-        state != State::Drain && connection.is_some_and(|c| c.peer.is_none() && unread(c) > 0)
+        state != State::Drain && connection.is_some_and(|c| may_run(c) && unread(c) > 0)
     }
 
     /// A FIN and not a byte of a request: nobody is there to be answered, so no worker need look.

@@ -1,7 +1,7 @@
 //! A client is free when its response is complete, whatever its handler does then; the worker stays with
 //! the handler, which keeps its limits.
 
-use super::harness::{PATIENCE, Server, eventually, os};
+use super::harness::{Client, PATIENCE, Server, eventually, os};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
@@ -222,4 +222,55 @@ fn what_a_unix_client_asks_for_before_it_closes_is_run() {
     server.signal(os::TERM);
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(server.read("runs").lines().count(), 4);
+}
+
+/// The parent sees the last bytes of the request and the reset at once.
+#[test]
+fn what_a_client_has_sent_before_its_reset_is_run_where_that_may_not_end_it() {
+    let server = Server::start(|setup| {
+        setup.config("[handler /hook]\nhalf-close = serve\n");
+    });
+    server.handler("hook", "cat > body; echo done >> runs");
+    server.handler("other", "echo other >> runs");
+    server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
+    let post =
+        |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    let reset_after = |mut client: Client, last: &str| {
+        os::stop(server.pid());
+        client.send(last);
+        os::reset_on_close(&client.stream);
+        drop(client);
+        assert!(os::kill(server.pid(), os::CONT));
+    };
+    let mut kept = server.connect();
+    assert_eq!(kept.get("/hello").ok(), "hello");
+    reset_after(kept, &post("/hook"));
+    server.wait_for_line("runs");
+    let begun = |path: &str| {
+        let post = post(path);
+        let (start, rest) = post.split_at(post.len() - 2);
+        let mut client = server.connect();
+        client.send(start);
+        eventually(PATIENCE, "its body is waited for", || {
+            server.status_of("spooled") != "0"
+        });
+        (client, rest.to_string())
+    };
+    for path in ["/other", "/hook"] {
+        let (client, rest) = begun(path);
+        reset_after(client, &rest);
+        eventually(PATIENCE, "it is over", || {
+            server.status_of("spooled") == "0"
+        });
+    }
+    eventually(PATIENCE, "it has run", || {
+        server
+            .read("runs")
+            .lines()
+            .filter(|line| *line == "done")
+            .count()
+            == 2
+    });
+    assert_eq!(server.read("body"), "hello");
+    server.stop();
 }
