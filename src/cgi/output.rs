@@ -16,7 +16,7 @@
 //! | Proxy-Authenticate, Proxy-Authentication-Info, Proxy-Authorization | removed: Caffeine is no proxy | removed |
 //! | all others, Set-Cookie as often as it comes | passed | passed |
 //!
-//! Interim responses (1xx) before a full one are left out.
+//! Interim responses (1xx, and a proxy's answer to CONNECT) before a full one are left out.
 
 use super::line::{self, BadOutput, Meaning, Opening};
 use super::names::{self, Nominated};
@@ -278,7 +278,10 @@ impl OutputParser {
             return Err(BadOutput::Empty);
         }
         let seen = &mut self.seen;
-        if seen.status.is_some_and(|status| status < 200) {
+        let reason = window.get(seen.reason.clone()).unwrap_or_default();
+        // A proxy's answer to CONNECT, which curl -i prints before the response through it.
+        let is_of_proxy = seen.is_full && reason.eq_ignore_ascii_case(b"connection established");
+        if is_of_proxy || seen.status.is_some_and(|status| status < 200) {
             *seen = Seen {
                 has_interim: true,
                 ..Seen::default()
@@ -620,6 +623,10 @@ mod tests {
         assert_eq!((&*told.fields, told.length), ("content-type=a/b|x=y", None));
         let told = complete(b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 Fine\n\n");
         assert_eq!((told.status, &*told.reason), (200, "Fine"));
+        let told = complete(
+            b"HTTP/1.0 200 Connection established\r\nProxy-Agent: a\r\n\r\nHTTP/2 404 \r\nx: y\r\n\r\nbody",
+        );
+        assert_eq!((told.status, &*told.fields), (404, "x=y"));
         // What its chunks were, if they are still there, is for the body to say.
         let told = complete(b"Content-Length: 1\nTransfer-Encoding: Chunked\n\n");
         assert_eq!(
