@@ -107,7 +107,7 @@ fn work(mut stream: TcpStream, root: &Path, answer: &[u8]) -> Option<()> {
         };
         let target = http::split(head.method, head.target).ok()?;
         path.decode(target.path).ok()?;
-        if !matches!(router.resolve(&path), Route::NotFound) {
+        if !matches!(router.resolve(&path), Route::NotFound(_)) {
             return None;
         }
         socket::discard(stream.as_fd(), n).ok()?;
