@@ -114,9 +114,10 @@ impl<'b> Response<'b> {
         matches!(self.stage, Stage::Head | Stage::Held)
     }
 
-    /// There is something to write as soon as the handler pauses.
+    /// There is something to write as soon as the handler pauses. Of what is broken already the client is
+    /// better told by a status.
     pub(super) fn is_holding(&self) -> bool {
-        self.stage == Stage::Held && self.redirect.is_none()
+        self.stage == Stage::Held && self.redirect.is_none() && !self.has_broken_chunks
     }
 
     /// Another handler answers in place of this one, once it has ended.

@@ -350,7 +350,7 @@ fn framing_that_cannot_be_taken_off_is_an_error_that_the_log_explains() {
     server.wait_for_log("/gzip: not a response: Transfer-Encoding");
     server.handler(
         "broken",
-        "printf 'Status: 200\\nTransfer-Encoding: chunked\\n\\n4\\r\\nbodyX'",
+        "printf 'Status: 200\\nTransfer-Encoding: chunked\\n\\n4\\r\\nbodyX'; sleep 0.1",
     );
     assert_eq!(server.get("/broken").status, 502);
     server.wait_for_log("/broken: its response is incomplete");
