@@ -29,6 +29,9 @@ about() {
         echo trees:: ;;
     memfd_create) # Where no file can be made memory is what is left.
         echo a_server_without_a_writable_folder_says_so_and_serves ;;
+    not_sent | not_sent_low_water) # Whether all of a cut response has been sent.
+        echo ten_gigabytes_for_a_client_that_does_not_read
+        echo all_that_there_is_of_a_cut_response_arrives ;;
     parent_death_signal) # Wakes a stopped worker.
         echo a_stopped_worker_does_not_outlive_its_parent ;;
     pass_rights)
@@ -43,6 +46,9 @@ about() {
         echo a_job_that_may_stay_is_heard_also_when_the_server_is_gone ;;
     statx) # Their handlers run ls.
         echo a_handler_has_three_descriptors_and_no_others ;;
+    tcp_info) # Whether a byte was sent, and whether the client is there.
+        echo an_nph_handler_that_writes_nothing
+        echo a_redirected_request_whose_client_leaves ;;
     unsent) # Whether a new server has read of all who were handed on cannot be known.
         echo who_was_handed_on_and_not_read_of
         echo a_new_server_that_is_stopped_before_it_knows ;;
