@@ -217,6 +217,35 @@ pub fn set_pipe_size(_: BorrowedFd<'_>, _: i32) -> Result<()> {
     })
 }
 
+/// vmsplice(2): puts bytes into a pipe as references to their pages, without a copy; never waits.
+/// They must not change until the pipe's reader is gone. Where it is missing, as in the containers of Docker,
+/// Podman and gVisor, write(2) to a pipe that does not block.
+#[cfg(target_os = "linux")]
+pub fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+    let piece = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let moved = retry(&"vmsplice", || {
+        // SAFETY: the piece is live and readable for its length; the kernel only reads it.
+        unsafe {
+            libc::vmsplice(
+                pipe.as_raw_fd(),
+                &raw const piece,
+                1,
+                libc::SPLICE_F_NONBLOCK,
+            )
+        }
+    });
+    or_else(moved.map(count), || write(pipe, bytes))
+}
+
+/// Elsewhere: write(2), to a pipe that does not block.
+#[cfg(not(target_os = "linux"))]
+pub fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+    write(pipe, bytes)
+}
+
 /// FIONREAD: bytes that a read would find now. Reads nothing.
 pub fn bytes_readable(fd: BorrowedFd<'_>) -> Result<usize> {
     let mut n: libc::c_int = 0;

@@ -37,7 +37,8 @@ pub fn shared_words(len: usize) -> Result<&'static [AtomicU64]> {
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), len) })
 }
 
-/// A buffer with a mapping of its own, zeroed. Its pages are the kernel's again when it is dropped.
+/// A buffer with a mapping of its own, zeroed. Its pages are the kernel's again when it is dropped,
+/// and are never used for another: who was given them by `vmsplice` may still hold them.
 #[derive(Debug)]
 pub struct Region {
     start: *mut u8,

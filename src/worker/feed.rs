@@ -72,11 +72,13 @@ fn move_from_file(pipe: BorrowedFd<'_>, file: &OwnedFd) -> sys::Result<bool> {
     Ok(true)
 }
 
-/// False when nothing is left.
+/// False when nothing is left. The pipe refers to the pages themselves, and whoever reads it may keep
+/// them for longer than the handler lives (splice(2)): so they are never written again, nor used for
+/// another body.
 fn move_from_memory(pipe: BorrowedFd<'_>, rest: &[u8], at: &mut usize) -> sys::Result<bool> {
     if rest.is_empty() {
         return Ok(false);
     }
-    *at += fd::write(pipe, rest)?;
+    *at += fd::vmsplice(pipe, rest)?;
     Ok(true)
 }

@@ -210,6 +210,7 @@ const PLAUSIBLE: &[(&[&str], &[i32])] = &[
     (&["connect"], &[EINTR, EAGAIN, ECONNREFUSED, ENOMEM]),
     (&["close_range", "children"], &[ENOSYS]),
     (&["mmap"], &[ENOMEM]),
+    (&["vmsplice"], &[EINTR, EAGAIN, ENOMEM]),
     (&["sched_setscheduler"], &[EPERM, ENOSYS]),
     (&["sched_getaffinity"], &[EINVAL, EPERM, ENOSYS]),
     (&["sysconf"], &[EINVAL]),
