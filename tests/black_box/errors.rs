@@ -282,8 +282,8 @@ fn a_handler_that_dies_in_its_response_leaves_it_visibly_cut() {
     );
     server.handler(
         "broken",
-        "printf 'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n10000\\r\\n'
-         head -c 70000 /dev/zero; sleep 0.05; printf nonsense",
+        "printf 'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n20000\\r\\n'
+         head -c 140000 /dev/zero; sleep 0.05; printf nonsense",
     );
     for path in ["/killed", "/short", "/broken"] {
         cut_in_every_framing(&server, path);
