@@ -93,7 +93,6 @@ fn verdict(channel: &OwnedFd) -> Verdict {
 
 /// What the parent has of worker and connection.
 struct Ends<'a> {
-    board: &'a Scoreboard,
     channel: &'a OwnedFd,
     server: &'a OwnedFd,
 }
@@ -110,7 +109,6 @@ fn order(ends: &Ends<'_>) {
     let now = time::now();
     // Never used twice: microseconds of a clock that goes on.
     let ticket = Ticket::new(now.as_micros());
-    assert!(ends.board.entry(Slot(0)).offer(ticket));
     let order = Order::Serve(Serve {
         connection: 1,
         stage: Stage::Head,
@@ -219,7 +217,6 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
     let get = b"GET /hello/info?x=y HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nCookie: c=d\r\n\r\n";
     let post = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
     let ends = Ends {
-        board: &board,
         channel: &channel,
         server: &server,
     };

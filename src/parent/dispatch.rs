@@ -21,23 +21,23 @@ impl Parent {
         if self.is_bequeathed() {
             return;
         }
-        while self.queued() > 0 && (self.pool.ready() > 0 || self.rouse_one()) {
-            if let (Some(id), Some(slot)) = (self.next_in_turn(), self.pool.newest_ready())
-                && let Err(e) = self.hand_over(id, slot)
-            {
-                // It went whole or not at all, so the client keeps its place.
+        while let Some(id) = self.lot.at(State::Queued, End::Front)
+            && (self.pool.ready() > 0 || self.rouse_one())
+            && let Some(slot) = self.pool.newest_ready()
+        {
+            if let Err(e) = self.hand_over(id, slot) {
+                // An order is sent as a whole or not at all, so the client keeps its place in the queue.
                 self.is_out_of_reach(slot, e);
             }
         }
         self.shorten_queues();
-        self.send_ahead();
     }
 
     /// Who waits for one handler is not in the way of who waits for any worker, so each queue has its
     /// own bound. Of those who are held, one goes for the handler that most wait for.
     fn shorten_queues(&mut self) {
         let most = self.estate.settings.limits.max_queue;
-        while self.queued() > most
+        while self.lot.count(State::Queued) > most
             && let Some(id) = self.lot.at(State::Queued, End::Back)
         {
             self.turn_away(id);
@@ -46,23 +46,6 @@ impl Parent {
             && let Some(id) = self.lot.last_of_most_held()
         {
             self.turn_away(id);
-        }
-    }
-
-    /// Who has waited longest: in the queue, or behind a busy worker, whose order is taken back.
-    fn next_in_turn(&mut self) -> Option<Id> {
-        loop {
-            let [queued, ahead] =
-                [State::Queued, State::Ahead].map(|state| self.lot.at(state, End::Front));
-            let woken = |id: Id| self.lot.get(id).map(|connection| connection.woken);
-            match (queued, ahead) {
-                (Some(queued), Some(ahead)) if woken(queued) <= woken(ahead) => {
-                    return Some(queued);
-                }
-                (_, Some(ahead)) if self.withdraw(ahead) => return Some(ahead),
-                (_, Some(_)) => {}
-                (queued, None) => return queued,
-            }
         }
     }
 
@@ -75,7 +58,7 @@ impl Parent {
 
     /// Clients that wait for a worker, or for their handler.
     pub(super) fn waiting(&self) -> usize {
-        self.queued() + self.lot.count(State::Held)
+        self.lot.count(State::Queued) + self.lot.count(State::Held)
     }
 
     /// 503, with the time after which it makes sense to come back.
@@ -102,11 +85,10 @@ impl Parent {
         // Before the worker counts it too: twice, it would keep itself out.
         self.lend_spool(id);
         let ticket = match self.send(id, slot) {
-            Ok(Some(ticket)) => ticket,
-            other => {
+            Ok(ticket) => ticket,
+            Err(e) => {
                 self.take_spool_back(id);
-                // It has an order already, so it is not ready.
-                return other.and(Err(GONE));
+                return Err(e);
             }
         };
         let Some(connection) = self.lot.get_mut(id) else {
@@ -123,15 +105,12 @@ impl Parent {
         Ok(())
     }
 
-    /// Sends a worker the order to serve a client. `None`: it has one that it has not taken yet.
-    pub(super) fn send(&mut self, id: Id, slot: Slot) -> sys::Result<Option<Ticket>> {
+    /// Sends a ready worker the order to serve a client.
+    fn send(&mut self, id: Id, slot: Slot) -> sys::Result<Ticket> {
         let ticket = self.pool.next_ticket();
         let worker = self.pool.get(slot).ok_or(GONE)?;
         let channel = worker.channel.as_ref().ok_or(GONE)?;
         let connection = self.lot.get(id).ok_or(GONE)?;
-        if !self.estate.scoreboard.entry(slot).offer(ticket) {
-            return Ok(None);
-        }
         let order = Order::Serve(Serve {
             ticket,
             connection: connection.number,
@@ -148,11 +127,8 @@ impl Parent {
         });
         let client = connection.client.as_fd();
         let spool = connection.spool.as_ref().map(AsFd::as_fd);
-        let sent = channel::send_order(channel.as_fd(), &order, Some(client), spool);
-        if sent.is_err() {
-            self.estate.scoreboard.entry(slot).take(ticket);
-        }
-        sent.map(|()| Some(ticket))
+        channel::send_order(channel.as_fd(), &order, Some(client), spool)?;
+        Ok(ticket)
     }
 
     /// A worker has left this handler alone: the first that waits for it goes to the front of the

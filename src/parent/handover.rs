@@ -94,7 +94,7 @@ impl Passenger {
             State::Body => self.serve.stage == Body,
             State::Drain => matches!(self.serve.stage, DrainKeep | DrainClose),
             State::Held | State::Stalled | State::Queued | State::Linger => true,
-            State::Serving | State::Ahead => false,
+            State::Serving => false,
         }
     }
 }

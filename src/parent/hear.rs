@@ -81,7 +81,8 @@ impl Parent {
             }
             Duty::Busy(id) => {
                 self.pool.note_service(report.ended.since(report.began));
-                self.forget_copies(slot);
+                let copy = self.pool.get_mut(slot).and_then(|w| w.copy.take());
+                self.forget_copy(copy);
                 self.catch_up(id, report);
                 self.settle(slot, id, (verdict, report), spool);
             }
@@ -94,9 +95,6 @@ impl Parent {
     fn let_go(&mut self, slot: Slot, report: &Report) {
         if !report.is_handler_running {
             return self.is_free(slot);
-        }
-        if let Some(ahead) = self.pool.get(slot).and_then(|worker| worker.ahead) {
-            self.withdraw(ahead.id);
         }
         self.pool.assign(slot, Duty::Finishing, self.now);
         self.watch_soon();
@@ -187,7 +185,7 @@ impl Parent {
         }
     }
 
-    /// A worker is done: it goes on with the order that was sent ahead, or is ready, or leaves.
+    /// A worker is done: it is ready, or leaves.
     pub(super) fn is_free(&mut self, slot: Slot) {
         self.pool.pace.note_success();
         let Some(worker) = self.pool.get_mut(slot) else {
@@ -195,11 +193,6 @@ impl Parent {
         };
         worker.has_served = true;
         let (is_killed, is_dismissed) = (worker.is_killed, worker.is_dismissed);
-        if let Some(ahead) = worker.ahead
-            && !((is_killed || is_dismissed) && self.withdraw(ahead.id))
-        {
-            return self.go_on(slot, ahead);
-        }
         let duty = if is_killed {
             Duty::Retiring
         } else {

@@ -8,7 +8,7 @@
 //! privilege                           what it gives up before that
 //! turn, token                         one turn of the loop
 //! clients, park, dispatch, hear       a connection's way: in, parked, to a worker, back
-//! ahead, rest, copies                 the ways on which less is said
+//! rest                                the way on which less is said
 //! lot, wheel, house, canned           where they are, their deadlines, how many, last words
 //! workers, pool, orphans, watch       the processes
 //! verdict                             the decisions, as a table
@@ -19,11 +19,9 @@
 //! ```
 
 mod account;
-mod ahead;
 mod canned;
 mod clients;
 mod control;
-mod copies;
 mod daemon;
 mod dispatch;
 mod elder;

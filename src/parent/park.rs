@@ -119,7 +119,7 @@ impl Parent {
             State::Head => connection.head_begun.after(limits.head_timeout),
             State::Body | State::Drain => connection.progress.after(limits.progress_timeout),
             State::Linger => self.now.after(limits.linger),
-            State::Queued | State::Ahead | State::Held | State::Stalled => {
+            State::Queued | State::Held | State::Stalled => {
                 connection.woken.after(limits.queue_timeout)
             }
             State::Serving => return self.wheel.remove(id.index),
@@ -130,9 +130,7 @@ impl Parent {
     /// A parked client is ready.
     pub(super) fn wake(&mut self, id: Id, event: &Event) {
         match self.lot.state(id) {
-            None
-            | Some(State::Queued | State::Ahead | State::Held | State::Stalled | State::Serving) => {
-            }
+            None | Some(State::Queued | State::Held | State::Stalled | State::Serving) => {}
             Some(State::Linger) => self.discard(id),
             Some(state) if event.is_hung_up && !self.has_left_request(id, state) => self.close(id),
             Some(_) if self.has_left(id, event) => self.close(id),
@@ -248,8 +246,7 @@ impl Parent {
             State::Drain => self.reset(id),
             State::Queued | State::Held => self.turn_away(id),
             State::Stalled => self.give_up_body(id),
-            State::Ahead if self.withdraw(id) => self.turn_away(id),
-            State::Ahead | State::Serving => {}
+            State::Serving => {}
         }
     }
 

@@ -3,12 +3,10 @@
 //!
 //! Decides and keeps books; refuses to fork, kill or talk to anybody.
 
-mod alone;
 mod duty;
 mod edition;
 mod pace;
 
-pub(super) use alone::Ahead;
 pub(super) use duty::Duty;
 pub(super) use edition::Step;
 
@@ -54,12 +52,10 @@ pub(super) struct Worker {
     pub(super) has_served: bool,
     /// Of its present order.
     pub(super) ticket: Ticket,
-    /// What it will go on with.
-    pub(super) ahead: Option<Ahead>,
-    /// Clients that were taken back from it, with the orders that they came with, see `copies`.
-    pub(super) copies: Vec<(Ticket, Id)>,
-    /// It is among those who may get an order ahead.
-    is_alone: bool,
+    /// The client that was taken back from it, of which it may still have a copy of the descriptor: as
+    /// long as it has, the close of the parent's is not the connection's end. It closes that before its
+    /// next verdict, so there is one at most.
+    pub(super) copy: Option<Id>,
 }
 
 /// What decides how many workers are started.
@@ -119,8 +115,6 @@ pub(super) struct Pool {
     most: usize,
     /// Ready workers, the newest last: it goes first, its caches are warm.
     ready: Vec<Slot>,
-    /// Busy workers without an order ahead, and some that are not any more.
-    alone: Vec<Slot>,
     /// Workers by duty: starting, ready, busy or finishing, retiring.
     tally: [usize; 4],
     /// Of the busy ones, those that leave afterwards.
@@ -142,7 +136,6 @@ impl Pool {
             slots: std::iter::repeat_with(|| None).take(most + 1).collect(),
             most,
             ready: Vec::with_capacity(most + 1),
-            alone: Vec::with_capacity(most + 1),
             tally: [0; 4],
             dismissed: 0,
             next_generation: 0,
@@ -272,9 +265,7 @@ impl Pool {
                 is_dismissed: false,
                 has_served: false,
                 ticket: Ticket::new(0),
-                ahead: None,
-                copies: Vec::new(),
-                is_alone: false,
+                copy: None,
             });
             *self.tally(Duty::Starting) += 1;
         }
@@ -290,9 +281,6 @@ impl Pool {
         if worker.duty == Duty::Ready {
             self.ready.retain(|s| *s != slot);
         }
-        if worker.is_alone {
-            self.alone.retain(|s| *s != slot);
-        }
         Some(worker)
     }
 
@@ -304,7 +292,6 @@ impl Pool {
         let before = std::mem::replace(&mut worker.duty, duty);
         worker.since = now;
         let (is_dismissed, edition) = (worker.is_dismissed, worker.edition);
-        // With an order that was sent ahead it goes from one client to the next.
         if is_dismissed && before.is_occupied() && !duty.is_occupied() {
             self.dismissed -= 1;
         }
@@ -323,9 +310,6 @@ impl Pool {
         }
         if before != Duty::Ready && duty == Duty::Ready {
             self.ready.push(slot);
-        }
-        if matches!(duty, Duty::Busy(_)) {
-            self.is_alone(slot);
         }
     }
 
@@ -354,6 +338,13 @@ impl Pool {
             Surplus::Leaves(slot)
         } else {
             Surplus::Due(due)
+        }
+    }
+
+    /// A worker has begun something else meanwhile.
+    pub(super) fn note_began(&mut self, slot: Slot, began: Moment) {
+        if let Some(worker) = self.get_mut(slot) {
+            worker.since = worker.since.max(began);
         }
     }
 

@@ -104,32 +104,46 @@ impl Parent {
         let Some(worker) = self.pool.get(slot).filter(|w| w.channel.is_some()) else {
             return false;
         };
-        if !board.entry(slot).is_resting() {
-            return false;
-        }
-        let generation = worker.generation;
-        // It has taken the order that was sent ahead, so all that it said of the one before is here: a
-        // verdict, and perhaps that it has been free only since then.
-        for _ in 0..2 {
-            let worker = self.pool.get(slot).filter(|w| w.channel.is_some());
-            match worker.map(|w| w.ahead.is_some()) {
-                None => return false,
-                Some(false) => break,
-                Some(true) => self.on_channel(slot, generation),
-            }
-        }
-        let entry = self.estate.scoreboard.entry(slot);
-        if !entry.end_rest() {
+        let duty = worker.duty;
+        let entry = board.entry(slot);
+        if !entry.is_resting() || !entry.end_rest() {
             return false;
         }
         let report = entry.report();
-        let had = self.pool.get(slot).map(|w| (w.duty, w.ticket));
         self.judge(slot, Verdict::Keep, &report, None);
-        if let Some((Duty::Busy(id), order)) = had {
-            self.note_copy(id, slot, order);
+        if let Duty::Busy(id) = duty {
+            self.note_copy(id, slot);
         }
         self.rest.roused.push(slot);
         true
+    }
+
+    /// A client was taken back from a worker that has a copy of its descriptor.
+    fn note_copy(&mut self, id: Id, slot: Slot) {
+        if let Some(connection) = self.lot.get_mut(id)
+            && let Some(worker) = self.pool.get_mut(slot)
+        {
+            connection.copies += 1;
+            worker.copy = Some(id);
+        }
+    }
+
+    /// A worker has closed its copy, or is dead.
+    pub(super) fn forget_copy(&mut self, copy: Option<Id>) {
+        if let Some(connection) = copy.and_then(|id| self.lot.get_mut(id)) {
+            connection.copies = connection.copies.saturating_sub(1);
+        }
+    }
+
+    /// A busy worker is to leave: it may not rest once it is done. One that rests is ready to leave now.
+    pub(super) fn must_speak(&mut self, slot: Slot) {
+        while !self.estate.scoreboard.entry(slot).must_speak() {
+            let can_hear = self.pool.get(slot).is_some_and(|w| w.channel.is_some());
+            // One without a channel has died: it is reaped soon.
+            if self.rouse(slot) || !can_hear {
+                return;
+            }
+        }
     }
 
     /// What a worker has done for its client since the order: true if it has answered it, and begun a

@@ -76,8 +76,6 @@ impl Parent {
             let n = match state {
                 State::Idle => self.lot.count(state) + resting,
                 State::Serving => self.lot.count(state).saturating_sub(resting),
-                State::Queued => self.queued(),
-                State::Ahead => continue,
                 _ => self.lot.count(state),
             };
             put(state.name(), count(n));

@@ -3,7 +3,6 @@
 use super::lot::State;
 use crate::channel::{Stage, Verdict};
 use crate::scoreboard::Phase;
-use std::cmp::Ordering;
 
 /// What the parent does with the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +57,15 @@ pub(super) enum Salvage {
     GiveUp,
 }
 
-/// The fate of a client by how far its dead worker said it had come, and whether that was with an order
-/// before this client's, with this one, or with one behind it. (Kept with this one is a verdict.)
+/// The fate of a client by how far its dead worker said it had come, and whether it had begun this client's
+/// order; else what it said is about the one before. (Kept with this one is a verdict.)
 ///
 /// A worker keeps its phase until its verdict is out, so that of an unsaid verdict the same holds as of a
 /// death a moment before. Idle, or already further, means that the verdict is lost: a handler may have run,
 /// and none is run twice.
-pub(super) fn salvage(phase: Phase, begun: Ordering, has_lost_worker: bool) -> Salvage {
+pub(super) fn salvage(phase: Phase, has_begun: bool, has_lost_worker: bool) -> Salvage {
     match phase {
-        // Whether it was taken or not.
-        _ if begun.is_lt() => Salvage::HandOverUnseen,
-        _ if begun.is_gt() => Salvage::Cut,
+        _ if !has_begun => Salvage::HandOverUnseen,
         Phase::Idle | Phase::Kept => Salvage::Cut,
         Phase::Looking if has_lost_worker => Salvage::GiveUp,
         Phase::Looking => Salvage::HandOver,
@@ -128,24 +125,25 @@ mod tests {
 
     #[test]
     fn no_client_is_handed_over_when_a_handler_may_have_run() {
-        use Ordering::{Equal, Greater, Less};
-        for (phase, begun, lost, expected) in [
-            (Phase::Idle, Less, false, Salvage::HandOverUnseen),
-            (Phase::Kept, Less, true, Salvage::HandOverUnseen),
-            (Phase::Looking, Less, true, Salvage::HandOverUnseen),
-            (Phase::Idle, Equal, false, Salvage::Cut),
-            (Phase::Kept, Equal, false, Salvage::Cut),
-            (Phase::Looking, Equal, false, Salvage::HandOver),
-            (Phase::Looking, Equal, true, Salvage::GiveUp),
-            (Phase::Reading, Equal, false, Salvage::Unread),
-            (Phase::Launched, Equal, false, Salvage::Lost),
-            (Phase::Answering, Equal, true, Salvage::Cut),
-            (Phase::Closing, Equal, true, Salvage::Close),
-            (Phase::Closing, Less, false, Salvage::HandOverUnseen),
-            (Phase::Looking, Greater, false, Salvage::Cut),
-            (Phase::Kept, Greater, false, Salvage::Cut),
+        for (phase, has_begun, lost, expected) in [
+            (Phase::Idle, false, false, Salvage::HandOverUnseen),
+            (Phase::Kept, false, true, Salvage::HandOverUnseen),
+            (Phase::Looking, false, true, Salvage::HandOverUnseen),
+            (Phase::Idle, true, false, Salvage::Cut),
+            (Phase::Kept, true, false, Salvage::Cut),
+            (Phase::Looking, true, false, Salvage::HandOver),
+            (Phase::Looking, true, true, Salvage::GiveUp),
+            (Phase::Reading, true, false, Salvage::Unread),
+            (Phase::Launched, true, false, Salvage::Lost),
+            (Phase::Answering, true, true, Salvage::Cut),
+            (Phase::Closing, true, true, Salvage::Close),
+            (Phase::Closing, false, false, Salvage::HandOverUnseen),
         ] {
-            assert_eq!(salvage(phase, begun, lost), expected, "{phase:?} {begun:?}");
+            assert_eq!(
+                salvage(phase, has_begun, lost),
+                expected,
+                "{phase:?} {has_begun}"
+            );
         }
     }
 

@@ -15,7 +15,6 @@ use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::Moment;
 use crate::sys::{Errno, privilege, signal};
-use std::cmp::Ordering;
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -40,11 +39,8 @@ impl Parent {
 
     /// Since when the first in the queue waits.
     fn first_woken(&self) -> Option<Moment> {
-        let firsts = [State::Ahead, State::Queued].map(|state| self.lot.at(state, End::Front));
-        let firsts = firsts.into_iter().flatten();
-        firsts
-            .filter_map(|id| self.lot.get(id).map(|c| c.woken))
-            .min()
+        let first = self.lot.at(State::Queued, End::Front)?;
+        self.lot.get(first).map(|connection| connection.woken)
     }
 
     fn need(&self) -> Need {
@@ -58,7 +54,7 @@ impl Parent {
             starting: self.pool.starting(),
             at_once: 2 * self.estate.cpus.get(),
             held,
-            queued: self.queued(),
+            queued: self.lot.count(State::Queued),
             waited: woken.map_or(Duration::ZERO, |woken| self.now.since(woken)),
         }
     }
@@ -209,10 +205,10 @@ impl Parent {
         let Some(mut worker) = self.pool.remove(slot) else {
             return;
         };
-        self.forget_copies_of(&worker);
-        let order = begun.cmp(&Some(worker.ticket));
+        self.forget_copy(worker.copy);
+        let has_begun = begun == Some(worker.ticket);
         if let Duty::Busy(id) = worker.duty
-            && order.is_eq()
+            && has_begun
         {
             worker.has_served |= self.catch_up(id, &report);
         }
@@ -226,14 +222,7 @@ impl Parent {
             self.end_orphans(handler_pid.filter(|_| !is_between));
         }
         if let Duty::Busy(id) = worker.duty {
-            self.save_client(id, phase, order);
-        }
-        if let Some(ahead) = worker.ahead {
-            if begun < Some(ahead.ticket) {
-                self.call_back(ahead.id);
-            } else {
-                self.reset(ahead.id);
-            }
+            self.save_client(id, phase, has_begun);
         }
         if handler != 0 {
             self.release(handler);
@@ -274,12 +263,12 @@ impl Parent {
     }
 
     /// What becomes of the client of a dead worker.
-    fn save_client(&mut self, id: Id, phase: Phase, begun: Ordering) {
+    fn save_client(&mut self, id: Id, phase: Phase, has_begun: bool) {
         let Some(connection) = self.lot.get(id) else {
             return;
         };
         let number = connection.number;
-        match salvage(phase, begun, connection.has_lost_worker) {
+        match salvage(phase, has_begun, connection.has_lost_worker) {
             Salvage::HandOver => self.hand_over_again(id, true),
             Salvage::HandOverUnseen => self.hand_over_again(id, false),
             Salvage::Unread => self.refuse(id, Canned::Unread),

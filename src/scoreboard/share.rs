@@ -1,5 +1,5 @@
-//! What worker and parent can both take: an order that was sent, or the client that a worker rests with.
-//! It stands in one word of the slot; whoever takes it out has it.
+//! What worker and parent can both take: the client that a worker rests with. Whether it rests stands in
+//! one word of the slot; whoever swaps that out has the client.
 
 use super::{Entry, IS_NEEDED, SHARED, Scoreboard};
 use std::sync::atomic::Ordering;
@@ -10,14 +10,14 @@ const RESTING: u64 = 1;
 /// In its place: the worker has to say its next verdict, since it will leave.
 const LEAVING: u64 = 2;
 
-/// Names an order, once; later ones are greater. Greater than what else may stand in its place.
+/// Names an order, once; later ones are greater. Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
 impl Ticket {
     /// The one after `number` others.
     pub fn new(number: u64) -> Self {
-        Self(number.saturating_add(LEAVING + 1))
+        Self(number.saturating_add(1))
     }
 
     /// On the wire.
@@ -27,7 +27,7 @@ impl Ticket {
 
     /// From the wire.
     pub fn from_number(number: u64) -> Option<Self> {
-        (number > LEAVING).then_some(Self(number))
+        (number > 0).then_some(Self(number))
     }
 }
 
@@ -36,7 +36,7 @@ pub const REST: Duration = Duration::from_secs(1);
 
 impl Entry<'_> {
     /// Worker: is done, and keeps its client until that speaks or somebody needs one of them; false
-    /// if its next order is there, or it has to leave. Of a parent that needs workers ([`Scoreboard::need_workers`]) and
+    /// if it has to leave. Of a parent that needs workers ([`Scoreboard::need_workers`]) and
     /// a worker that begins to rest at least one sees the other, since all see these stores and
     /// loads in one order.
     pub fn rest(&self) -> bool {
@@ -53,23 +53,7 @@ impl Entry<'_> {
         self.unshare(RESTING)
     }
 
-    /// Parent: an order with this ticket is about to be sent; false if the worker rests, or has not
-    /// taken the one before yet.
-    pub fn offer(&self, ticket: Ticket) -> bool {
-        self.share(ticket.0)
-    }
-
-    /// Parent: whether the worker has an order to take, or could not take one.
-    pub fn is_late(&self) -> bool {
-        self.words[SHARED].load(Ordering::SeqCst) != 0
-    }
-
-    /// Worker: takes an order. Parent: takes it back. True for one of them.
-    pub fn take(&self, ticket: Ticket) -> bool {
-        self.unshare(ticket.0)
-    }
-
-    /// Parent: the worker may not rest any more; false if it does, or has an order to take.
+    /// Parent: the worker may not rest any more; false if it does.
     pub fn must_speak(&self) -> bool {
         self.share(LEAVING) || self.words[SHARED].load(Ordering::SeqCst) == LEAVING
     }
@@ -139,16 +123,19 @@ mod tests {
     fn nothing_is_put_in_the_place_of_what_can_be_taken() {
         let board = Scoreboard::new(1).unwrap();
         let entry = board.entry(Slot(0));
+        assert!(entry.rest() && !entry.rest() && !entry.must_speak());
+        assert!(entry.end_rest() && !entry.end_rest());
+        assert!(entry.must_speak() && entry.must_speak());
+        assert!(!entry.rest() && !entry.end_rest() && !entry.is_resting());
+        entry.clear();
+        assert!(entry.rest());
+    }
+
+    #[test]
+    fn a_ticket_is_never_zero() {
         let [first, second] = [0, 1].map(Ticket::new);
         assert_eq!(Ticket::from_number(first.number()), Some(first));
-        for number in [0, RESTING, LEAVING] {
-            assert_eq!(Ticket::from_number(number), None);
-        }
-        assert!(!entry.is_late() && entry.offer(first) && entry.is_late());
-        assert!(!entry.offer(second) && !entry.rest() && !entry.must_speak());
-        assert!(!entry.end_rest() && !entry.is_resting());
-        assert!(!entry.take(second) && entry.take(first) && !entry.take(first));
-        assert!(entry.must_speak());
-        assert!(!entry.rest() && !entry.offer(first));
+        assert_eq!(Ticket::from_number(0), None);
+        assert!(first < second);
     }
 }

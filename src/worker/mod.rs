@@ -240,7 +240,6 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     crate::sys::file::change_folder(birth.root)?;
     let channel = find_parent(birth)?;
     let mut exchange = Exchange::new(birth)?;
-    let entry = birth.entry();
     channel::send_verdict(channel.as_fd(), Verdict::Ready, Report::default(), None)?;
     while let Some(received) = channel::receive_order(channel.as_fd())? {
         match received {
@@ -262,9 +261,6 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
                 spool,
             } => {
                 let Some(fd) = client else { return Ok(()) };
-                if !entry.take(serve.ticket) {
-                    continue;
-                }
                 let client = Client::new(fd, serve);
                 if let Some(outcome) = attend(&mut exchange, channel.as_fd(), client, spool) {
                     say(&mut exchange, channel.as_fd(), &outcome)?;

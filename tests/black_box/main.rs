@@ -11,7 +11,6 @@
     reason = "a test may stop at what it does not expect"
 )]
 
-mod ahead;
 mod command_line;
 mod confinement;
 mod conformance;
@@ -29,6 +28,7 @@ mod hostile;
 mod life;
 mod nowhere;
 mod processes;
+mod queue;
 mod released;
 mod rest;
 mod serving;

@@ -4,8 +4,8 @@
 ///
 /// ```text
 /// accept ─▶ Head ─▶ Queued ─▶ Serving ─┬─▶ Idle, Head, Body, Drain ─▶ Queued
-///                   │ ▲ ▲        ▲     ├─▶ Held ─▶ Queued (front)
-///                   └───┴▶ Ahead ┘     ├─▶ Stalled ─▶ Queued
+///                     ▲                ├─▶ Held ─▶ Queued (front)
+///                     │                ├─▶ Stalled ─▶ Queued
 ///                     └── worker died ─┤
 ///                                      └─▶ Linger ─▶ closed
 /// ```
@@ -29,15 +29,13 @@ pub(in crate::parent) enum State {
     Held,
     /// A worker has it.
     Serving,
-    /// Waits for a worker that is busy, and has its order already.
-    Ahead,
     /// Waits for room for its body.
     Stalled,
 }
 
 impl State {
     /// Every state.
-    pub(in crate::parent) const ALL: [Self; 10] = [
+    pub(in crate::parent) const ALL: [Self; 9] = [
         Self::Idle,
         Self::Head,
         Self::Body,
@@ -46,7 +44,6 @@ impl State {
         Self::Queued,
         Self::Held,
         Self::Serving,
-        Self::Ahead,
         Self::Stalled,
     ];
 
@@ -61,7 +58,6 @@ impl State {
             Self::Queued => "queued",
             Self::Held => "held",
             Self::Serving => "serving",
-            Self::Ahead => "ahead",
             Self::Stalled => "stalled",
         }
     }

@@ -187,9 +187,6 @@ mod tests {
         assert_eq!(pool.next_step(1), Step::Dismiss(busy));
         pool.dismiss(busy);
         pool.dismiss(busy);
-        // It goes on with the next client, whose order was sent ahead.
-        pool.assign(busy, BUSY, Moment::default());
-        assert_eq!(pool.living(), 1);
         pool.begin_edition();
         assert_eq!(pool.next_step(1), Step::Start);
         assert_eq!(pool.vacant(), None, "not before somebody has left");

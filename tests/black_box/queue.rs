@@ -1,8 +1,5 @@
-//! Orders that are sent ahead to a busy worker: nobody is bound to it, nobody is lost with it, and the
-//! server may change everything about itself meanwhile.
-//!
-//! Those who come in one turn of the parent's loop (`at_once`) are handed to the workers first; once a worker
-//! has taken its order, the next turn sends one ahead.
+//! Clients that wait for a worker: nobody is bound to a busy one, nobody is lost with it, and the server may
+//! change everything about itself meanwhile.
 
 use super::harness::{Client, PATIENCE, Server, Setup, eventually, os};
 use std::fs;
@@ -64,7 +61,7 @@ fn ask_once(server: &Server, target: &str, version: usize) -> Client {
 }
 
 /// One whose handler waits, its worker, and those who have come together with it and asked for `target`,
-/// counted. The first of them is ahead.
+/// counted.
 fn with_slow<const N: usize>(server: &Server, target: &str) -> (Client, u32, [Client; N]) {
     let (slow, others) = at_once(server, || {
         let slow = ask(server, "/waits?slow");
@@ -83,16 +80,6 @@ fn wait_for_slow(server: &Server) {
         assert!(start.elapsed() < PATIENCE, "{}", server.status());
         server.status();
     }
-}
-
-/// Lets the slow one end while the parent stands still; whether its worker has gone on with the next one,
-/// `query`. On a busy machine the order may not have been sent ahead: then it sleeps, and has no handler.
-fn goes_on(server: &Server, slow: &mut Client, worker: u32, query: &str) -> bool {
-    os::stop(server.pid());
-    let_go(server, "slow");
-    assert_eq!(slow.response().ok(), "hello");
-    eventually(PATIENCE, "it waits", || os::is_asleep(worker));
-    !os::children(worker).is_empty() || !server.read(&format!("{query}.runs")).is_empty()
 }
 
 fn let_go(server: &Server, query: &str) {
@@ -150,7 +137,7 @@ fn ask_until(port: u16, is_over: &AtomicBool) -> usize {
 }
 
 #[test]
-fn who_was_ahead_at_a_slow_worker_has_answer_and_end_before_that_is_free() {
+fn who_comes_with_a_slow_request_has_answer_and_end_before_its_worker_is_free() {
     let server = server(2, []);
     let quick = |n: usize| ask_once(&server, "/hello", n % 2);
     let (mut slow, quick_ones) = at_once(&server, || {
@@ -173,7 +160,7 @@ fn who_was_ahead_at_a_slow_worker_has_answer_and_end_before_that_is_free() {
 }
 
 #[test]
-fn who_was_ahead_at_a_worker_that_is_killed_gets_another() {
+fn who_waits_for_a_worker_that_is_killed_gets_another() {
     let server = server(1, []);
     let (mut slow, worker, others) = with_slow::<8>(&server, "/notes?#");
     os::kill(worker, os::KILL);
@@ -186,59 +173,6 @@ fn who_was_ahead_at_a_worker_that_is_killed_gets_another() {
     }
     assert_eq!(server.read("slow.runs"), format!("{worker}\n"));
     server.stop();
-}
-
-/// Kills a worker of a server that stands still, which finds it dead when it goes on.
-fn kill_unseen(server: &Server, worker: u32) {
-    os::kill(worker, os::KILL);
-    eventually(PATIENCE, "it is dead", || !os::is_alive(worker));
-    server.signal(os::CONT);
-}
-
-/// Until it was ahead.
-#[track_caller]
-fn retry(mut was_ahead: impl FnMut() -> bool) {
-    assert!((0..20).any(|_| was_ahead()), "no order was ahead");
-}
-
-#[test]
-fn a_worker_that_is_killed_with_the_order_that_was_ahead_has_answered_the_one_before() {
-    retry(|| {
-        let server = server(1, []);
-        let (mut slow, worker, [mut next]) = with_slow(&server, "/waits?next");
-        if !goes_on(&server, &mut slow, worker, "next") {
-            return false;
-        }
-        server.wait_for_line("next.runs");
-        kill_unseen(&server, worker);
-        assert_eq!(next.response().status, 502);
-        next.expect_closed();
-        assert_eq!(slow.get("/hello").ok(), "hello");
-        assert_eq!(server.read("next.runs"), format!("{worker}\n"));
-        server.stop();
-        true
-    });
-}
-
-#[test]
-fn a_worker_that_is_killed_has_answered_the_one_that_was_ahead_too() {
-    retry(|| {
-        let server = server(1, []);
-        let (mut slow, worker, [mut next]) = with_slow(&server, "/notes?next");
-        if !goes_on(&server, &mut slow, worker, "next") {
-            return false;
-        }
-        assert_eq!(next.response().ok(), "hello");
-        // It says its verdict before it waits for the next order.
-        eventually(PATIENCE, "it waits", || os::is_asleep(worker));
-        kill_unseen(&server, worker);
-        for client in [&mut slow, &mut next] {
-            assert_eq!(client.get("/hello").ok(), "hello");
-        }
-        assert_eq!(server.read("next.runs"), format!("{worker}\n"));
-        server.stop();
-        true
-    });
 }
 
 #[test]
@@ -291,7 +225,7 @@ fn a_reload_leaves_nobody_behind_a_busy_worker_that_is_to_leave() {
 }
 
 #[test]
-fn who_is_ahead_when_the_server_is_told_to_stop_is_told_that_it_was_the_last_time() {
+fn who_is_queued_when_the_server_is_told_to_stop_is_told_that_it_was_the_last_time() {
     let mut server = server(1, []);
     let (mut slow, _, others) = with_slow::<8>(&server, "/hello");
     server.signal(os::TERM);
@@ -341,7 +275,7 @@ fn ask_until_refused(port: u16) -> usize {
 }
 
 #[test]
-fn who_is_ahead_moves_to_the_new_server_before_its_worker_is_free() {
+fn who_is_queued_moves_to_the_new_server_before_a_worker_is_free() {
     let mut server = server(1, []);
     server.handler(
         "server",
@@ -356,7 +290,6 @@ fn who_is_ahead_moves_to_the_new_server_before_its_worker_is_free() {
     let new = server.upgrade();
     for mut client in others {
         assert_eq!(client.response().ok().trim(), new.to_string());
-        // Although the old one's worker has a copy.
         client.expect_closed();
     }
     assert!(slow.is_silent());
@@ -474,7 +407,7 @@ fn handlers_that_run_once_at_a_time_get_through_under_load() {
 }
 
 #[test]
-fn who_is_ahead_is_turned_away_at_its_time() {
+fn who_is_queued_is_turned_away_at_its_time() {
     let server = server(1, ["--queue-timeout=300ms"]);
     let (mut slow, _, others) = with_slow::<4>(&server, "/notes?#");
     for mut client in others {
