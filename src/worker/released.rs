@@ -43,6 +43,8 @@ enum Over {
     Ended,
     TimedOut,
     TooMuch,
+    /// The rest of its body cannot be given to it.
+    Unfed(sys::Error),
     ParentGone,
 }
 
@@ -67,6 +69,10 @@ impl<'a> Desk<'a> {
             )),
             Over::TooMuch => log.warn(format_args!(
                 "{}: printed too much after its client was let go, ended",
+                Escaped(&name)
+            )),
+            Over::Unfed(why) => log.error(format_args!(
+                "{}: unable to feed the rest of its body after its client was let go: {why}, ended",
                 Escaped(&name)
             )),
             Over::Ended => ending::log_late_end(log, &name, reaped),
@@ -122,8 +128,10 @@ impl Parts {
             if of_stderr != 0 {
                 stderr.read();
             }
-            if feed != 0 {
-                self.feed_on();
+            if feed != 0
+                && let Err(why) = self.feed_on()
+            {
+                return (Over::Unfed(why), None);
             }
             if stdout != 0 && !self.drop_output() {
                 return (Over::TooMuch, None);
@@ -141,13 +149,14 @@ impl Parts {
         }
     }
 
-    /// What it does not get of its body it can tell by the end of the pipe.
-    fn feed_on(&mut self) {
+    /// After an error the pipe stays open: the handler would take its end for the end of the body.
+    fn feed_on(&mut self) -> sys::Result<()> {
         if let Some(feed) = &mut self.feed
-            && !feed.write().unwrap_or(false)
+            && !feed.write()?
         {
             self.feed = None;
         }
+        Ok(())
     }
 
     /// Reads what it has printed, for nobody; false if that was too much.

@@ -1,7 +1,7 @@
 //! A client is free when its response is complete, whatever its handler does then; the worker stays with
 //! the handler, which keeps its limits.
 
-use super::harness::{Client, PATIENCE, Server, eventually, os};
+use super::harness::{Client, PATIENCE, Server, eventually, noise, os, seccomp};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
@@ -111,6 +111,28 @@ fn a_handler_keeps_its_limits_after_its_response() {
     eventually(PATIENCE, "the workers are free", || {
         server.status_of("busy") == "0"
     });
+    server.stop();
+}
+
+/// The end of a pipe would tell it that this was all.
+#[test]
+fn a_handler_whose_body_cannot_be_read_on_is_ended_and_sees_no_end_of_it() {
+    let server = Server::start(|setup| {
+        let config = "max-spool-memory = 64K\nkill-grace = 200ms\n[handler /job]\nstdin = pipe\n";
+        setup.config(config);
+        setup.deny(seccomp::READ_BEYOND_2_MIB, libc::EIO);
+    });
+    let head = "Content-Type: text/plain\\nContent-Length: 2\\n\\nok";
+    let reads_on = "trap '' TERM; while [ ! -e go ]; do sleep 0.01; done; cat > body; echo x > all";
+    server.handler("job", &format!("printf '{head}'\n{reads_on}"));
+    let body = noise(3 << 20);
+    assert_eq!(server.connect().post("/job", &body).ok(), "ok");
+    server.file("go", "", 0o644);
+    eventually(PATIENCE, "it is over", || {
+        server.log().contains(" answered=")
+    });
+    assert!(!server.folder.at("root/all").exists(), "it has seen an end");
+    server.wait_for_log("/job: unable to feed the rest of its body after its client was let go: ");
     server.stop();
 }
 

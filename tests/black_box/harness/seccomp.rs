@@ -19,6 +19,14 @@ pub(crate) struct Call {
     only: Option<(u32, u32, u32)>,
 }
 
+/// A read of a file at a place within the second of its 2 MiB, the fourth and so on: no call that a system
+/// lacks, but a disk that fails there.
+pub(crate) const READ_BEYOND_2_MIB: Call = only(
+    ("read_beyond_2_mib", libc::SYS_pread64),
+    3,
+    (2 << 20, 2 << 20),
+);
+
 const fn all(name: &'static str, number: libc::c_long) -> Call {
     Call {
         name,
