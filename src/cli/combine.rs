@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn values_that_have_no_effect_together_are_told() {
         let gib = 1 << 30;
-        let rows: [(&str, u64, &[&str]); 9] = [
+        let rows: [(&str, u64, &[&str]); 11] = [
             ("", gib, &[]),
             (
                 "",
@@ -292,6 +292,12 @@ mod tests {
                 gib,
                 &["max-target (20K) has no effect beyond max-head (16K)"],
             ),
+            (
+                "max-head = 4K",
+                gib,
+                &["max-target (8K) has no effect beyond max-head (4K)"],
+            ),
+            ("max-head = 8K", gib, &[]),
             (
                 "max-workers = 9\nmax-concurrent = 10",
                 gib,

@@ -26,7 +26,7 @@ pub fn contradictions(settings: &Settings, spool_total: u64) -> Vec<String> {
     let count = |given: Option<usize>| given.unwrap_or(0) as u64;
     let total = ("max-spool-total", spool_total);
     let head = ("max-head", limits.max_head as u64);
-    let target = if_set(limits.max_target as u64, usual.max_target as u64);
+    let target = limits.max_target as u64;
     let quarter = ("a quarter of max-spool-total", spool_total / 4);
     let spool = if_set(limits.max_spool, usual.max_spool);
     let in_memory = limits.max_spool_memory.unwrap_or(0);

@@ -53,11 +53,12 @@ const FOREIGN: (u16, &str) = if cfg!(target_arch = "aarch64") {
 #[test]
 fn limits_that_have_no_effect_together_are_told() {
     let mut setup = Setup::new();
-    setup.config("max-spool-total = 1M\n[handler /a]\nmax-body = 2G\n");
+    setup.config("max-head = 4K\nmax-spool-total = 1M\n[handler /a]\nmax-body = 2G\n");
     setup.folder.write("root/a", HELLO, 0o755);
     let (status, lines) = check(&setup);
     let expected = [
         "max-body (16M) has no effect beyond max-spool-total (1M); change one of them",
+        "max-target (8K) has no effect beyond max-head (4K); change one of them",
         "[handler /a] max-body (2G) has no effect beyond max-spool-total (1M); change one of them",
     ];
     assert_eq!(
