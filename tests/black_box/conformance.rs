@@ -1,7 +1,7 @@
 //! Single requirements of RFC 9110, 9112 and 3875, as docs/conformance.md lists them, where no
 //! other test shows them to a client.
 
-use super::harness::{Client, Server};
+use super::harness::{Client, Server, os};
 
 /// Answers with some of its variables.
 const SHOW: &str = "printf 'Content-Type: text/plain\\n\\n%s %s %s %s' \"$REQUEST_METHOD\" \
@@ -124,6 +124,37 @@ fn an_answer_to_head_has_no_content_whoever_gives_it() {
         assert_eq!(client.response_to_head().status, 400, "{request:?}");
         client.expect_closed();
     }
+}
+
+/// What a worker cannot answer any more, the parent does, which never reads of a client.
+#[test]
+fn an_answer_of_the_parent_to_head_has_no_content_either() {
+    let server = Server::with([
+        "--workers=1",
+        "--max-workers=1",
+        "--head-timeout=200ms",
+        "--queue-timeout=100ms",
+    ]);
+    server.handler("slow", "echo $PPID > runs; exec sleep 100");
+    let head = "HEAD /slow HTTP/1.1\r\nHost: a\r\n\r\n";
+    let expect = |mut client: Client, status: u16| {
+        let response = client.response_to_head();
+        assert_eq!(response.status, status, "{}", response.head);
+        assert_eq!(response.field("Content-Length").as_deref(), Some("0"));
+        client.expect_closed();
+    };
+    let mut late = server.connect();
+    late.send(&head[..30]);
+    expect(late, 408);
+    let mut served = server.connect();
+    served.send(head);
+    let worker = server.wait_for_line("runs").parse().unwrap();
+    let mut queued = server.connect();
+    queued.send(head);
+    expect(queued, 503);
+    assert!(os::kill(worker, os::KILL));
+    expect(served, 502);
+    server.stop();
 }
 
 #[test]

@@ -135,6 +135,18 @@ fn authorization_reaches_a_handler_only_where_that_is_wanted() {
 }
 
 #[test]
+fn the_whole_file_system_can_be_the_folder() {
+    // The temporary folder is everybody's.
+    let server = Server::with(["--path=/", "--allow-writable"]);
+    let show = "printf '%s\\n' \"$DOCUMENT_ROOT\" \"$SCRIPT_FILENAME\" \"$PATH_TRANSLATED\"";
+    server.handler("show", &shows(show));
+    let script = server.folder.at("root/show").display().to_string();
+    let shown = server.get(&format!("{script}/a/b")).ok();
+    assert_eq!(shown, format!("/\n{script}\n/a/b\n"));
+    server.stop();
+}
+
+#[test]
 fn a_handler_runs_in_its_own_folder_and_group_with_a_plain_umask() {
     let server = Server::new();
     server.handler(
