@@ -1,8 +1,9 @@
 //! What a trusted proxy says of the client that it speaks for.
 //!
 //! Of a list of hosts, ports or schemes only the last entry counts: the one that the proxy itself has
-//! added. What stands before it the client may have written. Decides nothing about whom to trust but by
-//! the list. The field Forwarded (RFC 7239) is not read.
+//! added. What stands before it the client may have written. So does Rack of schemes; uvicorn takes none
+//! of a list, which comes to http as well for `https, http`; nginx and Apache read addresses only. Decides
+//! nothing about whom to trust but by the list. The field Forwarded (RFC 7239) is not read.
 
 use super::Scheme;
 use crate::http;
@@ -53,17 +54,19 @@ impl<'f> Forwarded<'f> {
             if !start.eq_ignore_ascii_case(b"x-forwarded-") {
                 continue;
             }
-            let last = entries(value).next_back().unwrap_or_default();
             if end.eq_ignore_ascii_case(b"for") {
                 said.client = entries(value).fold(said.client, |client, entry| {
                     follow(client, address(entry), |proxy| is_trusted(Some(proxy)))
                 });
-            } else if end.eq_ignore_ascii_case(b"proto") {
+                continue;
+            }
+            // RFC 9110 section 5.6.1.2: an empty entry is none.
+            let Some(last) = entries(value).rfind(|entry| !entry.is_empty()) else {
+                continue;
+            };
+            if end.eq_ignore_ascii_case(b"proto") {
                 said.is_told = true;
-                said.scheme = match last.eq_ignore_ascii_case(b"https") {
-                    true => Scheme::Https,
-                    false => Scheme::Http,
-                };
+                said.scheme = scheme(last);
             } else if end.eq_ignore_ascii_case(b"host") && http::is_authority(last) {
                 said.is_told = true;
                 said.host = Some(last);
@@ -88,6 +91,15 @@ fn follow(
     match is_trusted(entry) {
         true => before.or(Some(entry)),
         false => Some(entry),
+    }
+}
+
+/// Some proxies name the scheme of a WebSocket, which comes over TLS as well.
+fn scheme(name: &[u8]) -> Scheme {
+    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    match is(b"https") || is(b"wss") {
+        true => Scheme::Https,
+        false => Scheme::Http,
     }
 }
 
@@ -189,6 +201,30 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_is_the_last_that_is_named() {
+        let rows: [(&[&str], bool); 10] = [
+            (&["https"], true),
+            (&["HTTPS"], true),
+            (&["wss"], true),
+            (&["http"], false),
+            (&["https, http"], false),
+            (&["http, https"], true),
+            (&["https", "http"], false),
+            (&["https, unknown"], false),
+            (&["https, ,"], true),
+            (&["https", ""], true),
+        ];
+        for (values, is_secure) in rows {
+            let fields = values
+                .iter()
+                .map(|v| (&b"X-Forwarded-Proto"[..], v.as_bytes()));
+            let said = Forwarded::read(&[TrustedProxy::Unix], None, fields);
+            assert!(said.is_told, "{values:?}");
+            assert_eq!(said.scheme == Scheme::Https, is_secure, "{values:?}");
+        }
+    }
+
+    #[test]
     fn host_and_port_are_what_the_proxy_itself_has_said() {
         type Row = (
             &'static str,
@@ -197,7 +233,7 @@ mod tests {
             Option<u16>,
             bool,
         );
-        let rows: [Row; 9] = [
+        let rows: [Row; 12] = [
             (
                 "Host",
                 "a.example:8443",
@@ -206,12 +242,15 @@ mod tests {
                 true,
             ),
             ("host", "evil, b", Some(b"b"), None, true),
+            ("Host", "b, ,", Some(b"b"), None, true),
             ("Host", "a b", None, None, false),
             ("Host", "", None, None, false),
             ("Port", "443", None, Some(443), false),
             ("PORT", "1, 8443", None, Some(8443), false),
+            ("Port", "8443,", None, Some(8443), false),
             ("Port", "x", None, None, false),
             ("Proto", "http", None, None, true),
+            ("Proto", "", None, None, false),
             ("Server", "a", None, None, false),
         ];
         for (name, value, host, port, is_told) in rows {

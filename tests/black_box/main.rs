@@ -28,6 +28,7 @@ mod hostile;
 mod life;
 mod nowhere;
 mod processes;
+mod proxies;
 mod queue;
 mod released;
 mod rest;
