@@ -10,10 +10,9 @@ use crate::log::Escaped;
 use crate::settings::is_instance;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::passing::send_record;
-use crate::sys::process;
 use crate::sys::socket::{self, Peer};
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, Errno, file, look, signal};
+use crate::sys::{self, Errno, file, poll, process};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -164,7 +163,7 @@ fn converse(socket: &OwnedFd, word: &[u8], proof: Option<&OwnedFd>, deadline: Mo
     while text.len() < MOST_BYTES {
         let left = deadline.since(time::now());
         if !matches!(
-            signal::wait_one(socket.as_fd(), signal::READABLE, left),
+            poll::wait_one(socket.as_fd(), poll::READABLE, left),
             Ok(true)
         ) {
             break;
@@ -249,7 +248,7 @@ pub fn stop(socket: &Path, pid_file: Option<&Path>) -> Result<String, Error> {
 /// `--list`: the text to print. Sockets are looked for where they are by default; what does not
 /// answer, or is not this user's, is not listed.
 pub fn list() -> String {
-    let names = look::names_in(Path::new(FOLDER), |name| instance_of(name).is_some());
+    let names = file::names_in(Path::new(FOLDER), |name| instance_of(name).is_some());
     let mut names = names.unwrap_or_default();
     // Those for which there was no place in the folder. Each client's end bears the name, too.
     let all = file::open_at(None, c"/proc/net/unix", file::Open::Read);

@@ -18,7 +18,7 @@ use caffeine::log::Log;
 use caffeine::scoreboard::{Scoreboard, Slot, Ticket};
 use caffeine::settings::{Level, Settings};
 use caffeine::sys::fd::AsFd;
-use caffeine::sys::{file, signal, socket, time};
+use caffeine::sys::{file, poll, socket, time};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ffi::CString;
@@ -84,7 +84,7 @@ fn path_of(path: &Path) -> CString {
 
 /// What the worker says next.
 fn verdict(channel: &OwnedFd) -> Verdict {
-    assert!(signal::wait_one(channel.as_fd(), signal::READABLE, DEADLINE).unwrap());
+    assert!(poll::wait_one(channel.as_fd(), poll::READABLE, DEADLINE).unwrap());
     match channel::receive_verdict(channel.as_fd()).unwrap() {
         Said::Verdict(verdict, _, None) => verdict,
         other => panic!("{other:?}"),
@@ -144,7 +144,7 @@ fn hear(client: &OwnedFd) {
     let mut len = 0;
     let ends: [&[u8]; 2] = [b"\r\n\r\nhello\n", b"hello\n\r\n0\r\n\r\n"];
     while !ends.iter().any(|end| response[..len].ends_with(end)) {
-        assert!(signal::wait_one(client.as_fd(), signal::READABLE, DEADLINE).unwrap());
+        assert!(poll::wait_one(client.as_fd(), poll::READABLE, DEADLINE).unwrap());
         let n = socket::receive(client.as_fd(), &mut response[len..]).unwrap();
         assert!(n > 0, "{:?}", String::from_utf8_lossy(&response[..len]));
         len += n;
@@ -207,9 +207,9 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
         IS_COUNTED.set(true);
         caffeine::worker::run(&birth)
     });
-    assert!(signal::wait_one(meeting.as_fd(), signal::READABLE, DEADLINE).unwrap());
+    assert!(poll::wait_one(meeting.as_fd(), poll::READABLE, DEADLINE).unwrap());
     let (channel, _) = socket::accept(meeting.as_fd()).unwrap();
-    assert!(signal::wait_one(channel.as_fd(), signal::READABLE, DEADLINE).unwrap());
+    assert!(poll::wait_one(channel.as_fd(), poll::READABLE, DEADLINE).unwrap());
     assert_eq!(channel::receive_birth(channel.as_fd(), 7), Some(Slot(0)));
     assert_eq!(verdict(&channel), Verdict::Ready);
 

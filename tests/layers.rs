@@ -1,12 +1,14 @@
-//! Reads the source and fails on an arrow that points upwards between its layers.
+//! Reads the source and fails on an arrow that points upwards between its layers, or between the
+//! files of one layer.
 //!
 //! It looks at text, not at types: `use` lines and paths in the non-test part of each file.
 //! Refuses to judge style; that is rustfmt's and clippy's work. What it checks:
 //!
 //! - a module uses layers below its own only, `parent` and `worker` never each other;
+//! - inside `sys` a file uses those below it only, so no files use each other in a circle;
 //! - the pure layers touch no system call, file, process, socket or clock;
 //! - `unsafe` and `libc` stand in `src/sys/` only, `sc` in `src/sys/raw.rs` only;
-//! - each file opens with `//!` and has at most 400 lines before its tests.
+//! - each file opens with `//!`. One with more than 400 lines before its tests is only named.
 
 #![expect(
     clippy::indexing_slicing,
@@ -37,6 +39,28 @@ const LAYERS: &[&[&str]] = &[
     &["limits", "calendar", "program", "text"],
     &["sys"],
 ];
+
+/// The files of a folder from top to bottom; those in one row do not use each other.
+///
+/// A name stands for a file, or for a folder with all that is in it and that no longer name stands for:
+/// `relay::state` is `relay/state.rs`. `mod` is the folder's `mod.rs`, and whoever uses an item that it
+/// defines or passes on uses `mod`. A folder in a folder may have rows of its own (`parent::workers`).
+/// Of a folder without rows nothing inside is checked.
+const INSIDE: &[(&str, &[&[&str]])] = &[(
+    "sys",
+    &[
+        &["mod"],
+        &["launch", "descendants", "passing", "beneath"],
+        &["confine", "proc", "teardown", "privilege", "readiness"],
+        &["signal", "socket"],
+        &["file", "memory", "machine", "exec", "random"],
+        &["fd"],
+        &["poll", "process", "address"],
+        &["call", "raw", "time"],
+        &["fault"],
+        &["errno", "platform"],
+    ],
+)];
 
 /// Values in, values out: these use nothing but each other.
 const PURE: &[&str] = &[
@@ -79,7 +103,8 @@ const IMPURE: &[&str] = &[
     "SystemTime::now",
 ];
 
-const MOST_LINES: usize = 400;
+/// A file that is longer may hold two things.
+const MANY_LINES: usize = 400;
 
 /// One word or sign of the source and the line on which it stands.
 #[derive(Clone, Debug)]
@@ -218,10 +243,46 @@ fn paths(tokens: &[Token]) -> Vec<NamedPath> {
     let mut found = Vec::new();
     let mut i = 0;
     while i < tokens.len() {
-        if tokens[i].text.starts_with(is_word) {
+        // `pub(super)` and `pub(in crate::sys)` say who may use it, and use nothing.
+        if is_visibility(tokens, i) {
+            i = take_path(tokens, i, &[], &mut Vec::new());
+        } else if tokens[i].text.starts_with(is_word) {
             i = take_path(tokens, i, &[], &mut found);
         } else {
             i += 1;
+        }
+    }
+    found
+}
+
+fn is_visibility(tokens: &[Token], i: usize) -> bool {
+    let before = |n: usize| i.checked_sub(n).map_or("", |k| &tokens[k].text);
+    match before(1) {
+        "in" => before(2) == "(",
+        "(" => before(2) == "pub",
+        _ => false,
+    }
+}
+
+/// The modules with a body in the file: their names and lines.
+fn inline_modules(tokens: &[Token]) -> Vec<(String, usize, usize)> {
+    let is = |k: usize, text: &str| tokens.get(k).is_some_and(|token| token.text == text);
+    let mut found = Vec::new();
+    for (i, token) in tokens.iter().enumerate() {
+        if token.text != "mod" || !is(i + 2, "{") {
+            continue;
+        }
+        let mut depth = 0_usize;
+        for end in &tokens[i + 2..] {
+            match end.text.as_str() {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                found.push((tokens[i + 1].text.clone(), token.line, end.line));
+                break;
+            }
         }
     }
     found
@@ -308,25 +369,74 @@ fn rank(module: &str) -> Option<usize> {
     LAYERS.iter().position(|row| row.contains(&module))
 }
 
-/// The module of this crate that `path` names, if it leaves `own`.
-fn target_of<'a>(path: &'a NamedPath, own: &[String]) -> Option<&'a str> {
+/// What a path in the module `own` names, from the crate's root on. `None`: nothing of this crate,
+/// as far as the text tells.
+fn resolve(path: &NamedPath, own: &[String]) -> Option<Vec<String>> {
     let parts = &path.parts;
-    let first = parts.first()?;
-    let at_top = own.len() == 1 && (own[0] == "main" || own[0] == "lib");
-    let behind = match first.as_str() {
-        "crate" => 1,
-        "caffeine" if own[0] == "main" => 1,
+    let is_top = own.len() == 1 && (own[0] == "main" || own[0] == "lib");
+    let (above, behind) = match parts.first()?.as_str() {
+        "crate" => (0, 1),
+        "caffeine" if own[0] == "main" => (0, 1),
+        "self" if is_top => (0, 1),
+        "self" => (own.len(), 1),
         "super" => {
             let ups = parts.iter().take_while(|part| *part == "super").count();
-            if ups < own.len() {
-                return None;
-            }
-            ups
+            (own.len().checked_sub(ups)?, ups)
         }
-        "self" if at_top => 1,
-        _ => return None,
+        // A module in a folder of this file's name, used without a word before it.
+        _ => (own.len(), 0),
     };
-    parts.get(behind).map(String::as_str)
+    Some([&own[..above], &parts[behind..]].concat())
+}
+
+/// The module of this crate that `path` names, if it leaves `own`.
+fn target_of(path: &NamedPath, own: &[String]) -> Option<String> {
+    let begins = path.parts.first()?.as_str();
+    if !matches!(begins, "crate" | "caffeine" | "super" | "self") {
+        return None;
+    }
+    let named = resolve(path, own)?;
+    let named = named.first().filter(|first| **first != own[0]);
+    named.cloned()
+}
+
+/// Place and name of a module among the rows of a folder: the longest name that stands for it.
+fn row_of<'t>(rows: &[&[&'t str]], inside: &[String]) -> Option<(usize, &'t str)> {
+    (1..=inside.len()).rev().find_map(|length| {
+        let name = inside[..length].join("::");
+        rows.iter().enumerate().find_map(|(row, names)| {
+            let found = names.iter().find(|known| **known == name)?;
+            Some((row, *found))
+        })
+    })
+}
+
+/// Why a file may not use another one of its folder, for every folder with rows that both are in.
+fn wrong_arrow_inside(path: &NamedPath, own: &[String]) -> Option<String> {
+    let named = resolve(path, own)?;
+    let is_relative = !matches!(path.parts[0].as_str(), "crate" | "super" | "self");
+    INSIDE.iter().find_map(|(folder, rows)| {
+        let folder_parts: Vec<String> = folder.split("::").map(str::to_owned).collect();
+        let from = own.strip_prefix(&folder_parts[..])?;
+        let to = named.strip_prefix(&folder_parts[..])?;
+        let (above, from) = row_of(rows, from).unwrap_or((0, "mod"));
+        let (below, to) = match row_of(rows, to) {
+            Some(found) => found,
+            None if is_relative => return None,
+            None => (0, "mod"),
+        };
+        (from != to && above >= below)
+            .then(|| format!("{folder}::{from} uses {folder}::{to}, which is not below it"))
+    })
+}
+
+/// True if the file stands in a folder with rows, and in none of them.
+fn is_in_no_row(own: &[String]) -> bool {
+    INSIDE.iter().any(|(folder, rows)| {
+        let folder: Vec<String> = folder.split("::").map(str::to_owned).collect();
+        let inside = own.strip_prefix(&folder[..]);
+        inside.is_some_and(|inside| !inside.is_empty() && row_of(rows, inside).is_none())
+    })
 }
 
 /// Why `from` may not use `to`; `None` if it may.
@@ -365,12 +475,8 @@ fn violations(file: &str, source: &str) -> Vec<String> {
     if !source.starts_with("//!") {
         found.push((1, "does not open with //!".to_owned()));
     }
-    let lines = without_tests(source).lines().count();
-    if lines > MOST_LINES {
-        found.push((
-            lines,
-            format!("{lines} lines before the tests, at most {MOST_LINES}"),
-        ));
+    if is_in_no_row(&own) {
+        found.push((1, "is in no row of tests/layers.rs".to_owned()));
     }
     found.extend(arrows(&own, without_tests(source)));
     found.extend(forbidden_words(file, source));
@@ -385,8 +491,18 @@ fn violations(file: &str, source: &str) -> Vec<String> {
 /// Wrong arrows and, in a pure layer, names of the outside world.
 fn arrows(own: &[String], source: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    for path in paths(&tokens(&code_only(source))) {
-        if let Some(why) = target_of(&path, own).and_then(|to| wrong_arrow(&own[0], to)) {
+    let tokens = tokens(&code_only(source));
+    let inline = inline_modules(&tokens);
+    for path in paths(&tokens) {
+        let around = inline
+            .iter()
+            .filter(|(_, from, to)| (*from..=*to).contains(&path.line));
+        let mut own = own.to_vec();
+        own.extend(around.map(|(name, ..)| name.clone()));
+        if let Some(why) = target_of(&path, &own).and_then(|to| wrong_arrow(&own[0], &to)) {
+            found.push((path.line, why));
+        }
+        if let Some(why) = wrong_arrow_inside(&path, &own) {
             found.push((path.line, why));
         }
         if !PURE.contains(&own[0].as_str()) {
@@ -450,6 +566,7 @@ fn no_arrow_points_upwards_in_the_source() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = rust_files(&root, &root);
     assert!(files.len() > 5, "found only {files:?}");
+    note_long_files(&root, &files);
     let found: Vec<String> = files
         .iter()
         .flat_map(|file| {
@@ -458,6 +575,20 @@ fn no_arrow_points_upwards_in_the_source() {
         })
         .collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+/// Length alone is no fault: whoever reads this judges.
+fn note_long_files(root: &Path, files: &[PathBuf]) {
+    for file in files {
+        let source = fs::read_to_string(root.join(file)).expect("a readable source file");
+        let lines = without_tests(&source).lines().count();
+        if lines > MANY_LINES {
+            println!(
+                "note: src/{}: {lines} lines before the tests",
+                file.display()
+            );
+        }
+    }
 }
 
 /// The log, the Date field of workers, and that of the parent's own answers. Everything else waits
@@ -558,6 +689,31 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("route.rs", "fn f() { unsafe { g() } }", "unsafe outside"),
     ("route.rs", "fn f() { libc::getpid(); }", "libc outside"),
     ("route.rs", "use libc::c_int;", "libc outside"),
+    (
+        "sys/fd.rs",
+        "use super::signal;",
+        "sys::fd uses sys::signal, which is not below it",
+    ),
+    (
+        "sys/fault/table.rs",
+        "fn f() { crate::sys::process::exit_now(2) }",
+        "sys::fault uses sys::process",
+    ),
+    (
+        "sys/fd.rs",
+        "use super::{Errno, Error};",
+        "sys::fd uses sys::mod",
+    ),
+    (
+        "sys/signal.rs",
+        "use super::socket;",
+        "sys::signal uses sys::socket",
+    ),
+    (
+        "sys/confine.rs",
+        "mod landlock { use super::super::launch::Plan; }",
+        "sys::confine uses sys::launch",
+    ),
     ("sys/fd.rs", "use sc::syscall;", "sc outside"),
     (
         "sys/fd.rs",
@@ -597,6 +753,16 @@ const HARMLESS: &[(&str, &str)] = &[
     ),
     ("cgi/head.rs", "use crate::http::Field;"),
     ("settings.rs", "use crate::limits::Limits;"),
+    ("sys/mod.rs", "mod fd;\npub use errno::Errno;"),
+    ("sys/fault.rs", "mod table;\npub(super) use table::due;"),
+    (
+        "sys/fault/table.rs",
+        "use crate::sys::errno::Errno;\npub(in crate::sys) fn due() {}",
+    ),
+    (
+        "sys/confine.rs",
+        "mod landlock { use super::Denied; use super::super::fd; }",
+    ),
     (
         "sys/raw.rs",
         "use sc::syscall;\nfn f() { unsafe { libc::getpid() }; }",
@@ -632,11 +798,27 @@ fn wanted_arrows_and_words_in_text_are_left_alone() {
 }
 
 #[test]
-fn a_long_file_or_one_without_its_job_is_found() {
-    let long = "//! One job.\n".to_owned() + &"// x\n".repeat(MOST_LINES);
-    assert_eq!(violations("route.rs", &long).len(), 1);
-    let tests =
-        "//! One job.\n#[cfg(test)]\nmod tests {\n".to_owned() + &"// x\n".repeat(600) + "}\n";
-    assert!(violations("route.rs", &tests).is_empty());
+fn a_file_without_its_job_or_without_a_row_is_found() {
     assert_eq!(violations("route.rs", "fn f() {}\n").len(), 1);
+    let found = violations("sys/util.rs", "//! One job.\n");
+    assert_eq!(
+        found,
+        ["src/sys/util.rs:1: is in no row of tests/layers.rs"]
+    );
+}
+
+#[test]
+fn a_folder_stands_for_its_files_and_a_longer_name_comes_first() {
+    const ROWS: &[&[&str]] = &[&["mod", "loop"], &["relay", "workers"], &["relay::state"]];
+    for (inside, expected) in [
+        ("loop", Some((0, "loop"))),
+        ("relay", Some((1, "relay"))),
+        ("relay::client", Some((1, "relay"))),
+        ("relay::state", Some((2, "relay::state"))),
+        ("workers::pool", Some((1, "workers"))),
+        ("strange", None),
+    ] {
+        let parts: Vec<String> = inside.split("::").map(str::to_owned).collect();
+        assert_eq!(row_of(ROWS, &parts), expected, "{inside}");
+    }
 }

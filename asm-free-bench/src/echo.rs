@@ -8,7 +8,7 @@ use crate::parsers::LIMITS;
 use caffeine::http::{self, DecodedPath, FieldStore, Progress};
 use caffeine::route::{Route, Router, Writers};
 use caffeine::sys::fd::AsFd;
-use caffeine::sys::{signal, socket};
+use caffeine::sys::{poll, socket};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -99,7 +99,7 @@ fn work(mut stream: TcpStream, root: &Path, answer: &[u8]) -> Option<()> {
     let (mut path, mut store) = (DecodedPath::new(), FieldStore::new());
     let mut bytes = vec![0; 16 * 1024];
     loop {
-        signal::wait_one(stream.as_fd(), signal::READABLE, Duration::MAX).ok()?;
+        poll::wait_one(stream.as_fd(), poll::READABLE, Duration::MAX).ok()?;
         let n = socket::peek(stream.as_fd(), &mut bytes).ok()?;
         let parsed = http::parse(bytes.get(..n)?, &mut store, &LIMITS);
         let Ok(Progress::Complete(head)) = parsed else {

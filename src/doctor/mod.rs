@@ -14,7 +14,7 @@ use crate::log::Escaped;
 use crate::program::{self, Elf, Loader, Program, Script};
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open, Stat};
-use crate::sys::{self, look, process};
+use crate::sys::{self, process};
 use std::ffi::{CStr, CString};
 use std::fmt::Write;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -160,7 +160,7 @@ impl Suspect<'_> {
     }
 
     fn look_inside(&mut self, file: &OwnedFd, stat: &Stat) {
-        if look::is_on_noexec(file.as_fd()) {
+        if file::is_on_noexec(file.as_fd()) {
             self.say("lies on a file system mounted noexec; move it", b"");
         }
         let words = match inspect(file.as_fd()) {

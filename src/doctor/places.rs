@@ -9,7 +9,7 @@ use crate::route;
 use crate::settings::{Bind, Settings, contradictions};
 use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Open};
-use crate::sys::{self, Errno, look, socket};
+use crate::sys::{self, Errno, socket};
 use crate::{instance, limits};
 use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -86,7 +86,7 @@ fn would_be_written(path: &Path, is_made: bool) -> Result<(), (&Path, sys::Error
 
 fn write_access(path: &Path, is_folder: bool) -> sys::Result<()> {
     let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
-    look::access_to_write(&name, is_folder)
+    file::access_to_write(&name, is_folder)
 }
 
 /// An address that the system would not give, even if nobody had it.

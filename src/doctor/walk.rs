@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use crate::sys::beneath::{self, Beneath};
 use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Open, Stat};
-use crate::sys::{self, Errno, look, privilege, process};
+use crate::sys::{self, Errno, privilege, process};
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -141,7 +141,7 @@ impl Walk<'_> {
         if !self.who.may_execute(folder.as_fd(), c".", &stat) {
             return self.find(path, UNSEARCHABLE);
         }
-        let names = match look::names_in(path, |name| !route::is_hidden(name)) {
+        let names = match file::names_in(path, |name| !route::is_hidden(name)) {
             Ok(names) => names,
             Err(why) => return self.cannot(path, why),
         };

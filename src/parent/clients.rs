@@ -11,10 +11,9 @@ use super::lot::{Connection, End, Id, State};
 use super::token::Token;
 use crate::channel::Stage;
 use crate::sys::fd::AsFd;
-use crate::sys::parting::{self, Direction};
 use crate::sys::readiness::Interest;
-use crate::sys::socket;
-use crate::sys::{self, Errno, signal};
+use crate::sys::teardown::{self, Direction};
+use crate::sys::{self, Errno, poll, socket};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -99,7 +98,7 @@ impl Parent {
     /// Whether a client waits at a listener.
     fn is_called(&self, index: u8) -> bool {
         self.listener(index).is_some_and(|l| {
-            signal::wait_one(l.fd(), signal::READABLE, Duration::ZERO).unwrap_or(false)
+            poll::wait_one(l.fd(), poll::READABLE, Duration::ZERO).unwrap_or(false)
         })
     }
 
@@ -265,7 +264,7 @@ impl Parent {
             return self.close(id);
         };
         let number = connection.number;
-        let _ = parting::shutdown(client, Direction::Write);
+        let _ = teardown::shutdown(client, Direction::Write);
         self.log()
             .info(format_args!("{} {status} connection={number}", Peer(peer)));
         self.pass_on(id);
@@ -327,7 +326,7 @@ impl Parent {
     /// Cuts the connection so that the client can tell.
     pub(super) fn reset(&mut self, id: Id) {
         if let Some(connection) = self.lot.get(id) {
-            let _ = parting::reset_on_close(connection.client.as_fd(), true);
+            let _ = teardown::reset_on_close(connection.client.as_fd(), true);
         }
         self.close(id);
     }
@@ -335,7 +334,7 @@ impl Parent {
     /// Closes the connection.
     pub(super) fn close(&mut self, id: Id) {
         if let Some(connection) = self.lot.get(id).filter(|c| c.copies > 0) {
-            let _ = parting::end(connection.client.as_fd());
+            let _ = teardown::end(connection.client.as_fd());
         }
         self.forget(id);
     }

@@ -15,10 +15,10 @@ use super::token::Token;
 use crate::instance::{self, PidFile, UnixSocket};
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
-use crate::sys::parting::{self, Direction};
 use crate::sys::passing::{receive_record, send_record};
 use crate::sys::readiness::Interest;
-use crate::sys::{Errno, process, signal};
+use crate::sys::teardown::{self, Direction};
+use crate::sys::{Errno, poll, process};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -76,7 +76,7 @@ impl Elder {
     #[cold]
     fn receive(&self) -> Result<(Record, [Option<OwnedFd>; 2]), Error> {
         let call = |why| Error::Call("take over from the server before", why);
-        if !signal::wait_one(self.socket.as_fd(), signal::READABLE, START_TIMEOUT).map_err(call)? {
+        if !poll::wait_one(self.socket.as_fd(), poll::READABLE, START_TIMEOUT).map_err(call)? {
             return Err(Error::Upgrade("the server before says nothing"));
         }
         let mut bytes = [0; RECORD_BYTES];
@@ -246,7 +246,7 @@ impl Parent {
         // A successor has the line too.
         let is_last = !self.is_bequeathed();
         if let Some(elder) = self.upgrade.elder.as_ref().filter(|_| is_last) {
-            let _ = parting::shutdown(elder.fd(), Direction::Read);
+            let _ = teardown::shutdown(elder.fd(), Direction::Read);
         }
         while is_last && let Some(elder) = &self.upgrade.elder {
             let mut bytes = [0; RECORD_BYTES];

@@ -3,7 +3,8 @@
 //!
 //! The variables are taken out of the environment. Refuses to judge what the descriptors are.
 
-use crate::sys::inherited::{descriptor, take_variable};
+use crate::sys::exec::take_variable;
+use crate::sys::fd::adopt;
 use crate::sys::process;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -34,7 +35,7 @@ impl Inheritance {
         if take_variable(HEIR_VARIABLE).is_some() {
             return Self {
                 listeners: Vec::new(),
-                elder: descriptor(HEIR_FD).ok(),
+                elder: adopt(HEIR_FD).ok(),
             };
         }
         // For somebody who has only inherited the variables they mean nothing.
@@ -44,7 +45,7 @@ impl Inheritance {
         let count = number(count).unwrap_or(0).clamp(0, 1024);
         Self {
             listeners: (FIRST..FIRST + count)
-                .filter_map(|number| descriptor(number).ok())
+                .filter_map(|number| adopt(number).ok())
                 .collect(),
             elder: None,
         }

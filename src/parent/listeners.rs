@@ -6,7 +6,7 @@ use super::start::Error;
 use crate::instance::{BACKLOG, UnixSocket};
 use crate::settings::Bind;
 use crate::sys::fd::{self, AsFd};
-use crate::sys::{self, Errno, inherited, socket};
+use crate::sys::{self, Errno, socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -116,12 +116,12 @@ impl Listener {
     /// One that the service manager listens with; what is wrong with it, if it is none.
     #[cold]
     fn given(socket: OwnedFd) -> Result<Self, &'static str> {
-        if !inherited::is_listening(socket.as_fd()) {
+        if !socket::is_listening(socket.as_fd()) {
             return Err("no stream socket that listens");
         }
         let address = match socket::local_address(socket.as_fd()) {
             Ok(Some(address)) => Some(address),
-            Ok(None) if inherited::is_unix(socket.as_fd()) => None,
+            Ok(None) if socket::is_unix(socket.as_fd()) => None,
             _ => return Err("neither a TCP nor a Unix domain socket"),
         };
         // Its maker may not have known that the server never waits.

@@ -5,8 +5,9 @@
 
 use super::Parent;
 use crate::log::Log;
+use crate::sys::exec::take_variable;
 use crate::sys::fd::AsFd;
-use crate::sys::inherited::{connect_notify, take_variable};
+use crate::sys::socket::connect_notify;
 use crate::sys::time::Moment;
 use crate::sys::{process, socket};
 use std::os::fd::OwnedFd;

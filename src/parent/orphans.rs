@@ -3,12 +3,12 @@
 //!
 //! Not all of the parent's children are its own to end. Those of a worker that left in good order were
 //! detached on purpose (`detach = yes`): they and what they start are known by that worker's mark
-//! (`sys/family`). Those that were there before the first worker are known by their process group. And
+//! (`sys/descendants`). Those that were there before the first worker are known by their process group. And
 //! the first process of a container is given everybody's orphans: there, who bears no mark is a stranger.
 
 use super::Parent;
 use crate::sys::process::{self, Pid};
-use crate::sys::{Errno, family};
+use crate::sys::{Errno, descendants};
 use std::time::Duration;
 
 /// At the end: how often, and how long apart, what is left is killed and reaped.
@@ -30,7 +30,7 @@ pub(super) struct Orphans {
 impl Orphans {
     /// Before the first worker.
     pub(super) fn new() -> Self {
-        let has_marks = family::can_mark();
+        let has_marks = descendants::can_mark();
         Self {
             spared: Vec::new(),
             has_marks,
@@ -44,7 +44,7 @@ impl Orphans {
         if self.spared.is_empty() && !self.has_strangers {
             return false;
         }
-        let Ok(mark) = family::mark_of(child) else {
+        let Ok(mark) = descendants::mark_of(child) else {
             return false;
         };
         let group = process::group_of(child).ok();
@@ -73,7 +73,7 @@ impl Parent {
     }
 
     fn children(&self) -> Vec<Pid> {
-        let children = family::children();
+        let children = descendants::children();
         if let Err(e) = children {
             self.log()
                 .debug(format_args!("unable to list children: {e}"));
@@ -100,7 +100,7 @@ impl Parent {
             let is_group = process::kill_group(*number, 0);
             is_group.map_or_else(|e| e.errno == Errno::PERM, |()| true)
                 || children.iter().any(|child| {
-                    family::mark_of(*child).is_ok_and(|mark| mark == Some(number.raw()))
+                    descendants::mark_of(*child).is_ok_and(|mark| mark == Some(number.raw()))
                 })
         };
         self.orphans.spared.retain(is_borne);
@@ -127,7 +127,7 @@ impl Parent {
     }
 
     fn sweep(&mut self) {
-        let ended = family::end_families(&|| self.orphans());
+        let ended = descendants::end_families(&|| self.orphans());
         self.orphans.is_sweeping = !ended.is_empty();
     }
 

@@ -14,7 +14,7 @@ use crate::settings::HalfClose;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::{Event, Interest};
 use crate::sys::time::Moment;
-use crate::sys::{signal, socket};
+use crate::sys::{poll, socket};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -313,7 +313,7 @@ impl Parent {
             // It counts as readable when there is more than was seen (SO_RCVLOWAT).
             State::Head => {
                 let client = connection.client.as_fd();
-                let has_more = signal::wait_one(client, signal::READABLE, Duration::ZERO);
+                let has_more = poll::wait_one(client, poll::READABLE, Duration::ZERO);
                 let is_half = !has_more.unwrap_or(false);
                 if is_half {
                     self.refuse(id, Canned::Unread);

@@ -4,9 +4,10 @@
 use super::start::{Error, call};
 use crate::settings::Settings;
 use crate::sys::confine::{self, Resource};
+use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Open};
 use crate::sys::privilege::{self, Account};
-use crate::sys::{fd::AsFd, process, time};
+use crate::sys::{proc, process, time};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +31,7 @@ impl Privileges {
             let failed = |why| Error::File("change the root to", folder.clone(), why);
             let name = CString::new(folder.as_os_str().as_bytes()).unwrap_or_default();
             // Without one the log will say so.
-            let _ = privilege::keep_proc();
+            let _ = proc::keep_proc();
             // The C library reads the time zone only once.
             time::local_offset(0);
             privilege::change_root(&name).map_err(failed)?;
@@ -103,7 +104,7 @@ pub(super) fn limit_handlers(settings: &mut Settings, uid: u32, workers: usize) 
     let limits: Vec<&mut u64> = limits.filter_map(|own| own.processes.as_mut()).collect();
     if !limits.is_empty() {
         // Without /proc there are the server's own.
-        let there = privilege::count_tasks(uid).unwrap_or(0);
+        let there = proc::count_tasks(uid).unwrap_or(0);
         let others = there.saturating_sub(workers as u64) + most_workers as u64;
         for limit in limits {
             *limit += others;
@@ -123,7 +124,7 @@ impl OomScore {
     /// While the parent can still be traced. Without /proc it changes nothing.
     pub(super) fn open(settings: &Settings) -> Self {
         let name = c"/proc/self/oom_score_adj";
-        let own = privilege::own_oom_score();
+        let own = proc::own_oom_score();
         let workers = settings.allowance.oom_score.unwrap_or(0);
         // Whoever protects or condemns the server has decided for all of it.
         let is_raised = own.is_some_and(|own| own < workers);
@@ -154,7 +155,7 @@ impl OomScore {
     fn write(&self, score: u64) {
         if let Some(file) = &self.file {
             // Raising is always allowed, and lowering as far as it was before.
-            let _ = privilege::write_oom_score(file.as_fd(), score);
+            let _ = proc::write_oom_score(file.as_fd(), score);
         }
     }
 }

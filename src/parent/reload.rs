@@ -14,8 +14,8 @@ use crate::instance;
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
-use crate::sys::parting::{self, Direction};
 use crate::sys::socket;
+use crate::sys::teardown::{self, Direction};
 use crate::sys::{self, Errno, process};
 use std::ffi::CString;
 use std::fs;
@@ -342,7 +342,7 @@ impl Parent {
             // Already out during a pause.
             let _ = self.readiness.forget(listener.fd());
             // Also for a server before this one that still has a copy.
-            let _ = parting::shutdown(listener.fd(), Direction::Both);
+            let _ = teardown::shutdown(listener.fd(), Direction::Both);
             let shown = listener.shown();
             self.log()
                 .info(format_args!("no longer listening on {shown}"));

@@ -20,7 +20,7 @@ use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Open};
 use crate::sys::readiness::Readiness;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, machine, privilege, process, random, signal, socket};
+use crate::sys::{self, machine, privilege, proc, process, random, signal, socket};
 use std::ffi::{CString, OsString};
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -214,7 +214,7 @@ fn set_up_process(log: &Log, is_traceable: bool) {
             "what a handler leaves in a session of its own is not ended",
         ),
         (
-            process::ask_for_proc(),
+            proc::ask_for_proc(),
             "what a handler leaves behind is not found, and not ended",
         ),
         (

@@ -6,7 +6,7 @@ use super::Parent;
 use super::pool::{Duty, Worker};
 use super::start::START_TIMEOUT;
 use crate::scoreboard::{Phase, REST, Slot};
-use crate::sys::process;
+use crate::sys::proc;
 use crate::sys::time::Moment;
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ impl Parent {
         let Some(worker) = self.pool.get_mut(slot) else {
             return false;
         };
-        let may_wait = process::state_of(worker.pid).is_none_or(|state| state == b'D');
+        let may_wait = proc::state_of(worker.pid).is_none_or(|state| state == b'D');
         let is_pardoned = may_wait && overdue(Seen { at_disk, ..seen }, grace, at_disk).is_none();
         if is_pardoned {
             worker.at_disk = at_disk;

@@ -14,7 +14,7 @@ use crate::scoreboard::{Phase, Slot};
 use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::Moment;
-use crate::sys::{Errno, privilege, signal};
+use crate::sys::{Errno, proc, signal};
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -305,7 +305,7 @@ fn be_worker(estate: &Estate, slot: Slot) -> ! {
     // First of all, and without a call on the inherited epoll set: what it holds is the parent's.
     let mut keep = estate.log.descriptors();
     keep.push(estate.root.as_raw_fd());
-    keep.extend(privilege::kept_proc());
+    keep.extend(proc::kept_proc());
     fd::close_all_but(&keep);
     process::set_name(c"caffeine-worker");
     let code = match signal::to_interrupts() {

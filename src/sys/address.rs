@@ -1,6 +1,7 @@
 //! Socket addresses as the kernel wants them.
 
-use super::{Errno, Error, Result};
+use super::call::{Error, Result};
+use super::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -1,9 +1,12 @@
 //! Symbolic links, followed as far as they stay below a folder: openat2(2), else a walk that opens one name after
 //! the other. Both answer the same, and neither ever reaches what is outside.
 
-use super::{Errno, Error, Result};
+use super::call::{Error, Result};
 #[cfg(target_os = "linux")]
-use super::{fd, file, once, process, retry};
+use super::call::{count, once, retry};
+use super::errno::Errno;
+#[cfg(target_os = "linux")]
+use super::{fd, file, process, raw};
 use std::ffi::CStr;
 #[cfg(target_os = "linux")]
 use std::ffi::CString;
@@ -50,12 +53,12 @@ fn by_openat2(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<OwnedFd
         Beneath::Folder => file::FOLDER,
         Beneath::Handle => libc::O_PATH,
     };
-    let how = super::raw::OpenHow {
+    let how = raw::OpenHow {
         flags: u64::from((kind | libc::O_CLOEXEC).cast_unsigned()),
         mode: 0,
         resolve: RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
     };
-    match super::raw::openat2(dir.as_raw_fd(), path, &how) as i32 {
+    match raw::openat2(dir.as_raw_fd(), path, &how) as i32 {
         errno @ ..0 => Err(error(Errno::from_raw(-errno))),
         opened => Ok(fd::own(opened)),
     }
@@ -147,7 +150,7 @@ fn target(link: &OwnedFd) -> Result<Vec<u8>> {
     let len = once(&"readlink", || unsafe {
         libc::readlinkat(link.as_raw_fd(), c"".as_ptr(), to, room)
     })?;
-    text.truncate(super::count(len));
+    text.truncate(count(len));
     match text.is_empty() {
         true => Err(error(Errno::NOENT)),
         false => Ok(text),

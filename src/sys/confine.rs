@@ -1,8 +1,8 @@
 //! What a handler may use and touch: resource limits, niceness and Landlock rulesets. Made by the
 //! worker beforehand, applied between clone and exec.
 
-use super::launch::has_failed;
-use super::{Result, fd, once};
+use super::call::{Result, has_failed, once};
+use super::{fd, file};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A limit of setrlimit(2).
@@ -212,7 +212,7 @@ impl Ruleset {
             Access::Read => EXECUTE | READ_FILE | READ_FOLDER,
             Access::Write => u64::MAX,
         };
-        let possible = match super::file::stat(below)?.is_directory() {
+        let possible = match file::stat(below)?.is_directory() {
             true => u64::MAX,
             false => OF_A_FILE,
         };
@@ -248,7 +248,7 @@ pub(super) use landlock::restrict_self;
 #[cfg(target_os = "linux")]
 mod landlock {
     use super::{Denied, Result, once};
-    use crate::sys::CallName;
+    use crate::sys::call::CallName;
     use libc::{c_int, c_long};
 
     // The same on every CPU, but counted from elsewhere on MIPS; libc names them on few only.
@@ -330,7 +330,8 @@ mod landlock {
 #[cfg(not(target_os = "linux"))]
 mod landlock {
     use super::Denied;
-    use crate::sys::{Errno, Error, Result};
+    use crate::sys::call::{Error, Result};
+    use crate::sys::errno::Errno;
 
     const NONE: Error = Error {
         call: &"landlock_create_ruleset",

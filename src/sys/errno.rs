@@ -1,5 +1,11 @@
 //! Error numbers: their names and texts. Decides nothing about them.
 
+#[cfg(any(target_os = "openbsd", target_os = "netbsd"))]
+use libc::__errno as errno_location;
+#[cfg(target_os = "linux")]
+use libc::__errno_location as errno_location;
+#[cfg(any(target_os = "freebsd", target_os = "macos"))]
+use libc::__error as errno_location;
 use std::ffi::CStr;
 use std::fmt;
 
@@ -39,6 +45,14 @@ impl Errno {
     /// What the last failed call of this thread left behind.
     pub(super) fn last() -> Self {
         Self(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+    }
+
+    /// Leaves this one behind, as a failed call would. Async-signal-safe.
+    pub(super) fn set(self) {
+        // SAFETY: takes nothing; answers with the place of this thread's errno.
+        let errno = unsafe { errno_location() };
+        // SAFETY: that place is always writable.
+        unsafe { *errno = self.0 };
     }
 
     /// From the kernel's own number.

@@ -1,7 +1,15 @@
-//! execve(2): another program in this process' place.
+//! The environment of this process, and execve(2): another program in its place.
 
-use super::{Error, once};
-use std::ffi::{CStr, CString};
+use super::call::{Error, once};
+use std::ffi::{CStr, CString, OsString};
+
+/// Start of the program: a variable, taken out of the environment, so that nobody inherits it.
+pub fn take_variable(name: &str) -> Option<OsString> {
+    let value = std::env::var_os(name)?;
+    // SAFETY: the server has one thread.
+    unsafe { std::env::remove_var(name) };
+    Some(value)
+}
 
 /// Forked child: a variable for the program that it becomes.
 pub fn set_variable(name: &str, value: &str) {

@@ -1,8 +1,10 @@
 //! Calls that any descriptor takes: read, write, pipe, fcntl, and closing what was inherited.
 
+use super::call::{Error, Result, count, once, retry};
+use super::errno::Errno;
 #[cfg(target_os = "linux")]
-use super::or_else;
-use super::{Result, born, count, once, retry, wide};
+use super::{call::or_else, raw};
+use super::{platform, poll, process};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub use std::os::fd::AsFd;
@@ -35,7 +37,7 @@ pub fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize
     retry(&"pread", || {
         // SAFETY: the buffer is writable for its own length.
         unsafe {
-            wide::pread(
+            platform::pread(
                 fd.as_raw_fd(),
                 buffer.as_mut_ptr().cast(),
                 buffer.len(),
@@ -60,21 +62,21 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
 /// to do: a pipe that is writable has room for PIPE_BUF bytes, unless another writer is faster.
 pub fn write_at_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     #[cfg(target_os = "linux")]
-    match super::raw::write_at_once(fd.as_raw_fd(), bytes) {
+    match raw::write_at_once(fd.as_raw_fd(), bytes) {
         n if n >= 0 => return Ok(n.unsigned_abs()),
         negated => {
-            let errno = super::Errno::from_raw(i32::try_from(-negated).unwrap_or(0));
-            if [super::Errno::AGAIN, super::Errno::PIPE].contains(&errno) {
+            let errno = Errno::from_raw(i32::try_from(-negated).unwrap_or(0));
+            if [Errno::AGAIN, Errno::PIPE].contains(&errno) {
                 let call = &"pwritev2";
-                return Err(super::Error { call, errno });
+                return Err(Error { call, errno });
             }
         }
     }
-    if super::signal::wait_one(fd, super::signal::WRITABLE, std::time::Duration::ZERO)? {
+    if poll::wait_one(fd, poll::WRITABLE, std::time::Duration::ZERO)? {
         return write(fd, bytes);
     }
-    let (call, errno) = (&"write", super::Errno::AGAIN);
-    Err(super::Error { call, errno })
+    let (call, errno) = (&"write", Errno::AGAIN);
+    Err(Error { call, errno })
 }
 
 /// write(2) of everything to stdout.
@@ -93,7 +95,7 @@ pub fn pwrite(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
     let offset = offset.cast_signed();
     retry(&"pwrite", || {
         // SAFETY: the bytes are readable for their own length.
-        unsafe { wide::pwrite(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset) }
+        unsafe { platform::pwrite(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset) }
     })
     .map(count)
 }
@@ -103,7 +105,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
     // SAFETY: pipe2 writes two descriptors into an array of two.
     once(&"pipe2", || unsafe {
-        born::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC)
+        platform::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC)
     })?;
     let [read_end, write_end] = ends;
     Ok((own(read_end), own(write_end)))
@@ -113,6 +115,18 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 pub(super) fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: every caller passes a descriptor that the kernel returned to it and to nobody else.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Start of the program: a descriptor that the starter left open for this process, close-on-exec
+/// from now on. EBADF if there is none.
+///
+/// Nothing else may own it: ask once for each number, before anything is opened.
+pub fn adopt(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: F_SETFD takes an integer.
+    once(&"fcntl", || unsafe {
+        libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC)
+    })?;
+    Ok(own(number))
 }
 
 /// fcntl(F_DUPFD_CLOEXEC): a copy whose number is at least `lowest`.
@@ -211,9 +225,9 @@ pub fn set_pipe_size(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
 /// Elsewhere a pipe is as large as it is.
 #[cfg(not(target_os = "linux"))]
 pub fn set_pipe_size(_: BorrowedFd<'_>, _: i32) -> Result<()> {
-    Err(super::Error {
+    Err(Error {
         call: &"fcntl",
-        errno: super::Errno::NOSYS,
+        errno: Errno::NOSYS,
     })
 }
 
@@ -276,12 +290,11 @@ pub fn close_all_but(keep: &[RawFd]) {
 /// Closes `first..=last`.
 fn close_span(first: RawFd, last: RawFd) {
     #[cfg(target_os = "linux")]
-    if super::raw::close_range(first.cast_unsigned(), last.cast_unsigned()) == 0 {
+    if raw::close_range(first.cast_unsigned(), last.cast_unsigned()) == 0 {
         return;
     }
     // Before Linux 5.9: one by one, up to the highest number that can be in use.
-    let table_end =
-        super::process::descriptor_limit().map_or(1024, |limit| limit.highest_possible());
+    let table_end = process::descriptor_limit().map_or(1024, |limit| limit.highest_possible());
     for fd in first..=last.min(table_end) {
         // SAFETY: closing a number that is not open only fails; see the function's contract.
         unsafe { libc::close(fd) };

@@ -1,12 +1,16 @@
 //! Files: looking handlers up below a folder, spools, and what the instance keeps on disk.
 
 #[cfg(target_os = "linux")]
-use super::count;
+use super::call::or_else;
+use super::call::{Error, Result, once, retry};
+use super::errno::Errno;
 #[cfg(target_os = "linux")]
-use super::or_else;
-use super::{Errno, Error, Result, born, fd, once, retry, wide};
+use super::process;
+use super::{fd, platform};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 /// What a look-up needs to know of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +62,7 @@ impl Stat {
 }
 
 /// The fields of stat(2) differ in width between C libraries; as u64 they are one.
-fn stat_of(raw: &wide::stat) -> Stat {
+fn stat_of(raw: &platform::stat) -> Stat {
     Stat {
         identity: (raw.st_dev as u64, raw.st_ino as u64),
         size: u64::try_from(raw.st_size).unwrap_or(0),
@@ -85,10 +89,10 @@ pub fn is_in_memory(_: BorrowedFd<'_>) -> bool {
 /// fstat(2).
 pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     // SAFETY: a zeroed stat is valid.
-    let mut raw: wide::stat = unsafe { std::mem::zeroed() };
+    let mut raw: platform::stat = unsafe { std::mem::zeroed() };
     // SAFETY: fstat writes one stat.
     once(&"fstat", || unsafe {
-        wide::fstat(fd.as_raw_fd(), &raw mut raw)
+        platform::fstat(fd.as_raw_fd(), &raw mut raw)
     })?;
     Ok(stat_of(&raw))
 }
@@ -97,17 +101,17 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
 pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
     let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     // SAFETY: a zeroed stat is valid.
-    let mut raw: wide::stat = unsafe { std::mem::zeroed() };
+    let mut raw: platform::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the path is NUL-terminated; fstatat writes one stat.
     once(&"fstatat", || unsafe {
-        wide::fstatat(dir.as_raw_fd(), path.as_ptr(), &raw mut raw, flags)
+        platform::fstatat(dir.as_raw_fd(), path.as_ptr(), &raw mut raw, flags)
     })?;
     Ok(stat_of(&raw))
 }
 
 /// Whether this process may execute (or search) it.
 pub fn is_executable_at(dir: BorrowedFd<'_>, path: &CStr) -> bool {
-    super::look::access(dir.as_raw_fd(), path, libc::X_OK).is_ok()
+    access(dir.as_raw_fd(), path, libc::X_OK).is_ok()
 }
 
 /// How `open_at` opens.
@@ -209,7 +213,7 @@ pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
     template.extend_from_slice(b"/caffeine-spool-XXXXXX\0");
     // SAFETY: the template is writable, NUL-terminated and ends in six X.
     let opened = once(&"mkostemp", || unsafe {
-        born::mkostemp(template.as_mut_ptr().cast(), libc::O_CLOEXEC)
+        platform::mkostemp(template.as_mut_ptr().cast(), libc::O_CLOEXEC)
     })?;
     let file = fd::own(opened);
     // SAFETY: mkostemp left a NUL-terminated path in the template.
@@ -245,7 +249,7 @@ pub fn truncate(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
     let bytes = bytes.cast_signed();
     retry(&"ftruncate", || {
         // SAFETY: takes two integers.
-        unsafe { wide::ftruncate(file.as_raw_fd(), bytes) }
+        unsafe { platform::ftruncate(file.as_raw_fd(), bytes) }
     })
     .map(drop)
 }
@@ -255,7 +259,7 @@ pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
     let offset = offset.cast_signed();
     // SAFETY: takes integers.
     once(&"lseek", || unsafe {
-        wide::lseek(file.as_raw_fd(), offset, libc::SEEK_SET)
+        platform::lseek(file.as_raw_fd(), offset, libc::SEEK_SET)
     })
     .map(drop)
 }
@@ -264,46 +268,9 @@ pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
 pub fn offset(file: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: takes integers.
     let at = once(&"lseek", || unsafe {
-        wide::lseek(file.as_raw_fd(), 0, libc::SEEK_CUR)
+        platform::lseek(file.as_raw_fd(), 0, libc::SEEK_CUR)
     })?;
     Ok(at.unsigned_abs())
-}
-
-/// sendfile(2) from the file's own offset, which it moves on: the next process goes on from there.
-/// The socket must not block; `Ok(0)` is the end of the file.
-#[cfg(target_os = "linux")]
-pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
-    let sent = retry(&"sendfile", || {
-        // SAFETY: a null offset means the file's own.
-        unsafe {
-            libc::sendfile64(
-                socket.as_raw_fd(),
-                file.as_raw_fd(),
-                std::ptr::null_mut(),
-                bytes,
-            )
-        }
-    });
-    or_else(sent.map(count), || copy_file(socket, file, bytes))
-}
-
-/// Elsewhere sendfile(2) is missing or another call.
-#[cfg(not(target_os = "linux"))]
-pub use copy_file as send_file;
-
-/// Reads, sends, moves the offset on.
-pub fn copy_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
-    let mut piece = [0; 32 * 1024];
-    let at = offset(file)?;
-    let room = piece.get_mut(..bytes.min(32 * 1024)).unwrap_or_default();
-    let n = fd::pread(file, room, at)?;
-    let part = piece.get(..n).unwrap_or_default();
-    if part.is_empty() {
-        return Ok(0);
-    }
-    let sent = super::socket::send(socket, part, false)?;
-    seek(file, at + sent as u64)?;
-    Ok(sent)
 }
 
 /// flock(2), exclusive and without waiting; the lock goes with the open file description.
@@ -339,12 +306,75 @@ pub fn change_folder(dir: BorrowedFd<'_>) -> Result<()> {
 /// fstatvfs(3): bytes that an ordinary user may still write to the file system of a folder.
 pub fn free_space(folder: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: a zeroed statvfs is valid.
-    let mut raw: wide::statvfs = unsafe { std::mem::zeroed() };
+    let mut raw: platform::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: fstatvfs writes one statvfs.
     retry(&"fstatvfs", || unsafe {
-        wide::fstatvfs(folder.as_raw_fd(), &raw mut raw)
+        platform::fstatvfs(folder.as_raw_fd(), &raw mut raw)
     })?;
     Ok(u64::from(raw.f_bavail).saturating_mul(u64::from(raw.f_frsize)))
+}
+
+/// Whether this process may write to it, and (a folder) make files in it.
+pub fn access_to_write(path: &CStr, is_folder: bool) -> Result<()> {
+    let wanted = libc::W_OK | if is_folder { libc::X_OK } else { 0 };
+    access(libc::AT_FDCWD, path, wanted)
+}
+
+/// faccessat(2) by the effective user. C libraries ask the younger faccessat2(2), and hand on the EPERM of old
+/// container profiles; the kernel's own faccessat knows the real user only.
+fn access(dir: i32, path: &CStr, wanted: i32) -> Result<()> {
+    // SAFETY: the path is NUL-terminated.
+    let said = once(&"faccessat", || unsafe {
+        libc::faccessat(dir, path.as_ptr(), wanted, libc::AT_EACCESS)
+    })
+    .map(drop);
+    #[cfg(target_os = "linux")]
+    if process::is_effective_user_real() {
+        return or_else(said, || {
+            // SAFETY: the path is NUL-terminated.
+            once(&"faccessat", || unsafe {
+                libc::syscall(libc::SYS_faccessat, dir, path.as_ptr(), wanted)
+            })
+            .map(drop)
+        });
+    }
+    said
+}
+
+/// The names in a folder that are wanted, in order. Each is put into its place: a sort of its own
+/// would be larger than all the rest, and folders of handlers are small.
+pub fn names_in(path: &Path, is_wanted: fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+    let folder = std::fs::read_dir(path).map_err(|e| Error::from_io(&"opendir", &e))?;
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    for entry in folder {
+        let entry = entry.map_err(|e| Error::from_io(&"readdir", &e))?;
+        let name = entry.file_name().into_vec();
+        if is_wanted(&name) {
+            let place = names.partition_point(|other| *other < name);
+            names.insert(place, name);
+        }
+    }
+    Ok(names)
+}
+
+/// fstatvfs(3): whether the file system that a file lies on executes nothing (the `noexec` mount
+/// option). False where it cannot be asked.
+pub fn is_on_noexec(file: BorrowedFd<'_>) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: a zeroed statvfs is valid.
+        let mut raw: platform::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: fstatvfs writes one statvfs.
+        let asked = retry(&"fstatvfs", || unsafe {
+            platform::fstatvfs(file.as_raw_fd(), &raw mut raw)
+        });
+        asked.is_ok() && raw.f_flag as u64 & libc::ST_NOEXEC as u64 != 0
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        false
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 //! Everything the child needs is prepared before the clone. Between clone and exec it shares the
 //! worker's memory, so it makes system calls and nothing else: no allocation, no log, no panic.
 
-use super::confine::{self, Bounds, Ruleset};
-use super::memory;
 #[cfg(target_os = "linux")]
-use super::or_else;
-use super::process::Pid;
-use super::{CallName, Errno, Error, Result, fault, once, signal};
+use super::call::or_else;
+use super::call::{CallName, Error, Result, has_failed, once};
+use super::confine::{self, Bounds, Ruleset};
+use super::errno::Errno;
+use super::process::{self, Pid};
+use super::{memory, signal};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -200,7 +201,7 @@ fn fork(order: *mut c_void) -> Result<Pid> {
     let pid = once(&"fork", || unsafe { libc::fork() })?;
     match Pid::new(pid) {
         Some(pid) => Ok(pid),
-        None => super::process::exit_now(child(order)),
+        None => process::exit_now(child(order)),
     }
 }
 
@@ -217,11 +218,6 @@ extern "C" fn child(order: *mut c_void) -> c_int {
     said.store(step, Ordering::Release);
     // SAFETY: ends the child without touching anything that it shares.
     unsafe { libc::_exit(127) }
-}
-
-/// Between clone and exec: makes a call; true if it failed, and errno says why.
-pub(super) fn has_failed(call: &'static str, f: impl FnOnce() -> c_int) -> bool {
-    fault::is_due_in_child(call) || f() < 0
 }
 
 /// Between clone and exec: returns only with the step that failed; errno says why.

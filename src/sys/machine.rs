@@ -1,8 +1,10 @@
 //! What the machine has, as far as this process may use it.
 
 #[cfg(not(target_os = "linux"))]
-use super::{Errno, Error};
-use super::{Result, count, once};
+use super::call::Error;
+use super::call::{Result, count, once};
+#[cfg(not(target_os = "linux"))]
+use super::errno::Errno;
 use std::num::NonZero;
 
 /// CPUs that this process may run on; where the system does not say, those that are online.

@@ -1,7 +1,8 @@
 //! Mapped memory: what the parent shares with the processes it forks (words, each an atomic, so that
 //! no layout, padding or pointer can differ between two sides), and large buffers that come and go.
 
-use super::{Error, Result, fault};
+use super::call::{Error, Result};
+use super::fault;
 use std::ffi::c_void;
 use std::sync::atomic::AtomicU64;
 

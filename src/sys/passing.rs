@@ -1,7 +1,9 @@
 //! Passing descriptors: one record with its SCM_RIGHTS over a Unix domain socket (unix(7)).
 
+use super::call::{Error, Result, count, retry};
+use super::errno::Errno;
 use super::socket::empty_message;
-use super::{Errno, Error, Result, count, parting, retry, signal};
+use super::{poll, teardown};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -125,7 +127,7 @@ pub fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Record>
     loop {
         match receive_record(socket, record) {
             Err(e) if e.is_would_block() => {
-                signal::wait_one(socket, signal::READABLE, Duration::MAX)?;
+                poll::wait_one(socket, poll::READABLE, Duration::MAX)?;
             }
             other => return other,
         }
@@ -137,11 +139,11 @@ pub fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Record>
 /// wait for that socket's peer.
 pub fn hang_up(socket: OwnedFd) {
     // Nothing is put in any more.
-    let _ = parting::shutdown(socket.as_fd(), parting::Direction::Both);
+    let _ = teardown::shutdown(socket.as_fd(), teardown::Direction::Both);
     let mut bytes = [0; 4096];
     while let Ok(Record { len: 1.., passed }) = receive_record(socket.as_fd(), &mut bytes) {
         for fd in passed.iter().flatten() {
-            let _ = parting::reset_on_close(fd.as_fd(), false);
+            let _ = teardown::reset_on_close(fd.as_fd(), false);
         }
     }
 }
@@ -175,7 +177,7 @@ fn take_passed(message: &libc::msghdr) -> [Option<OwnedFd>; MAX_PASSED] {
                 match places.next() {
                     Some(place) => *place = Some(fd),
                     // What is no socket waits for nobody.
-                    None => drop(parting::reset_on_close(fd.as_fd(), false)),
+                    None => drop(teardown::reset_on_close(fd.as_fd(), false)),
                 }
             }
         }

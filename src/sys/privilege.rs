@@ -1,14 +1,11 @@
 //! Giving up what the server does not need: users, groups, the root folder, new privileges, and
 //! being looked into.
 
-use super::fd::{self, AsFd};
-use super::file::{self, Open};
-use super::process::{self, Pid};
-use super::{CallName, Errno, Error, Result, once};
+use super::call::{CallName, Error, Result, once};
+use super::errno::Errno;
+use super::process;
 use std::ffi::{CStr, CString, OsString};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,69 +181,6 @@ pub fn change_root(folder: &CStr) -> Result<()> {
     once(&"chroot", || unsafe { libc::chroot(folder.as_ptr()) })?;
     // SAFETY: the path is NUL-terminated.
     once(&"chdir", || unsafe { libc::chdir(c"/".as_ptr()) }).map(drop)
-}
-
-/// /proc from before a chroot, or -1. Lives as long as the process.
-static PROC: AtomicI32 = AtomicI32::new(-1);
-
-/// Keeps /proc, for what is read there when no /proc is below the new root.
-pub fn keep_proc() -> Result<()> {
-    let proc = file::open_at(None, c"/proc", Open::Folder)?;
-    PROC.store(proc.as_raw_fd(), Ordering::Relaxed);
-    std::mem::forget(proc);
-    Ok(())
-}
-
-/// The /proc that was kept; a forked worker must not close it.
-pub fn kept_proc() -> Option<i32> {
-    Some(PROC.load(Ordering::Relaxed)).filter(|proc| *proc >= 0)
-}
-
-/// Opens a file below /proc, `name` relative to it.
-fn open_proc(name: &str, how: Open) -> Result<OwnedFd> {
-    let proc = PROC.load(Ordering::Relaxed);
-    let above = if proc < 0 { "/proc/" } else { "" };
-    let path = CString::new([above, name].concat()).map_err(|_| missing(&"open"))?;
-    // SAFETY: opened by `keep_proc` and never closed.
-    let proc = (proc >= 0).then(|| unsafe { BorrowedFd::borrow_raw(proc) });
-    file::open_at(proc, &path, how)
-}
-
-/// All of a file below /proc, `name` relative to it.
-pub(super) fn read_proc(name: &str) -> Result<Vec<u8>> {
-    let file = open_proc(name, Open::Read)?;
-    fd::read_all(file.as_fd(), usize::MAX)
-}
-
-/// `oom_score_adj` of this process; `None` if it is below 0, or without /proc.
-pub fn own_oom_score() -> Option<u64> {
-    let text = read_proc("self/oom_score_adj").ok()?;
-    number(text.trim_ascii()).map(u64::from)
-}
-
-/// `oom_score_adj` of a process of this user: the more, the sooner the kernel ends it when memory
-/// runs out. Nobody but root may lower it below what it was born with.
-pub fn set_oom_score(pid: Pid, score: u64) -> Result<()> {
-    let file = open_proc(&format!("{pid}/oom_score_adj"), Open::Write)?;
-    write_oom_score(file.as_fd(), score)
-}
-
-/// The same of an `oom_score_adj` file that is open.
-pub fn write_oom_score(file: BorrowedFd<'_>, score: u64) -> Result<()> {
-    let mut digits = itoa::Buffer::new();
-    fd::write(file, digits.format(score).as_bytes()).map(drop)
-}
-
-/// Processes and threads of a user, as RLIMIT_NPROC counts them. ENOENT without /proc.
-pub fn count_tasks(uid: u32) -> Result<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io(&"opendir", &e))?;
-    let tasks = |entry: std::fs::DirEntry| {
-        let is_own = entry.metadata().ok()?.uid() == uid;
-        let tasks = std::fs::read_dir(entry.path().join("task")).ok()?;
-        is_own.then(|| tasks.count() as u64)
-    };
-    Ok(folder.filter_map(|entry| tasks(entry.ok()?)).sum())
 }
 
 /// prctl(PR_SET_NO_NEW_PRIVS): no exec of this process or what it starts gives any, for ever.

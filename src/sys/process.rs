@@ -1,8 +1,10 @@
 //! Processes: fork, wait, kill, limits, identity.
 
+use super::call::{Error, Result, once, retry};
+use super::errno::Errno;
+use super::fault;
 #[cfg(target_os = "linux")]
-use super::privilege;
-use super::{Errno, Error, Result, once, retry};
+use super::raw;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -70,9 +72,8 @@ pub fn groups() -> Vec<u32> {
 pub fn fork() -> Result<Option<Pid>> {
     // SAFETY: the server has one thread, so the child is a whole copy of it.
     let pid = once(&"fork", || unsafe { libc::fork() })?;
-    #[cfg(feature = "fault-injection")]
     if pid == 0 {
-        super::fault::forked();
+        fault::become_worker();
     }
     Ok(Pid::new(pid))
 }
@@ -188,44 +189,6 @@ pub fn group_of(pid: Pid) -> Result<Pid> {
         call: &"getpgid",
         errno: Errno::SRCH,
     })
-}
-
-/// Whether there is a /proc in which children are found.
-#[cfg(target_os = "linux")]
-pub fn ask_for_proc() -> Result<()> {
-    privilege::read_proc("self/stat").map(drop)
-}
-
-/// Elsewhere there is nothing to find.
-#[cfg(not(target_os = "linux"))]
-pub fn ask_for_proc() -> Result<()> {
-    Ok(())
-}
-
-/// `/proc/PID/stat` from its third field on; the second, the name, may hold blanks and brackets.
-#[cfg(target_os = "linux")]
-pub(super) fn stat_of(pid: Pid) -> Option<Vec<u8>> {
-    let mut stat = privilege::read_proc(&format!("{pid}/stat")).ok()?;
-    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    (name_end + 2 <= stat.len()).then(|| stat.split_off(name_end + 2))
-}
-
-/// What a process does, as ps(1) shows it: `R`uns, `S`leeps, waits for a `D`isk, is s`T`opped, a `Z`ombie.
-/// `None`: it cannot be told.
-#[cfg(target_os = "linux")]
-pub fn state_of(pid: Pid) -> Option<u8> {
-    stat_of(pid)?.first().copied()
-}
-
-/// Elsewhere it cannot be told.
-#[cfg(not(target_os = "linux"))]
-pub fn state_of(_: Pid) -> Option<u8> {
-    None
-}
-
-#[cfg(target_os = "linux")]
-pub(super) fn pid_of(digits: &[u8]) -> Option<Pid> {
-    Pid::new(std::str::from_utf8(digits).ok()?.parse().ok()?)
 }
 
 /// Whether a process with this id exists (kill(2) with signal 0; EPERM means that it does).
@@ -376,60 +339,9 @@ pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
 /// child costs more than all that a child does before its exec.
 #[cfg(target_os = "linux")]
 pub fn work_in_batches() {
-    super::raw::sched_setscheduler(libc::SCHED_BATCH);
+    raw::sched_setscheduler(libc::SCHED_BATCH);
 }
 
 /// Elsewhere there is no such policy.
 #[cfg(not(target_os = "linux"))]
 pub fn work_in_batches() {}
-
-#[cfg(test)]
-#[cfg(target_os = "linux")]
-mod tests {
-    use super::*;
-
-    /// Who waits for a child of vfork(2) to become another program is shown as one who waits for a
-    /// disk: no signal but a deadly one awakens either.
-    #[test]
-    fn what_a_process_does_can_be_told() {
-        let fork = |flags: libc::c_int| {
-            // SAFETY: without CLONE_VM the child is a copy with a stack of its own, as after fork.
-            let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
-            Pid::new(i32::try_from(pid).unwrap())
-        };
-        let pause = || {
-            loop {
-                // SAFETY: no arguments.
-                unsafe { libc::pause() };
-            }
-        };
-        let becomes = |pid: Pid, state: u8| {
-            let begun = std::time::Instant::now();
-            while state_of(pid) != Some(state) {
-                assert!(begun.elapsed() < Duration::from_secs(20), "never {state}");
-                std::thread::yield_now();
-            }
-        };
-        let Some(pid) = fork(0) else {
-            let own = super::pid();
-            if fork(libc::CLONE_VFORK).is_none() {
-                // Ends after the one who waits for it.
-                while parent_pid() == own {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-            }
-            exit_now(0)
-        };
-        becomes(pid, b'D');
-        kill(pid, libc::SIGKILL).unwrap();
-        becomes(pid, b'Z');
-        wait_for(pid).unwrap();
-        assert_eq!(state_of(pid), None);
-        let Some(pid) = fork(0) else { pause() };
-        becomes(pid, b'S');
-        kill(pid, libc::SIGSTOP).unwrap();
-        becomes(pid, b'T');
-        kill(pid, libc::SIGKILL).unwrap();
-        wait_for(pid).unwrap();
-    }
-}

@@ -1,5 +1,7 @@
 //! Random numbers.
 
+use super::time;
+
 /// A number that nobody outside can foresee, to key a hash table with.
 ///
 /// Early after the machine's start the kernel may have none yet, and is not waited for: then it is one that
@@ -10,7 +12,7 @@ pub fn number() -> u64 {
         return number;
     }
     let place = (&raw const number).addr() as u64;
-    place.rotate_left(32) ^ super::time::now().as_micros()
+    place.rotate_left(32) ^ time::now().as_micros()
 }
 
 /// getrandom(2).

@@ -13,7 +13,7 @@
 ))]
 macro_rules! raw {
     ($name:ident, $libc:ident $(, $arg:expr)*) => {{
-        if let Some(errno) = super::fault::due(call_of(stringify!($libc))) {
+        if let Some(errno) = fault::due(call_of(stringify!($libc))) {
             return -(errno.raw() as isize);
         }
         // SAFETY: the caller's arguments fit the call (each wrapper below says why).
@@ -32,7 +32,7 @@ macro_rules! raw {
 ))]
 macro_rules! raw {
     ($name:ident, $libc:ident $(, $arg:expr)*) => {{
-        if let Some(errno) = super::fault::due(call_of(stringify!($libc))) {
+        if let Some(errno) = fault::due(call_of(stringify!($libc))) {
             return -(errno.raw() as isize);
         }
         // SAFETY: the caller's arguments fit the call (each wrapper below says why).
@@ -44,6 +44,9 @@ macro_rules! raw {
         }
     }};
 }
+
+#[cfg(target_os = "linux")]
+use super::fault;
 
 /// `SYS_openat2` is the number of openat2.
 #[cfg(target_os = "linux")]

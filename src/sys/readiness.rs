@@ -6,10 +6,11 @@
 //! token comes back with each event; the caller puts a generation in it, because an event may
 //! be older than the descriptor's present owner.
 
-use super::signal::PEER_CLOSED;
-use super::{Result, count};
+use super::call::{Result, count, once, or_else};
+use super::errno::Errno;
 #[cfg(target_os = "linux")]
-use super::{fd, once};
+use super::fd;
+use super::poll::PEER_CLOSED;
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -66,7 +67,7 @@ impl Readiness {
     /// The best that the system has, and allows, with these watched from the first moment on.
     pub fn of(first: &[(BorrowedFd<'_>, u64)]) -> Result<Self> {
         let best = Self::new(false).and_then(|set| set.fill(first));
-        super::or_else(best, || Self::new(true)?.fill(first))
+        or_else(best, || Self::new(true)?.fill(first))
     }
 
     /// Makes each call that the set will need, once.
@@ -183,7 +184,7 @@ fn wait_epoll(set: &OwnedFd, events: &mut Vec<Event>, ms: i32) -> Result<()> {
     });
     let ready = match ready {
         Ok(n) => count(n),
-        Err(e) if e.errno == super::Errno::INTR => 0,
+        Err(e) if e.errno == Errno::INTR => 0,
         Err(e) => return Err(e),
     };
     let over = (libc::EPOLLHUP | libc::EPOLLERR).cast_unsigned();
@@ -265,11 +266,11 @@ impl PollSet {
     fn wait(&mut self, events: &mut Vec<Event>, ms: i32) -> Result<()> {
         let len = self.fds.len() as libc::nfds_t;
         // SAFETY: the array is writable for its length. poll(2) ignores negative descriptors.
-        match super::once(&"poll", || unsafe {
+        match once(&"poll", || unsafe {
             libc::poll(self.fds.as_mut_ptr(), len, ms)
         }) {
             Ok(_) => {}
-            Err(e) if e.errno == super::Errno::INTR => return Ok(()),
+            Err(e) if e.errno == Errno::INTR => return Ok(()),
             Err(e) => return Err(e),
         }
         for ((entry, token), once) in self.fds.iter_mut().zip(&self.tokens).zip(&self.once) {

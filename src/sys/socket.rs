@@ -1,17 +1,18 @@
 //! Sockets: listeners, clients (never blocking), and the Unix socket of the server.
 
 pub use super::address::is_abstract;
-use super::address::{RawAddress, internet_address, unix_address};
-pub use super::peer::{Peer, abstract_name, peer};
-use super::{Error, Result, born, count, fd, once, or_else, retry};
+use super::address::{RawAddress, internet_address, notify_address, unix_address};
+use super::call::{Error, Result, count, once, or_else, retry};
+use super::errno::Errno;
+use super::{fd, file, platform, process};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn socket(family: i32, extra: i32) -> Result<OwnedFd> {
-    let kind = libc::SOCK_STREAM | born::SOCK_CLOEXEC | extra;
+    let kind = libc::SOCK_STREAM | platform::SOCK_CLOEXEC | extra;
     // SAFETY: takes integers.
-    once(&"socket", || unsafe { born::socket(family, kind, 0) }).map(fd::own)
+    once(&"socket", || unsafe { platform::socket(family, kind, 0) }).map(fd::own)
 }
 
 pub(super) fn set_option<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: T) -> Result<()> {
@@ -54,7 +55,7 @@ pub fn listen(address: SocketAddr, dual: bool, beside: bool, backlog: i32) -> Re
     } else {
         libc::AF_INET6
     };
-    let listener = socket(family, born::SOCK_NONBLOCK)?;
+    let listener = socket(family, platform::SOCK_NONBLOCK)?;
     set_option(listener.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if address.is_ipv6() {
         set_option(
@@ -120,15 +121,15 @@ pub fn try_bind(address: SocketAddr) -> Result<()> {
 /// others if the umask in force leaves them nothing at all (077, 027).
 pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> {
     let address = unix_address(path)?;
-    let listener = socket(libc::AF_UNIX, born::SOCK_NONBLOCK)?;
+    let listener = socket(libc::AF_UNIX, platform::SOCK_NONBLOCK)?;
     // SAFETY: takes an integer, cannot fail.
     let before = unsafe { libc::umask(0o177) };
     if !private {
         let denied = |class| if before & class == class { class } else { 0 };
-        super::process::set_umask(0o111 | denied(0o070) | denied(0o007));
+        process::set_umask(0o111 | denied(0o070) | denied(0o007));
     }
     let bound = bind(&listener, &address).and_then(|()| listen_on(&listener, backlog));
-    super::process::set_umask(before);
+    process::set_umask(before);
     if !private {
         refuse_descriptors(listener.as_fd());
     }
@@ -151,7 +152,7 @@ pub fn connect_unix(path: &Path) -> Result<OwnedFd> {
 
 /// A connected Unix domain socket, never blocking: EAGAIN says that too many others wait there.
 pub fn connect_unix_at_once(path: &Path) -> Result<OwnedFd> {
-    connect_unix_with(path, born::SOCK_NONBLOCK)
+    connect_unix_with(path, platform::SOCK_NONBLOCK)
 }
 
 fn connect_unix_with(path: &Path, flags: i32) -> Result<OwnedFd> {
@@ -181,6 +182,86 @@ pub(super) fn name(socket: BorrowedFd<'_>) -> Result<RawAddress> {
     Ok(address)
 }
 
+/// Who is at the other end of a Unix domain socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process id; 0 where the system does not say.
+    pub pid: i32,
+    /// Its effective user id when it connected.
+    pub uid: u32,
+}
+
+/// SO_PEERCRED (getpeereid(3) elsewhere, which knows no pid).
+pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut raw = libc::ucred {
+            pid: 0,
+            uid: 0,
+            gid: 0,
+        };
+        let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+        // SAFETY: value and length are live and agree.
+        once(&"getsockopt", || unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut raw).cast(),
+                &raw mut len,
+            )
+        })?;
+        Ok(Peer {
+            pid: raw.pid,
+            uid: raw.uid,
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let (mut uid, mut gid) = (0, 0);
+        // SAFETY: both pointers are to live locals.
+        once(&"getpeereid", || unsafe {
+            libc::getpeereid(socket.as_raw_fd(), &raw mut uid, &raw mut gid)
+        })?;
+        Ok(Peer { pid: 0, uid })
+    }
+}
+
+/// The `@NAME` of a Unix socket that is in no folder.
+pub fn abstract_name(socket: BorrowedFd<'_>) -> Option<PathBuf> {
+    name(socket).ok()?.to_abstract()
+}
+
+/// Whether it is a stream socket that listens (SO_ACCEPTCONN).
+pub fn is_listening(socket: BorrowedFd<'_>) -> bool {
+    option(socket, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
+        && option(socket, libc::SO_ACCEPTCONN).is_ok_and(|value| value != 0)
+}
+
+/// Whether it is a Unix domain socket.
+pub fn is_unix(socket: BorrowedFd<'_>) -> bool {
+    name(socket).is_ok_and(|name| i32::from(name.storage.ss_family) == libc::AF_UNIX)
+}
+
+/// A datagram socket that is connected to this name: a path, or an abstract name behind `@`.
+pub fn connect_notify(name: &[u8]) -> Result<OwnedFd> {
+    let address = notify_address(name).ok_or(Error {
+        call: &"connect",
+        errno: Errno::NAMETOOLONG,
+    })?;
+    let kind = libc::SOCK_DGRAM | platform::SOCK_CLOEXEC;
+    // SAFETY: takes integers.
+    let made = once(&"socket", || unsafe {
+        platform::socket(libc::AF_UNIX, kind, 0)
+    });
+    let socket = made.map(fd::own)?;
+    retry(&"connect", || {
+        // SAFETY: the address is live for its length.
+        unsafe { libc::connect(socket.as_fd().as_raw_fd(), address.as_ptr(), address.len) }
+    })?;
+    Ok(socket)
+}
+
 /// Where a socket is bound; `None` for a Unix socket.
 pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
     Ok(name(socket)?.to_internet())
@@ -190,7 +271,7 @@ pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
 /// socket). Only sendfile(2) relies on O_NONBLOCK; every other call says MSG_DONTWAIT.
 pub fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>)> {
     let mut address = RawAddress::empty();
-    let flags = born::SOCK_CLOEXEC | born::SOCK_NONBLOCK;
+    let flags = platform::SOCK_CLOEXEC | platform::SOCK_NONBLOCK;
     let (fd, storage, len) = (
         listener.as_raw_fd(),
         (&raw mut address.storage).cast(),
@@ -198,12 +279,12 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, Option<SocketAddr>)>
     );
     let accepted = retry(&"accept4", || {
         // SAFETY: storage and length are live and agree.
-        unsafe { born::accept4(fd, storage, len, flags) }
+        unsafe { platform::accept4(fd, storage, len, flags) }
     });
     let client = or_else(accepted.map(fd::own), || {
         // SAFETY: as above.
         let accepted = retry(&"accept", || unsafe { libc::accept(fd, storage, len) })?;
-        let client = super::inherited::descriptor(accepted)?;
+        let client = fd::adopt(accepted)?;
         fd::set_nonblocking(client.as_fd(), true)?;
         Ok(client)
     })?;
@@ -293,6 +374,43 @@ pub(super) fn empty_message() -> libc::msghdr {
     unsafe { std::mem::zeroed() }
 }
 
+/// sendfile(2) from the file's own offset, which it moves on: the next process goes on from there.
+/// The socket must not block; `Ok(0)` is the end of the file.
+#[cfg(target_os = "linux")]
+pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
+    let sent = retry(&"sendfile", || {
+        // SAFETY: a null offset means the file's own.
+        unsafe {
+            libc::sendfile64(
+                socket.as_raw_fd(),
+                file.as_raw_fd(),
+                std::ptr::null_mut(),
+                bytes,
+            )
+        }
+    });
+    or_else(sent.map(count), || copy_file(socket, file, bytes))
+}
+
+/// Elsewhere sendfile(2) is missing or another call.
+#[cfg(not(target_os = "linux"))]
+pub use copy_file as send_file;
+
+/// Reads, sends, moves the offset on.
+pub fn copy_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
+    let mut piece = [0; 32 * 1024];
+    let at = file::offset(file)?;
+    let room = piece.get_mut(..bytes.min(32 * 1024)).unwrap_or_default();
+    let n = fd::pread(file, room, at)?;
+    let part = piece.get(..n).unwrap_or_default();
+    if part.is_empty() {
+        return Ok(0);
+    }
+    let sent = send(socket, part, false)?;
+    file::seek(file, at + sent as u64)?;
+    Ok(sent)
+}
+
 /// SO_RCVLOWAT: the socket counts as readable only from this many bytes on (in epoll since
 /// Linux 4.18). The kernel caps it at half the receive buffer.
 pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> Result<()> {
@@ -328,7 +446,7 @@ pub fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
 pub fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
     Err(Error {
         call: &"ioctl",
-        errno: super::Errno::NOSYS,
+        errno: Errno::NOSYS,
     })
 }
 
@@ -371,10 +489,10 @@ pub fn set_no_delay(socket: BorrowedFd<'_>) -> Result<()> {
 /// socketpair(2), for tests and benches of the channel.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
-    let kind = libc::SOCK_STREAM | born::SOCK_CLOEXEC;
+    let kind = libc::SOCK_STREAM | platform::SOCK_CLOEXEC;
     // SAFETY: socketpair writes two descriptors into an array of two.
     once(&"socketpair", || unsafe {
-        born::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr())
+        platform::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr())
     })?;
     let [a, b] = ends;
     Ok((fd::own(a), fd::own(b)))
@@ -383,7 +501,6 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::Errno;
 
     #[test]
     fn discarding_on_a_unix_socket_is_refused() {
@@ -398,5 +515,38 @@ mod tests {
         let path = "/tmp/".to_string() + &"x".repeat(200);
         let error = listen_unix(Path::new(&path), true, 1).unwrap_err();
         assert_eq!(error.errno, Errno::NAMETOOLONG);
+    }
+
+    #[test]
+    fn only_a_socket_that_listens_is_a_listener() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(is_listening(listener.as_fd()));
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (stream, _) = pair().unwrap();
+        let (pipe, _) = fd::pipe().unwrap();
+        for other in [datagrams.as_fd(), stream.as_fd(), pipe.as_fd()] {
+            assert!(!is_listening(other));
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_path_or_abstract() {
+        assert!(connect_notify(&[b'/'; 200]).is_err());
+        assert!(connect_notify(b"").is_err());
+        assert!(connect_notify(b"relative").is_err());
+        assert!(connect_notify(b"/nowhere/at/all").is_err());
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::linux::net::SocketAddrExt;
+            use std::os::unix::net::{SocketAddr, UnixDatagram};
+            let name = format!("caffeine-notify-{}", std::process::id());
+            let address = SocketAddr::from_abstract_name(&name).unwrap();
+            let ear = UnixDatagram::bind_addr(&address).unwrap();
+            let mouth = connect_notify(format!("@{name}").as_bytes()).unwrap();
+            send(mouth.as_fd(), b"READY=1", false).unwrap();
+            let mut heard = [0; 16];
+            let n = ear.recv(&mut heard).unwrap();
+            assert_eq!(&heard[..n], b"READY=1");
+        }
     }
 }

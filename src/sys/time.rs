@@ -1,5 +1,6 @@
 //! Clocks.
 
+use super::fault;
 use std::time::Duration;
 
 /// A moment on the monotonic clock, in microseconds. The same in every process of the machine,
@@ -37,7 +38,7 @@ fn clock(id: libc::clockid_t) -> (i64, i64) {
         tv_nsec: 0,
     };
     // It cannot fail for the clocks used here; but a test may end the process between two other calls.
-    let _ = super::fault::due("clock_gettime");
+    let _ = fault::due("clock_gettime");
     // SAFETY: clock_gettime writes one timespec.
     unsafe { libc::clock_gettime(id, &raw mut t) };
     (i64::from(t.tv_sec), i64::from(t.tv_nsec))

@@ -6,7 +6,7 @@ use super::{Client, DateCache, Outcome, outlet};
 use crate::channel::Verdict;
 use crate::http::{self, ErrorResponse, Framing, ResponseHead, Version};
 use crate::settings::ErrorPage;
-use crate::sys::{self, parting, socket};
+use crate::sys::{self, socket, teardown};
 
 /// The page of an empty root.
 const WELCOME: &str = include_str!("welcome.html");
@@ -160,7 +160,7 @@ impl<'a> Answerer<'a> {
         let outcome = match (manner.close, manner.linger) {
             (true, true) => {
                 // The FIN that tells the client that nothing more comes; the parent discards.
-                let _ = parting::shutdown(client.socket(), parting::Direction::Write);
+                let _ = teardown::shutdown(client.socket(), teardown::Direction::Write);
                 Outcome::of(Verdict::Linger)
             }
             // What it has pipelined behind this request must not become a reset.

@@ -10,7 +10,7 @@ use super::progress::{Left, Progress, read_exactly};
 use super::spool::{NoRoom, Spool, SpoolKeeper, Use};
 use crate::http::{Chunked, Malformed};
 use crate::scoreboard::Phase;
-use crate::sys::{self, Errno, signal, socket, time};
+use crate::sys::{self, Errno, poll, socket, time};
 use std::os::fd::OwnedFd;
 
 /// Bytes moved at a time, and the most that is kept in memory: what a pipe holds by default.
@@ -89,7 +89,7 @@ impl Reading<'_, '_> {
 
     /// Waits for more, as long as what the client has delivered since the last wait is worth it.
     fn goes_on(&self, total: u64, moved: u64) -> bool {
-        self.is_lively(self.delivered(total)) && self.client.goes_on(signal::READABLE, moved)
+        self.is_lively(self.delivered(total)) && self.client.goes_on(poll::READABLE, moved)
     }
 
     fn delivered(&self, total: u64) -> u64 {

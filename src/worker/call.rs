@@ -21,7 +21,7 @@ use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
 use crate::sys::process::Pid;
 use crate::sys::time::Moment;
-use crate::sys::{fd, parting, time};
+use crate::sys::{fd, teardown, time};
 
 const TOO_LARGE: &str = "body longer than max-body";
 
@@ -321,12 +321,12 @@ impl<'a> Desk<'a> {
         if is_nph {
             // A handler may want to wait in its calls and at its end (SO_LINGER); nobody else has to.
             let _ = fd::set_nonblocking(client.socket(), true);
-            let _ = parting::reset_on_close(client.socket(), false);
+            let _ = teardown::reset_on_close(client.socket(), false);
         }
         let outcome = match finished.fate {
             Fate::Complete if is_nph => {
                 // The handler's own bytes: only the end of the connection says that they are over.
-                let _ = parting::shutdown(client.socket(), parting::Direction::Write);
+                let _ = teardown::shutdown(client.socket(), teardown::Direction::Write);
                 outlet::close(client)
             }
             Fate::Redirect(target) => return Called::Redirect(target),

@@ -10,7 +10,7 @@ use super::stderr::{Pipe, Stderr};
 use crate::log::{Escaped, Log};
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
-use crate::sys::{process, signal};
+use crate::sys::{poll, process, signal};
 use std::os::fd::AsRawFd;
 
 /// Worker: forks the process that listens. It is found as what it listens to: by the worker's mark.
@@ -53,19 +53,19 @@ fn hear(log: &Log, name: &[u8], pipe: &Pipe, parts: Parts) {
     let mut stderr = Stderr::resume((log, name), parts.pid, pipe, parts.stderr);
     let (mut is_open, mut bytes) = (true, [0; 4096]);
     while is_open || stdout.is_some() {
-        let mut set = [signal::poll_nothing(); 2];
+        let mut set = [poll::poll_nothing(); 2];
         let [of_stdout, of_stderr] = &mut set;
         if let Some(stdout) = &stdout {
-            *of_stdout = signal::poll_fd(stdout.as_fd(), signal::READABLE);
+            *of_stdout = poll::poll_fd(stdout.as_fd(), poll::READABLE);
         }
         if is_open {
-            *of_stderr = signal::poll_fd(stderr.fd(), signal::READABLE);
+            *of_stderr = poll::poll_fd(stderr.fd(), poll::READABLE);
         }
-        if signal::wait(&mut set, None).is_err() {
+        if poll::wait(&mut set, None).is_err() {
             return;
         }
         let [of_stdout, of_stderr] = set.map(|entry| entry.revents);
-        if of_stderr & signal::HUNG_UP != 0 {
+        if of_stderr & poll::HUNG_UP != 0 {
             is_open = false;
             stderr.finish();
         } else if of_stderr != 0 {

@@ -64,7 +64,7 @@ use crate::scoreboard::{Entry, Phase, Report, Spooled};
 use crate::settings::HalfClose;
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, Errno, family, privilege, process, signal, socket};
+use crate::sys::{self, Errno, descendants, poll, privilege, process, signal, socket};
 use exchange::Exchange;
 use rest::Ended;
 use std::cell::Cell;
@@ -152,12 +152,12 @@ impl Client {
     fn has_left(&self, half_close: HalfClose) -> bool {
         let also = match half_close {
             HalfClose::Probe => 0,
-            HalfClose::Gone => signal::PEER_CLOSED,
+            HalfClose::Gone => poll::PEER_CLOSED,
             HalfClose::Serve => return false,
         };
         self.queued() > WORTH_A_LOOK
             && !self.is_unix()
-            && signal::wait_one(self.socket(), also, Duration::ZERO).unwrap_or(false)
+            && poll::wait_one(self.socket(), also, Duration::ZERO).unwrap_or(false)
     }
 
     fn socket(&self) -> BorrowedFd<'_> {
@@ -178,7 +178,7 @@ impl Client {
         if wait.is_zero() {
             return false;
         }
-        let is_ready = signal::wait_one(self.socket(), events, wait).unwrap_or(false);
+        let is_ready = poll::wait_one(self.socket(), events, wait).unwrap_or(false);
         self.waited.set(waited + time::now().since(begun));
         is_ready
     }
@@ -233,9 +233,9 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
         })?;
     }
     // Without it the parent tells its own from others' by their groups.
-    let _ = family::mark();
+    let _ = descendants::mark();
     // Without it there is no worker, and that is to be known at the start.
-    signal::wait_undisturbed(&mut [], Some(Duration::ZERO))?;
+    poll::wait_undisturbed(&mut [], Some(Duration::ZERO))?;
     process::work_in_batches();
     crate::sys::file::change_folder(birth.root)?;
     let channel = find_parent(birth)?;

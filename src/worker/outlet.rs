@@ -6,8 +6,9 @@ use super::turn::Turn;
 use super::{Client, Outcome};
 use crate::channel::Verdict;
 use crate::scoreboard::Phase;
+use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, Errno, Error, fd::AsFd, file, parting, signal, socket};
+use crate::sys::{self, Errno, Error, poll, socket, teardown};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
@@ -122,7 +123,7 @@ impl<'a> Outlet<'a> {
     fn send_or_put_away(&mut self, mut part: &[u8]) -> Result<(), Blocked> {
         while !self.is_backed_up() && !part.is_empty() {
             let moved = std::mem::take(&mut self.since_wait);
-            if !self.client.goes_on(signal::WRITABLE, moved) {
+            if !self.client.goes_on(poll::WRITABLE, moved) {
                 break;
             }
             let n = taken(socket::send(self.client.socket(), part, false))?;
@@ -205,7 +206,7 @@ fn send_on(client: &Client, spool: &OwnedFd, bound: u64) -> Result<Sent, Blocked
     const PIECE: usize = 1024 * 1024;
     let mut sent = 0;
     while sent < bound {
-        match file::send_file(client.socket(), spool.as_fd(), PIECE) {
+        match socket::send_file(client.socket(), spool.as_fd(), PIECE) {
             Ok(0) => return Ok(Sent::All),
             Ok(n) => sent += n as u64,
             Err(e) if e.is_would_block() => return Ok(Sent::Some(sent)),
@@ -225,7 +226,7 @@ pub(super) fn resume(client: &Client, spool: Option<OwnedFd>, keep: bool) -> sys
         Ok(Sent::All) if keep => Ok(Outcome::of(Verdict::Keep)),
         // Its reset would throw away what is still on this side.
         Ok(Sent::All)
-            if is_cut(client) && parting::await_sent(client.socket()).unwrap_or(false) =>
+            if is_cut(client) && teardown::await_sent(client.socket()).unwrap_or(false) =>
         {
             Ok(Outcome::with(Verdict::DrainClose, spool))
         }
@@ -242,7 +243,7 @@ pub(super) fn resume(client: &Client, spool: Option<OwnedFd>, keep: bool) -> sys
 /// would say so too, but many take any end without an error for a good one. (A Unix domain socket knows
 /// no reset: there the FIN is the best that is left.)
 pub(super) fn cut(client: &Client, keeper: SpoolKeeper<'_>, spool: Option<OwnedFd>) -> Outcome {
-    let _ = parting::reset_on_close(client.socket(), true);
+    let _ = teardown::reset_on_close(client.socket(), true);
     // One with nothing in it lets the parent wait all the same.
     let nothing = || Spool::new(keeper, Use::Bulk, 0).map(Spool::into_fd);
     let spool = spool.map_or_else(nothing, Ok);
@@ -252,7 +253,7 @@ pub(super) fn cut(client: &Client, keeper: SpoolKeeper<'_>, spool: Option<OwnedF
 
 /// Whether it is about to end by [`cut`].
 fn is_cut(client: &Client) -> bool {
-    parting::will_reset(client.socket())
+    teardown::will_reset(client.socket())
 }
 
 /// Ends a connection after a response. Closing with unread bytes would send RST, and the client might
@@ -262,6 +263,6 @@ pub(super) fn close(client: &Client) -> Outcome {
     if !has_unread || is_cut(client) {
         return Outcome::of(Verdict::Close);
     }
-    let _ = parting::shutdown(client.socket(), parting::Direction::Write);
+    let _ = teardown::shutdown(client.socket(), teardown::Direction::Write);
     Outcome::of(Verdict::Linger)
 }

@@ -12,10 +12,11 @@ use crate::http::{DecodedPath, Head, Version};
 use crate::log::Escaped;
 use crate::route::Handler;
 use crate::settings::{HandlerSettings, Level, SEARCH_PATH, Stdin};
+use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
 use crate::sys::launch::{Failure, Launcher, Plan, Pointers, Step};
 use crate::sys::process::Pid;
-use crate::sys::{self, Errno, Error, fd, fd::AsFd, privilege, socket};
+use crate::sys::{self, Errno, Error, proc, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -240,7 +241,7 @@ impl<'a> Planner<'a> {
         };
         let pid = self.launcher.launch(&plan).map_err(NotLaunched::Failed)?;
         if let Some(score) = confine.oom_score
-            && let Err(e) = privilege::set_oom_score(pid, score)
+            && let Err(e) = proc::set_oom_score(pid, score)
         {
             birth
                 .log

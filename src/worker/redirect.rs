@@ -12,7 +12,7 @@ use crate::log::Escaped;
 use crate::route::{Handler, Route};
 use crate::scoreboard::Phase;
 use crate::settings::{HalfClose, HandlerSettings};
-use crate::sys::{signal, time};
+use crate::sys::{poll, time};
 use std::time::Duration;
 
 /// Internal redirects of one request.
@@ -64,8 +64,8 @@ impl<'a> Desk<'a> {
             .half_close
             .unwrap_or(self.birth.settings.half_close);
         let client = match half_close {
-            HalfClose::Serve => signal::poll_nothing(),
-            _ => signal::poll_fd(request.client.socket(), 0),
+            HalfClose::Serve => poll::poll_nothing(),
+            _ => poll::poll_fd(request.client.socket(), 0),
         };
         while !self.has_claimed(settings, handler) {
             let now = time::now();
@@ -74,8 +74,8 @@ impl<'a> Desk<'a> {
             }
             entry.set_deadline(until);
             entry.enter(Phase::Launched, now);
-            let mut set = [client, signal::poll_fd(request.channel, 0)];
-            let _ = signal::wait_undisturbed(&mut set, Some(PACE));
+            let mut set = [client, poll::poll_fd(request.channel, 0)];
+            let _ = poll::wait_undisturbed(&mut set, Some(PACE));
             if set.iter().any(|fd| fd.revents != 0) {
                 return Place::ClientGone;
             }

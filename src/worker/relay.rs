@@ -16,10 +16,10 @@ use super::stderr::{self, Stderr};
 use super::{Client, tree};
 use crate::birth::Birth;
 use crate::settings::HandlerSettings;
-use crate::sys::fd::AsFd;
+use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, fd, signal, socket};
+use crate::sys::{self, poll, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -200,8 +200,8 @@ impl<'r, 'b> Relay<'r, 'b> {
         let since = self.now;
         let timeout = Some(self.next_deadline().since(self.now));
         let woke = match std::mem::take(&mut self.is_first_wait) && !self.is_nph {
-            true => signal::wait_undisturbed(&mut set, timeout),
-            false => signal::wait(&mut set, timeout),
+            true => poll::wait_undisturbed(&mut set, timeout),
+            false => poll::wait(&mut set, timeout),
         }?;
         self.now = time::now();
         if std::mem::take(&mut self.is_held_up) {
@@ -233,7 +233,7 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
         let end = match stdout {
             0 => None,
-            events => self.read_stdout(events & signal::HUNG_UP != 0)?,
+            events => self.read_stdout(events & poll::HUNG_UP != 0)?,
         };
         Ok(end.or_else(|| self.flush_after_pause()))
     }
@@ -316,30 +316,30 @@ impl<'r, 'b> Relay<'r, 'b> {
     }
 
     /// stdout, stderr, client, channel, feed.
-    fn poll_set(&self) -> [signal::PollFd; 5] {
+    fn poll_set(&self) -> [poll::PollFd; 5] {
         let for_output = match self.is_first_wait {
             true => 0,
-            false => signal::READABLE,
+            false => poll::READABLE,
         };
         let for_fin = match self.has_client_fin {
             true => 0,
-            false => signal::PEER_CLOSED,
+            false => poll::PEER_CLOSED,
         };
         let for_room = match self.outlet.is_backed_up() {
-            true => signal::WRITABLE,
+            true => poll::WRITABLE,
             false => 0,
         };
         let perhaps = |fd: Option<BorrowedFd<'_>>, events| {
-            fd.map_or_else(signal::poll_nothing, |fd| signal::poll_fd(fd, events))
+            fd.map_or_else(poll::poll_nothing, |fd| poll::poll_fd(fd, events))
         };
         let stdout = self.stdout.as_ref().filter(|_| !self.is_held_up);
         [
             perhaps(stdout.map(|stdout| stdout.as_fd()), for_output),
-            signal::poll_fd(self.stderr.fd(), for_output),
-            signal::poll_fd(self.scene.client.socket(), for_fin | for_room),
+            poll::poll_fd(self.stderr.fd(), for_output),
+            poll::poll_fd(self.scene.client.socket(), for_fin | for_room),
             // Only its end is of interest now: orders wait until this request is done.
-            signal::poll_fd(self.scene.channel, 0),
-            perhaps(self.feed.as_ref().map(Feed::pipe), signal::WRITABLE),
+            poll::poll_fd(self.scene.channel, 0),
+            perhaps(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
         ]
     }
 

@@ -14,7 +14,7 @@ use crate::settings::HandlerSettings;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Pid, Reaped};
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, signal};
+use crate::sys::{self, poll};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -109,16 +109,16 @@ impl Parts {
                 return (Over::TimedOut, None);
             }
             let perhaps = |fd: Option<BorrowedFd<'_>>, events| {
-                fd.map_or_else(signal::poll_nothing, |fd| signal::poll_fd(fd, events))
+                fd.map_or_else(poll::poll_nothing, |fd| poll::poll_fd(fd, events))
             };
             let mut set = [
-                perhaps(self.stdout.as_ref().map(AsFd::as_fd), signal::READABLE),
-                signal::poll_fd(stderr.fd(), signal::READABLE),
-                signal::poll_fd(channel, 0),
-                perhaps(self.feed.as_ref().map(Feed::pipe), signal::WRITABLE),
+                perhaps(self.stdout.as_ref().map(AsFd::as_fd), poll::READABLE),
+                poll::poll_fd(stderr.fd(), poll::READABLE),
+                poll::poll_fd(channel, 0),
+                perhaps(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
             ];
             // SIGCHLD is blocked outside of this wait, so none is lost.
-            if !signal::wait(&mut set, Some(self.deadline.since(now))).unwrap_or(false) {
+            if !poll::wait(&mut set, Some(self.deadline.since(now))).unwrap_or(false) {
                 continue;
             }
             let [stdout, of_stderr, parent, feed] = set.map(|entry| entry.revents);

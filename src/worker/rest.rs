@@ -7,7 +7,7 @@
 use super::exchange::Exchange;
 use crate::channel::Verdict;
 use crate::scoreboard::REST;
-use crate::sys::signal;
+use crate::sys::poll;
 use std::os::fd::BorrowedFd;
 
 /// How a rest has ended.
@@ -47,16 +47,16 @@ pub(super) fn rest(
 
 fn wait(exchange: &Exchange<'_>, channel: BorrowedFd<'_>, client: BorrowedFd<'_>) -> Ended {
     let mut set = [
-        signal::poll_fd(channel, signal::READABLE),
-        signal::poll_fd(client, signal::READABLE),
+        poll::poll_fd(channel, poll::READABLE),
+        poll::poll_fd(client, poll::READABLE),
     ];
     let time = REST.min(exchange.keep_alive_timeout());
-    if signal::wait_undisturbed(&mut set, Some(time)).is_err() {
+    if poll::wait_undisturbed(&mut set, Some(time)).is_err() {
         return Ended::Over(Verdict::Keep);
     }
     match set.map(|fd| fd.revents) {
         // The parent knows what that means: over a Unix domain socket a request may come with it.
-        [_, client] if client & signal::HUNG_UP != 0 => Ended::Over(Verdict::Keep),
+        [_, client] if client & poll::HUNG_UP != 0 => Ended::Over(Verdict::Keep),
         [0, client] if client != 0 => Ended::Spoken,
         _ => Ended::Over(Verdict::Keep),
     }

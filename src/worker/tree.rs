@@ -6,7 +6,7 @@ use crate::log::{Escaped, Log};
 use crate::settings::HandlerSettings;
 use crate::sys::process::{self, Pid, Reaped};
 use crate::sys::time::{self, Moment};
-use crate::sys::{Errno, family, signal};
+use crate::sys::{Errno, descendants, poll, signal};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn tell(handler: Pid, settings: &HandlerSettings, signal: i32) {
     let _ = process::kill_group(handler, signal);
     let mut all = Vec::new();
     if !settings.detach {
-        all = family::families(family::children().unwrap_or_default());
+        all = descendants::families(descendants::children().unwrap_or_default());
     }
     if !all.contains(&handler) {
         all.push(handler);
@@ -67,10 +67,10 @@ fn tell(handler: Pid, settings: &HandlerSettings, signal: i32) {
     }
 }
 
-/// Waits for one child until a deadline, or the parent's end. The worker sleeps in `signal::wait`,
+/// Waits for one child until a deadline, or the parent's end. The worker sleeps in `poll::wait`,
 /// where SIGCHLD wakes it.
 fn reap_until(pid: Pid, deadline: Moment, channel: BorrowedFd<'_>) -> Option<Reaped> {
-    let mut set = [signal::poll_fd(channel, 0)];
+    let mut set = [poll::poll_fd(channel, 0)];
     loop {
         match process::reap(Some(pid)) {
             Ok(None) => {}
@@ -83,7 +83,7 @@ fn reap_until(pid: Pid, deadline: Moment, channel: BorrowedFd<'_>) -> Option<Rea
             return None;
         }
         // Without a signal mask change in between no SIGCHLD is lost: it is blocked outside.
-        let _ = signal::wait(&mut set, Some(deadline.since(now)));
+        let _ = poll::wait(&mut set, Some(deadline.since(now)));
     }
 }
 
@@ -116,21 +116,21 @@ fn sweep(log: &Log, handler: &[u8]) -> Swept {
         return Swept::Nothing;
     }
     let mut killed: Vec<Pid> = Vec::new();
-    let children = || family::children().unwrap_or_default();
+    let children = || descendants::children().unwrap_or_default();
     let mut until = time::now().after(PATIENCE);
     let mut is_first = true;
     // However many there are: only time in which none ends is no progress.
     while is_left && time::now() < until {
         let round = match std::mem::take(&mut is_first) {
             true => kill_each(children()),
-            false => family::end_families(&children),
+            false => descendants::end_families(&children),
         };
         for pid in round {
             if let Err(at) = killed.binary_search(&pid) {
                 killed.insert(at, pid);
             }
         }
-        let _ = signal::wait(&mut [], Some(ROUND));
+        let _ = poll::wait(&mut [], Some(ROUND));
         let ended;
         (ended, is_left) = reap_all();
         if ended > 0 {

@@ -36,7 +36,7 @@ struct Walk {
     slowest: (Duration, String),
 }
 
-/// In an errno's place: the process is killed just before the call (src/sys/fault.rs).
+/// In an errno's place: the process is killed just before the call (src/sys/fault/table.rs).
 pub(crate) const KILL: i32 = 1000 + libc::SIGKILL;
 /// The same, stopped.
 pub(crate) const STOP: i32 = 1000 + libc::SIGSTOP;

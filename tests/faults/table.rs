@@ -1,4 +1,4 @@
-//! The table of `src/sys/fault.rs`, seen from the test: which calls were made, and which one is to
+//! The table of `src/sys/fault/table.rs`, seen from the test: which calls were made, and which one is to
 //! fail next.
 
 use super::harness::Folder;
@@ -12,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// As in src/sys/fault.rs.
+/// As in src/sys/fault/table.rs.
 const WORDS: usize = 10;
 const ROWS: usize = 200;
 const NAME: usize = 1;

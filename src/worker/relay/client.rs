@@ -2,15 +2,15 @@
 
 use super::{End, Failed, Relay, end_of};
 use crate::settings::HalfClose;
-use crate::sys::{parting, signal, socket, time};
+use crate::sys::{poll, socket, teardown, time};
 
 impl Relay<'_, '_> {
     /// What the client did: took some of the response, closed its half, or left.
     pub(super) fn hear_client(&mut self, events: i16) -> Option<End> {
-        if events & signal::HUNG_UP != 0 {
+        if events & poll::HUNG_UP != 0 {
             return Some(End::ClientGone);
         }
-        if events & signal::WRITABLE != 0 {
+        if events & poll::WRITABLE != 0 {
             match self.outlet.drain() {
                 Ok(true) => {
                     self.client_progress = self.now;
@@ -20,7 +20,7 @@ impl Relay<'_, '_> {
                 Err(blocked) => return Some(end_of(Failed::Blocked(blocked))),
             }
         }
-        if events & signal::PEER_CLOSED != 0 && !self.has_client_fin {
+        if events & poll::PEER_CLOSED != 0 && !self.has_client_fin {
             self.has_client_fin = true;
             return self.judge_fin();
         }
@@ -40,7 +40,7 @@ impl Relay<'_, '_> {
         }
         if end == End::ClientStuck {
             // Should it wake up, it must not take what it has for all of it.
-            let _ = parting::reset_on_close(self.scene.client.socket(), true);
+            let _ = teardown::reset_on_close(self.scene.client.socket(), true);
         }
         End::Unheard
     }
@@ -54,10 +54,10 @@ impl Relay<'_, '_> {
             let until = self.client_deadline();
             self.scene.birth.entry().set_deadline(until);
             let mut set = [
-                signal::poll_fd(self.scene.client.socket(), signal::WRITABLE),
-                signal::poll_fd(self.scene.channel, 0),
+                poll::poll_fd(self.scene.client.socket(), poll::WRITABLE),
+                poll::poll_fd(self.scene.channel, 0),
             ];
-            match signal::wait(&mut set, Some(until.since(self.now))) {
+            match poll::wait(&mut set, Some(until.since(self.now))) {
                 Ok(true) => {}
                 Ok(false) => return Some(End::ClientStuck),
                 Err(e) => return Some(End::Broken(e)),

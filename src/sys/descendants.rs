@@ -1,19 +1,21 @@
 //! Who was started by whom: children, families, and the mark by which a worker's are known for good.
 //! Elsewhere than on Linux nobody is given a stranger's orphans, so there is nobody to find.
 
+use super::call::{Error, Result};
+use super::errno::Errno;
+#[cfg(target_os = "linux")]
+use super::proc::{self, pid_of, stat_of};
 use super::process::{self, Pid};
+use super::signal;
 #[cfg(target_os = "linux")]
-use super::process::{pid_of, stat_of};
-use super::{Errno, Error, Result, signal};
-#[cfg(target_os = "linux")]
-use super::{once, privilege};
+use super::{call::once, fault};
 
 /// The children of this process, orphans that a subreaper was given among them: from the
 /// `children` file, else (no CONFIG_PROC_CHILDREN) from a walk over /proc. Zombies are listed too.
 #[cfg(target_os = "linux")]
 pub fn children() -> Result<Vec<Pid>> {
     let (own, mut all) = (process::pid(), Vec::new());
-    if super::fault::due("children").is_none()
+    if fault::due("children").is_none()
         && add_children(&format!("self/task/{own}"), &mut all).is_ok()
     {
         return Ok(all);
@@ -30,7 +32,7 @@ pub fn children() -> Result<Vec<Pid>> {
 #[cfg(target_os = "linux")]
 fn children_by_walk(own: Pid) -> Result<Vec<Pid>> {
     // A /proc of another pid namespace has other numbers for everybody.
-    let itself = privilege::read_proc("self/stat")?;
+    let itself = proc::read("self/stat")?;
     if itself.split(|byte| *byte == b' ').next().and_then(pid_of) != Some(own) {
         return Err(Error {
             call: &"opendir",
@@ -52,7 +54,7 @@ fn parent_of(pid: Pid) -> Option<Pid> {
 /// Appends the children that a thread has started; `thread` is its folder below /proc.
 #[cfg(target_os = "linux")]
 fn add_children(thread: &str, to: &mut Vec<Pid>) -> Result<()> {
-    let list = privilege::read_proc(&format!("{thread}/children"))?;
+    let list = proc::read(&format!("{thread}/children"))?;
     to.extend(list.split(|byte| *byte == b' ').filter_map(pid_of));
     Ok(())
 }
@@ -143,7 +145,7 @@ pub fn can_mark() -> bool {
 /// has made of it. `None`: it descends from no worker.
 #[cfg(target_os = "linux")]
 pub fn mark_of(pid: Pid) -> Result<Option<i32>> {
-    let limits = privilege::read_proc(&format!("{pid}/limits"))?;
+    let limits = proc::read(&format!("{pid}/limits"))?;
     let lines = limits.split(|byte| *byte == b'\n');
     let line = lines.filter_map(|line| line.strip_prefix(b"Max file locks"));
     // Soft limit, hard limit, unit.

@@ -1,7 +1,7 @@
 //! How a connection is ended: by FIN or RST, at the last close or now.
 
+use super::call::{Result, once};
 use super::socket::{option, set_option};
-use super::{Result, once};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Which directions `shutdown` ends.
