@@ -1,41 +1,18 @@
 //! The server's own short responses: errors (DESIGN section 6), the way to a folder, the welcome page,
 //! OPTIONS *. Of a client's bytes they echo nothing but a query, in Location.
 
+use super::client::{Client, Outcome};
+use super::date::DateCache;
+use super::outlet;
+use super::request::Manner;
 use super::spool::{Spool, SpoolKeeper, Use};
-use super::{Client, DateCache, Outcome, outlet};
 use crate::channel::Verdict;
-use crate::http::{self, ErrorResponse, Framing, ResponseHead, Version};
+use crate::http::{self, ErrorResponse, Framing, ResponseHead};
 use crate::settings::ErrorPage;
 use crate::sys::{self, socket, teardown};
 
 /// The page of an empty root.
 const WELCOME: &str = include_str!("welcome.html");
-
-/// How a response of ours has to look for this client.
-#[derive(Clone, Copy)]
-pub(super) struct Manner {
-    pub(super) version: Version,
-    /// HEAD: everything but the body.
-    pub(super) is_head: bool,
-    /// The connection ends after it.
-    pub(super) close: bool,
-    /// Something of the request is still unread, or still on its way: the client must get a
-    /// chance to read the answer before it meets a reset.
-    pub(super) linger: bool,
-}
-
-impl Manner {
-    /// For a request that could not be understood; of HEAD the method may have been.
-    pub(super) fn of_nobody(bytes: &[u8]) -> Self {
-        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-        Self {
-            version: Version::Http11,
-            is_head: bytes.starts_with(b"HEAD "),
-            close: true,
-            linger: true,
-        }
-    }
-}
 
 /// Writes short responses.
 pub(super) struct Answerer<'a> {

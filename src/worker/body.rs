@@ -2,8 +2,8 @@
 //! never sleeps on a client that is still sending: what has arrived goes into the spool, and the
 //! spool with everything else that the next worker must know goes back to the parent.
 
-use super::Client;
 use super::buffer::Buffer;
+use super::client::Client;
 use super::input;
 use super::large::Large;
 use super::progress::{Left, Progress, read_exactly};

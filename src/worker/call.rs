@@ -1,18 +1,21 @@
 //! One call of a handler: its body, its launch, its relay, and what the client gets in the end.
 
 use super::body::{PIECE, Read, Reading};
-use super::desk::{Begun, Desk};
+use super::client::Outcome;
+use super::context::Context;
+use super::detached;
 use super::ending::{self, Fate, Finished};
-use super::exchange::Request;
+use super::launch_failure::{self, NotLaunched};
 use super::outlet::{self, Outlet};
-use super::plan::{self, Body, Job, NotLaunched, Running};
+use super::plan::{Body, Call, Job, Running};
 use super::progress::Progress;
 use super::relay::{Relay, Scene};
-use super::released::{Parts, Released};
+use super::released::{Over, Parts, Released};
+use super::request::Request;
 use super::response::Response;
 use super::spool::{NoRoom, Spool};
+use super::stderr::{self, Stderr};
 use super::tree::{self, Swept};
-use super::{Outcome, detached, stderr};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
 use crate::log::Escaped;
@@ -23,19 +26,13 @@ use crate::sys::process::Pid;
 use crate::sys::time::Moment;
 use crate::sys::{fd, teardown, time};
 
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
 const TOO_LARGE: &str = "body longer than max-body";
 
-/// Which handler is called, and how.
-pub(super) struct Call<'c> {
-    pub(super) handler: Handler,
-    pub(super) settings: &'c HandlerSettings,
-    pub(super) method: &'c [u8],
-    pub(super) raw_path: &'c [u8],
-    pub(super) query: Option<&'c [u8]>,
-    pub(super) body_length: Option<u64>,
-    /// In place of another one, to whose request any fields about content belong.
-    pub(super) is_redirected: bool,
-}
+/// A body that an earlier worker began to read.
+pub(super) type Begun<'a> = Option<(Progress, Option<Spool<'a>>)>;
 
 /// What one call came to.
 pub(super) enum Called {
@@ -44,7 +41,7 @@ pub(super) enum Called {
     Redirect(Vec<u8>),
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Context<'a> {
     /// Reads the body of a request whose handler is known. `Err` is an outcome without a call.
     pub(super) fn read_body(
         &mut self,
@@ -172,29 +169,6 @@ impl<'a> Desk<'a> {
         has_room
     }
 
-    /// Calls the handler, and those that it redirects to.
-    pub(super) fn run(
-        &mut self,
-        request: &Request<'_>,
-        call: Call<'_>,
-        spool: Option<Spool<'a>>,
-    ) -> Outcome {
-        let own = call.settings.half_close;
-        let half_close = own.unwrap_or(self.birth.settings.half_close);
-        if request.client.has_left(half_close) {
-            self.receipt.is_client_gone = true;
-            self.conclude(request, 0, 0);
-            return Outcome::of(Verdict::Close);
-        }
-        match self.call(request, &call, spool) {
-            Called::Done(outcome) => {
-                self.router.recycle(call.handler);
-                outcome
-            }
-            Called::Redirect(target) => self.follow(request, &call.handler.script_name, target),
-        }
-    }
-
     /// Launches one handler and relays its output.
     pub(super) fn call(
         &mut self,
@@ -214,13 +188,7 @@ impl<'a> Desk<'a> {
             client: request.client,
             head: request.head,
             path: &self.path,
-            handler: &call.handler,
-            settings: call.settings,
-            method: call.method,
-            raw_path: call.raw_path,
-            query: call.query,
-            body_length: call.body_length,
-            is_redirected: call.is_redirected,
+            call,
             timeout,
         };
         let body = Body {
@@ -280,6 +248,52 @@ impl<'a> Desk<'a> {
             self.receipt.usage = reaped.usage;
         }
         self.conclude_call(request, call, finished)
+    }
+
+    /// Stays with a handler whose client was let go until it ends, or has to be ended; then the
+    /// request is over as any other: nothing of it is left, and its receipt is in the log.
+    pub(super) fn stay_with(&mut self, released: Released<'a>, channel: BorrowedFd<'_>) {
+        let Released {
+            mut parts,
+            settings,
+        } = released;
+        let grace = self.birth.settings.limits.kill_grace;
+        let log = self.birth.log;
+        let name = std::mem::take(&mut self.receipt.handler);
+        let paused = std::mem::take(&mut parts.stderr);
+        let mut stderr = Stderr::resume((log, &name), parts.pid, &self.stderr, paused);
+        let (over, reaped) = parts.wait(&mut stderr, channel);
+        match over {
+            Over::TimedOut => log.warn(format_args!(
+                "{}: over its time limit after its client was let go, ended",
+                Escaped(&name)
+            )),
+            Over::TooMuch => log.warn(format_args!(
+                "{}: printed too much after its client was let go, ended",
+                Escaped(&name)
+            )),
+            Over::Unfed(why) => log.error(format_args!(
+                "{}: unable to feed the rest of its body after its client was let go: {why}, ended",
+                Escaped(&name)
+            )),
+            Over::Ended => ending::log_late_end(log, &name, reaped),
+            Over::ParentGone => {}
+        }
+        let grace = match over {
+            Over::ParentGone => Duration::ZERO,
+            _ => grace,
+        };
+        let reaped = reaped.or_else(|| tree::end_handler(parts.pid, settings, grace, channel));
+        stderr.finish();
+        parts.stderr = stderr.pause();
+        self.birth.entry().set_handler_pid(0);
+        self.receipt.handler = name;
+        if let Some(reaped) = reaped {
+            self.receipt.ended = Some(reaped.ended);
+            self.receipt.usage = reaped.usage;
+        }
+        self.clean_up(settings, parts);
+        self.receipt.write_released(log);
     }
 
     /// Names the handler in slot and receipt.
@@ -369,11 +383,11 @@ impl<'a> Desk<'a> {
         why: &NotLaunched,
     ) -> Outcome {
         let name = Escaped(&handler.script_name);
-        let advice = plan::advice(why, handler, self.birth.root);
+        let advice = launch_failure::advice(why, handler, self.birth.root);
         self.birth
             .log
             .error(format_args!("unable to launch {name}: {why}{advice}"));
-        self.fail(request, request.manner, plan::status_of(why))
+        self.fail(request, request.manner, launch_failure::status_of(why))
     }
 }
 

@@ -2,9 +2,10 @@
 //! start, a sandbox's ruleset when its handler is first called. Refuses to run a handler with less
 //! of a sandbox than its section asks for.
 
-use super::plan::{Job, NotLaunched};
+use super::launch_failure::NotLaunched;
 use crate::birth::Birth;
 use crate::log::Escaped;
+use crate::route::Handler;
 use crate::settings::{Allowance, HandlerSettings, Sandbox};
 use crate::sys::confine::{self, Access, Bounds, Denied, Port, Resource, Ruleset};
 use crate::sys::fd::AsFd;
@@ -48,26 +49,31 @@ impl<'a> Confines<'a> {
         })
     }
 
-    /// What holds for a job's handler.
-    pub(super) fn of(&mut self, birth: &Birth<'_>, job: &Job<'_>) -> Result<&Confine, NotLaunched> {
+    /// What holds for this handler.
+    pub(super) fn of(
+        &mut self,
+        birth: &Birth<'_>,
+        handler: &Handler,
+        settings: &HandlerSettings,
+    ) -> Result<&Confine, NotLaunched> {
         let own = self.own.iter_mut();
-        let mut own = own.filter(|(own, _)| std::ptr::eq(*own, job.settings));
+        let mut own = own.filter(|(own, _)| std::ptr::eq(*own, settings));
         let Some((settings, confine)) = own.next() else {
             return Ok(&self.plain);
         };
-        let identity = job.handler.identity;
+        let identity = handler.identity;
         if let Some(sandbox) = &settings.sandbox
             && confine
                 .ruleset
                 .as_ref()
                 .is_none_or(|made| made.0 != identity)
         {
-            let folder = job.handler.folder.as_ref();
+            let folder = handler.folder.as_ref();
             let folder = folder.map_or(birth.root, |folder| folder.as_fd());
-            let file = file::open_at(Some(folder), job.handler.program(), Open::Handle)?;
+            let file = file::open_at(Some(folder), handler.program(), Open::Handle)?;
             let (least, version) = version_for(sandbox).map_err(NotLaunched::Unconfined)?;
             if version < least {
-                let name = Escaped(&job.handler.script_name);
+                let name = Escaped(&handler.script_name);
                 birth.log.warn(format_args!(
                     "{name}: runs without all of its sandbox, which this kernel's Landlock cannot make"
                 ));

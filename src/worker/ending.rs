@@ -1,7 +1,7 @@
 //! How a response ends: what the handler's exit, its output and the client say together. An
 //! incomplete response must never look like a complete one.
 
-use super::plan::NotLaunched;
+use super::launch_failure::NotLaunched;
 use super::relay::{End, Relay};
 use super::response::{Failed, Wrong};
 use crate::cgi;

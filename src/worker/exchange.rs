@@ -1,13 +1,17 @@
 //! One exchange: from what has arrived of a request to the verdict on its connection.
 
-use super::answer::Manner;
-use super::desk::Desk;
+use super::call::Begun;
+use super::client::{Client, Outcome};
+use super::context::{Context, is_safe, lacks_slash};
 use super::input::{Arrived, Input};
+use super::plan::Call;
 use super::released::Released;
-use super::{Client, Outcome, outlet, progress};
+use super::request::{Manner, Request};
+use super::{outlet, progress};
 use crate::birth::Birth;
 use crate::channel::{Stage, Verdict};
-use crate::http::{self, BodyLength, FieldStore, Head, HeadLimits};
+use crate::http::{self, BodyLength, FieldStore, Form, HeadLimits};
+use crate::route::Route;
 use crate::scoreboard::{Entry, Origin, Phase, Scoreboard};
 use crate::sys::{self, Errno, socket, time};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -18,17 +22,7 @@ pub(super) struct Exchange<'a> {
     input: Input,
     fields: FieldStore,
     limits: HeadLimits,
-    desk: Desk<'a>,
-}
-
-/// One request with its client, as far as it has been understood.
-#[derive(Clone, Copy)]
-pub(super) struct Request<'r> {
-    pub(super) client: &'r Client,
-    pub(super) channel: BorrowedFd<'r>,
-    pub(super) input: &'r Input,
-    pub(super) head: &'r Head<'r>,
-    pub(super) manner: Manner,
+    context: Context<'a>,
 }
 
 impl<'a> Exchange<'a> {
@@ -42,49 +36,49 @@ impl<'a> Exchange<'a> {
                 max_fields: limits.max_fields,
                 max_target: limits.max_target,
             },
-            desk: Desk::new(birth)?,
+            context: Context::new(birth)?,
         })
     }
 
     /// The worker's slot.
     pub(super) fn entry(&self) -> Entry<'a> {
-        self.desk.birth.entry()
+        self.context.birth.entry()
     }
 
     /// All slots.
     pub(super) fn scoreboard(&self) -> &'a Scoreboard {
-        self.desk.birth.scoreboard
+        self.context.birth.scoreboard
     }
 
     /// What a client's spools are counted by.
     pub(super) fn origin_of(&self, client: &Client) -> Origin {
-        let proxies = &self.desk.birth.settings.trusted_proxies;
+        let proxies = &self.context.birth.settings.trusted_proxies;
         Origin::of(client.serve.peer, proxies)
     }
 
     /// How long a client may be silent between two requests.
     pub(super) fn keep_alive_timeout(&self) -> Duration {
-        self.desk.birth.settings.limits.keep_alive_timeout
+        self.context.birth.settings.limits.keep_alive_timeout
     }
 
     /// A detached process is left: it passes to the parent with this worker's end.
     pub(super) fn must_retire(&self) -> bool {
-        self.desk.must_retire
+        self.context.must_retire
     }
 
     /// A handler runs on although its response is complete.
     pub(super) fn has_released(&self) -> bool {
-        self.desk.released.is_some()
+        self.context.released.is_some()
     }
 
     /// That handler, to be stayed with.
     pub(super) fn take_released(&mut self) -> Option<Released<'a>> {
-        self.desk.released.take()
+        self.context.released.take()
     }
 
     /// Stays with it until it has ended.
     pub(super) fn stay_with(&mut self, released: Released<'a>, channel: BorrowedFd<'_>) {
-        self.desk.stay_with(released, channel);
+        self.context.stay_with(released, channel);
     }
 
     /// Serves a client until the next step depends on it.
@@ -94,7 +88,7 @@ impl<'a> Exchange<'a> {
         channel: BorrowedFd<'_>,
         spool: Option<OwnedFd>,
     ) -> Outcome {
-        self.desk.start_request(client.received);
+        self.context.start_request(client.received);
         let result = match (client.serve.stage, spool) {
             (Stage::DrainKeep, spool) => outlet::resume(client, spool, true),
             (Stage::DrainClose, spool) => outlet::resume(client, spool, false),
@@ -102,15 +96,15 @@ impl<'a> Exchange<'a> {
             (_, spool) => self.begin(client, channel, spool),
         };
         // A client that left in the middle of a large body must not leave its memory with the worker.
-        self.desk.reader.reset();
-        if !self.desk.receipt.has_handler() {
+        self.context.reader.reset();
+        if !self.context.receipt.has_handler() {
             let held = time::now().since(client.received);
             self.entry()
                 .note_hold(u64::try_from(held.as_micros()).unwrap_or(u64::MAX));
         }
         result.unwrap_or_else(|e| {
             let id = client.serve.connection;
-            self.desk
+            self.context
                 .birth
                 .log
                 .error(format_args!("unable to serve connection {id}: {e}"));
@@ -132,7 +126,7 @@ impl<'a> Exchange<'a> {
             input,
             fields,
             limits,
-            desk,
+            context,
         } = self;
         match http::parse(input.bytes(), fields, limits) {
             Ok(http::Progress::Complete(head)) => {
@@ -140,10 +134,10 @@ impl<'a> Exchange<'a> {
                     socket::set_receive_low_water(client.socket(), 1)?;
                 }
                 let request = Request::new(client, channel, input, &head);
-                Ok(desk.answer(request, None))
+                Ok(context.answer(request, None))
             }
             Ok(http::Progress::Partial) => self.park_head(client, arrived, spool.is_some()),
-            Err(malformed) => Ok(desk.refuse(client, input.bytes(), malformed)),
+            Err(malformed) => Ok(context.refuse(client, input.bytes(), malformed)),
         }
     }
 
@@ -167,12 +161,12 @@ impl<'a> Exchange<'a> {
         if !client.is_unix() {
             socket::set_receive_low_water(client.socket(), 1)?;
         }
-        if let Err(why) = self.desk.keeper.check_waiting() {
-            let log = self.desk.birth.log;
+        if let Err(why) = self.context.keeper.check_waiting() {
+            let log = self.context.birth.log;
             log.error(format_args!("unable to keep a request's head: {why}"));
             return Ok(Outcome::of(Verdict::Close));
         }
-        let spool = self.input.to_spool(self.desk.keeper)?;
+        let spool = self.input.to_spool(self.context.keeper)?;
         Ok(Outcome::with(Verdict::Head, spool))
     }
 
@@ -188,7 +182,7 @@ impl<'a> Exchange<'a> {
             call: &"pread",
             errno: Errno::PROTO,
         };
-        let resumed = progress::resume(self.desk.keeper, spool)?;
+        let resumed = progress::resume(self.context.keeper, spool)?;
         if !self.input.load(&resumed.head) {
             return Err(broken);
         }
@@ -196,72 +190,74 @@ impl<'a> Exchange<'a> {
             input,
             fields,
             limits,
-            desk,
+            context,
         } = self;
         match http::parse(input.bytes(), fields, limits) {
             Ok(http::Progress::Complete(head)) => {
                 let request = Request::new(client, channel, input, &head);
-                let spool = desk.reader.take_up(resumed.spool)?;
-                Ok(desk.answer(request, Some((resumed.progress, spool))))
+                let spool = context.reader.take_up(resumed.spool)?;
+                Ok(context.answer(request, Some((resumed.progress, spool))))
             }
             _ => Err(broken),
         }
     }
 }
 
-impl<'r> Request<'r> {
-    fn new(
-        client: &'r Client,
-        channel: BorrowedFd<'r>,
-        input: &'r Input,
-        head: &'r Head<'r>,
-    ) -> Self {
-        let manner = Manner {
-            version: head.version,
-            is_head: head.method == b"HEAD",
-            close: !head.keep_alive || client.serve.is_last,
-            linger: false,
+impl<'a> Context<'a> {
+    /// Answers a request whose head is complete.
+    pub(super) fn answer(&mut self, request: Request<'_>, begun: Begun<'a>) -> Outcome {
+        let head = request.head;
+        let Ok(target) = http::split(head.method, head.target) else {
+            return self.fail(&request, request.broken(), 400);
         };
-        Self {
-            client,
-            channel,
-            input,
-            head,
-            manner,
+        if matches!(head.method, b"TRACE" | b"CONNECT") {
+            let why = "TRACE and CONNECT are not served";
+            return self.fail_for(&request, request.broken(), 501, why);
         }
-    }
-
-    /// How to answer before the body was read: it is dropped if all of it is here, else the
-    /// connection cannot be used any more.
-    pub(super) fn drop_body(&self) -> Manner {
-        let here = self.input.bytes().len();
-        let whole = match self.head.body {
-            BodyLength::None => Some(self.head.length),
-            BodyLength::Length(n) => usize::try_from(n)
-                .ok()
-                .and_then(|n| self.head.length.checked_add(n)),
-            BodyLength::Chunked => None,
+        if target.form == Form::Asterisk {
+            self.birth.entry().enter(Phase::Answering, time::now());
+            let (outcome, sent) = self.answerer.options(request.client, request.drop_body());
+            self.conclude(&request, 204, sent);
+            return outcome;
+        }
+        if let Err(malformed) = self.path.decode(target.path) {
+            let (status, why) = (malformed.status(), malformed.reason());
+            return self.fail_for(&request, request.broken(), status, why);
+        }
+        let handler = match self.router.resolve(&self.path) {
+            Route::Handler(handler) => handler,
+            other => {
+                let manner = self.drop_body(&request);
+                return self.answer_without_handler(&request, manner, &other);
+            }
         };
-        match whole.filter(|&whole| whole <= here) {
-            Some(whole) if self.input.consume(self.client, whole).is_ok() => self.manner,
-            _ => self.broken(),
+        if lacks_slash(&handler, &self.path) && is_safe(head.method) {
+            let manner = self.drop_body(&request);
+            return self.send_to_folder(&request, manner, &handler, target.query);
+        }
+        let settings = self.settings_of(&handler);
+        match self.read_body(&request, &handler, begun) {
+            Ok((progress, spool)) => {
+                let call = Call {
+                    handler,
+                    settings,
+                    method: head.method,
+                    raw_path: target.path,
+                    query: target.query,
+                    is_redirected: false,
+                    body_length: (head.body != BodyLength::None).then_some(progress.total),
+                };
+                self.receipt.bytes_in = progress.total;
+                self.run(&request, call, spool)
+            }
+            Err(outcome) => outcome,
         }
     }
 
-    /// What follows can no longer be read as a request.
-    pub(super) fn broken(&self) -> Manner {
-        Manner {
-            close: true,
-            linger: true,
-            ..self.manner
-        }
-    }
-
-    /// The request line, for the log.
-    pub(super) fn line(&self) -> &'r [u8] {
-        let bytes = self.input.bytes();
-        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-        let end = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
-        bytes.get(..end).unwrap_or_default()
+    /// How to answer without a look at the body.
+    fn drop_body(&self, request: &Request<'_>) -> Manner {
+        // Before anything is taken from the socket: another worker would wait for it in vain.
+        self.birth.entry().enter(Phase::Reading, time::now());
+        request.drop_body()
     }
 }

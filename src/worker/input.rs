@@ -4,7 +4,7 @@
 //!
 //! Never waits, never parses.
 
-use super::Client;
+use super::client::Client;
 use super::spool::{Spool, SpoolKeeper, Use};
 use crate::sys::{self, Errno, Error, fd, fd::AsFd, socket};
 use std::os::fd::OwnedFd;

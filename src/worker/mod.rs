@@ -8,7 +8,7 @@
 //! | `root` | the folder with the handlers, by its name |
 //! | `rest` | keeps the client while nobody needs this worker |
 //! | `exchange` | what has arrived of a request, up to the verdict on its connection |
-//! | `desk` | what every request needs, and answers without a handler |
+//! | `context` | what every request needs, and answers without a handler |
 //! | `call` | one call of a handler: body, launch, relay |
 //! | `redirect` | other paths than the one that was asked for |
 //! | `ending` | how a response ends |
@@ -34,14 +34,17 @@ mod answer;
 mod body;
 mod buffer;
 mod call;
+mod client;
 mod confine;
-mod desk;
+mod context;
+mod date;
 mod detached;
 mod ending;
 mod exchange;
 mod feed;
 mod input;
 mod large;
+mod launch_failure;
 mod outlet;
 mod plan;
 mod progress;
@@ -49,6 +52,7 @@ mod receipt;
 mod redirect;
 mod relay;
 mod released;
+mod request;
 mod response;
 mod rest;
 mod root;
@@ -59,151 +63,15 @@ mod turn;
 
 use crate::birth::Birth;
 use crate::channel::{self, Order, Received, Serve, Stage, Verdict};
-use crate::http::imf_fixdate;
 use crate::scoreboard::{Entry, Phase, Report, Spooled};
-use crate::settings::HalfClose;
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, descendants, poll, privilege, process, signal, socket};
+use client::{Client, Outcome};
 use exchange::Exchange;
 use rest::Ended;
-use std::cell::Cell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
-
-/// What the worker says when it is done with a client, and the spool that goes with it.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    verdict: Verdict,
-    spool: Option<OwnedFd>,
-}
-
-impl Outcome {
-    fn of(verdict: Verdict) -> Self {
-        Self {
-            verdict,
-            spool: None,
-        }
-    }
-
-    fn with(verdict: Verdict, spool: OwnedFd) -> Self {
-        Self {
-            verdict,
-            spool: Some(spool),
-        }
-    }
-}
-
-/// A client that is being served.
-pub(crate) struct Client {
-    fd: OwnedFd,
-    serve: Serve,
-    /// When this worker got it.
-    received: Moment,
-    /// How long it was waited for.
-    waited: Cell<Duration>,
-}
-
-/// Who has waited for longer may have left.
-const WORTH_A_LOOK: Duration = Duration::from_millis(10);
-
-/// What a client may be waited for in one dispatch, however little work it makes.
-const PATIENCE: Duration = Duration::from_millis(10);
-/// And so many times as long as it was worked for: a worker moves some 2 GB/s, so who leaves it more
-/// time than this takes less than 500 MB/s.
-const PATIENCE_RATIO: u32 = 4;
-
-/// How long a client is worth waiting for that has moved so many bytes since the last wait. A
-/// millisecond for each 32 KiB is less than what it costs to put away what is here and to come back to
-/// it. At most 5, and all waits of a dispatch are bounded by its work: a client must not hold a worker.
-fn patience(moved: u64, worked: Duration, waited: Duration) -> Duration {
-    let worth = Duration::from_millis((moved / (32 * 1024)).min(5));
-    worth.min((worked * PATIENCE_RATIO + PATIENCE).saturating_sub(waited))
-}
-
-impl Client {
-    fn new(fd: OwnedFd, serve: Serve) -> Self {
-        Self {
-            fd,
-            serve,
-            received: time::now(),
-            waited: Cell::default(),
-        }
-    }
-
-    /// The next request of the same client, which came while this worker rested.
-    fn begin_next(&mut self) {
-        let now = time::now();
-        self.serve.requests = self.serve.requests.saturating_add(1);
-        self.serve.head_begun = now;
-        self.serve.woken = now;
-        self.received = now;
-        self.waited = Cell::default();
-    }
-
-    /// How long it has waited for this worker.
-    fn queued(&self) -> Duration {
-        self.received.since(self.serve.woken)
-    }
-
-    /// Whether it had to wait and has reset its connection meanwhile: under overload all work would be
-    /// for nobody. Others are not asked, which would cost them a call. A Unix-domain client may close as
-    /// soon as it has spoken.
-    fn has_left(&self, half_close: HalfClose) -> bool {
-        let also = match half_close {
-            HalfClose::Probe => 0,
-            HalfClose::Gone => poll::PEER_CLOSED,
-            HalfClose::Serve => return false,
-        };
-        self.queued() > WORTH_A_LOOK
-            && !self.is_unix()
-            && poll::wait_one(self.socket(), also, Duration::ZERO).unwrap_or(false)
-    }
-
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    /// Unix domain sockets cannot discard, and ignore SO_RCVLOWAT.
-    fn is_unix(&self) -> bool {
-        self.serve.peer.is_none()
-    }
-
-    /// Waits a little for a client that has moved so many bytes since the last wait; true if it can go
-    /// on.
-    fn goes_on(&self, events: i16, moved: u64) -> bool {
-        let (begun, waited) = (time::now(), self.waited.get());
-        let worked = begun.since(self.received).saturating_sub(waited);
-        let wait = patience(moved, worked, waited);
-        if wait.is_zero() {
-            return false;
-        }
-        let is_ready = poll::wait_one(self.socket(), events, wait).unwrap_or(false);
-        self.waited.set(waited + time::now().since(begun));
-        is_ready
-    }
-}
-
-/// Date of responses, made anew once a second.
-#[derive(Default)]
-pub(crate) struct DateCache {
-    second: u64,
-    text: Option<[u8; 29]>,
-}
-
-impl DateCache {
-    fn now(&mut self) -> [u8; 29] {
-        let second = u64::try_from(time::unix_ms() / 1000).unwrap_or(0);
-        match self.text {
-            Some(text) if second == self.second => text,
-            _ => {
-                let text = imf_fixdate(second);
-                (self.second, self.text) = (second, Some(text));
-                text
-            }
-        }
-    }
-}
 
 /// Worker: serves until the parent says otherwise or is gone. The result is the exit status.
 pub fn run(birth: &Birth<'_>) -> i32 {
@@ -372,31 +240,4 @@ fn serve_one(
     };
     release_slot(entry, phase);
     outcome
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_is_waited_for_as_far_as_it_moves_and_makes_work() {
-        const MIB: u64 = 1024 * 1024;
-        let ms = Duration::from_millis;
-        for (moved, worked, waited, expected) in [
-            (32 * 1024 - 1, ms(0), ms(0), 0),
-            (32 * 1024, ms(0), ms(0), 1),
-            (MIB, ms(0), ms(0), 5),
-            (MIB, ms(0), ms(8), 2),
-            (MIB, ms(0), ms(10), 0),
-            (MIB, ms(10), ms(48), 2),
-            (MIB, ms(10), ms(50), 0),
-            (MIB, Duration::from_secs(86_400), ms(50), 5),
-        ] {
-            assert_eq!(
-                patience(moved, worked, waited),
-                ms(expected),
-                "{moved} {worked:?} {waited:?}"
-            );
-        }
-    }
 }

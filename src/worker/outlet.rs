@@ -1,9 +1,9 @@
 //! Towards the client: what it takes now goes out, the rest waits in a spool, from which sendfile
 //! goes on, in this worker or in a later one (the file's own offset says where).
 
+use super::client::{Client, Outcome};
 use super::spool::{Spool, SpoolKeeper, Use};
 use super::turn::Turn;
-use super::{Client, Outcome};
 use crate::channel::Verdict;
 use crate::scoreboard::Phase;
 use crate::sys::fd::AsFd;

@@ -1,42 +1,46 @@
 //! The launch plan: everything between clone and exec is decided here, before the clone.
 
-use super::Client;
 use super::body::BodyReader;
+use super::client::Client;
 use super::confine::Confines;
 use super::feed::{Feed, Source};
+use super::launch_failure::NotLaunched;
 use super::spool::{Spool, SpoolKeeper};
 use crate::birth::Birth;
-use crate::cgi::{self, Environment, Forwarded, MetaVariables, Request};
-use crate::doctor::{self, Who};
+use crate::cgi::{self, Environment, Forwarded, MetaVariables};
 use crate::http::{DecodedPath, Head, Version};
 use crate::log::Escaped;
 use crate::route::Handler;
 use crate::settings::{HandlerSettings, Level, SEARCH_PATH, Stdin};
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
-use crate::sys::launch::{Failure, Launcher, Plan, Pointers, Step};
+use crate::sys::launch::{Launcher, Plan, Pointers};
 use crate::sys::process::Pid;
-use crate::sys::{self, Errno, Error, proc, socket};
+use crate::sys::{self, proc, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
 use std::time::Duration;
+
+/// Which handler is called, and how.
+pub(super) struct Call<'c> {
+    pub(super) handler: Handler,
+    pub(super) settings: &'c HandlerSettings,
+    /// The method to tell it: of an internal redirect that is GET.
+    pub(super) method: &'c [u8],
+    /// The path to tell it, raw, and the query.
+    pub(super) raw_path: &'c [u8],
+    pub(super) query: Option<&'c [u8]>,
+    pub(super) body_length: Option<u64>,
+    /// It answers in place of another handler, to which the request's content went.
+    pub(super) is_redirected: bool,
+}
 
 /// One request, as its handler is to see it.
 pub(super) struct Job<'r> {
     pub(super) client: &'r Client,
     pub(super) head: &'r Head<'r>,
     pub(super) path: &'r DecodedPath,
-    pub(super) handler: &'r Handler,
-    pub(super) settings: &'r HandlerSettings,
-    /// The method to tell: an internal redirect is a GET.
-    pub(super) method: &'r [u8],
-    /// The path to tell, raw, and the query.
-    pub(super) raw_path: &'r [u8],
-    pub(super) query: Option<&'r [u8]>,
-    pub(super) body_length: Option<u64>,
-    /// An internal redirect: the content was another handler's.
-    pub(super) is_redirected: bool,
+    pub(super) call: &'r Call<'r>,
     pub(super) timeout: Duration,
 }
 
@@ -56,82 +60,6 @@ pub(super) struct Running {
     pub(super) feed: Option<Feed>,
     /// What had been written to an nph handler's client before, if that can be told.
     pub(super) written: Option<u64>,
-}
-
-/// A launch that did not happen.
-#[derive(Debug)]
-pub(super) enum NotLaunched {
-    /// Nothing was started.
-    Unprepared(Error),
-    /// clone or what follows it.
-    Failed(Failure),
-    /// The kernel cannot make the sandbox that its section asks for.
-    Unconfined(Error),
-    /// A path of its sandbox.
-    Unreachable(PathBuf, Error),
-    /// A field or path contains what no environment can hold.
-    Unspeakable,
-}
-
-impl std::fmt::Display for NotLaunched {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unprepared(e) => e.fmt(f),
-            Self::Unconfined(e) => write!(f, "no sandbox: {e}"),
-            Self::Unreachable(path, e) => write!(f, "{} of its sandbox: {e}", path.display()),
-            Self::Failed(failure) => failure.error.fmt(f),
-            Self::Unspeakable => f.write_str("the request holds a NUL byte"),
-        }
-    }
-}
-
-impl From<Error> for NotLaunched {
-    fn from(e: Error) -> Self {
-        Self::Unprepared(e)
-    }
-}
-
-/// The status for a launch that failed (DESIGN section 6).
-pub(super) fn status_of(why: &NotLaunched) -> u16 {
-    match why {
-        NotLaunched::Unprepared(e) if e.is_shortage() => 503,
-        NotLaunched::Failed(f) if f.error.is_shortage() => 503,
-        NotLaunched::Failed(Failure {
-            step: Step::Exec,
-            error,
-        }) if error.errno == Errno::ACCES => 403,
-        NotLaunched::Unprepared(e) if matches!(e.errno, Errno::NOSPC | Errno::DQUOT) => 507,
-        NotLaunched::Unspeakable => 400,
-        _ => 500,
-    }
-}
-
-/// Why execve has failed, for somebody who wrote a handler: the words of `--check`.
-pub(super) fn advice(why: &NotLaunched, handler: &Handler, root: BorrowedFd<'_>) -> String {
-    let error = match why {
-        NotLaunched::Failed(Failure {
-            step: Step::Exec,
-            error,
-        }) => error,
-        NotLaunched::Unconfined(_) => {
-            return "; its section does not say sandbox = best-effort".into();
-        }
-        _ => return String::new(),
-    };
-    let words = match error.errno {
-        Errno::TXTBSY => "; somebody is writing to it",
-        Errno::TOOBIG => "; the request's fields do not fit into an environment",
-        _ => {
-            let folder = handler.folder.as_ref().map_or(root, |f| f.as_fd());
-            let fault = doctor::why_not(folder, handler.program(), &Who::this_process());
-            let sandbox = match error.errno {
-                Errno::ACCES => "; its sandbox does not let it read its interpreter or loader",
-                _ => "",
-            };
-            return fault.map_or_else(|| sandbox.into(), |fault| format!("; it {fault}"));
-        }
-    };
-    words.into()
 }
 
 /// Makes launch plans; its memory is reused from request to request.
@@ -181,7 +109,7 @@ impl<'a> Planner<'a> {
     ) -> Result<Running, NotLaunched> {
         self.write_environment(birth, job)?;
         let (stdin, feed) = open_stdin(job, body)?;
-        let (stdout, stdout_end) = if job.handler.is_nph() {
+        let (stdout, stdout_end) = if job.call.handler.is_nph() {
             (None, None)
         } else {
             let (read_end, write_end) = fd::pipe()?;
@@ -195,7 +123,7 @@ impl<'a> Planner<'a> {
                 .map_or(job.client.socket(), |f| f.as_fd()),
             stderr,
         ];
-        let is_nph = job.handler.is_nph();
+        let is_nph = job.call.handler.is_nph();
         let mut written = None;
         if is_nph {
             fd::set_nonblocking(job.client.socket(), false)?;
@@ -221,7 +149,7 @@ impl<'a> Planner<'a> {
         job: &Job<'_>,
         standard: [BorrowedFd<'_>; 3],
     ) -> Result<Pid, NotLaunched> {
-        let program = job.handler.program();
+        let program = job.call.handler.program();
         let argv = self.argv.fill(program.to_bytes_with_nul(), &[0]);
         let envp = self
             .envp
@@ -229,12 +157,14 @@ impl<'a> Planner<'a> {
         let (Some(argv), Some(envp)) = (argv, envp) else {
             return Err(NotLaunched::Unspeakable);
         };
-        let confine = self.confines.of(birth, job)?;
+        let confine = self
+            .confines
+            .of(birth, &job.call.handler, job.call.settings)?;
         let plan = Plan {
             program,
             argv,
             envp,
-            folder: job.handler.folder.as_ref().map(|f| f.as_fd()),
+            folder: job.call.handler.folder.as_ref().map(|f| f.as_fd()),
             standard,
             bounds: &confine.bounds,
             ruleset: confine.ruleset(),
@@ -265,23 +195,23 @@ impl<'a> Planner<'a> {
         let peer = job.client.serve.peer;
         let fields = job.head.fields.iter();
         let forwarded = Forwarded::read(&birth.settings.trusted_proxies, peer, fields);
-        let request = Request {
-            method: job.method,
+        let request = cgi::Request {
+            method: job.call.method,
             protocol: match job.head.version {
                 Version::Http10 => b"HTTP/1.0",
                 Version::Http11 => b"HTTP/1.1",
             },
-            raw_path: job.raw_path,
+            raw_path: job.call.raw_path,
             host: forwarded.host.or(job.head.host),
-            script_name: &job.handler.script_name,
+            script_name: &job.call.handler.script_name,
             path_info: job
                 .path
                 .bytes()
-                .get(job.handler.path_info_at..)
+                .get(job.call.handler.path_info_at..)
                 .unwrap_or_default(),
-            query: job.query,
-            body_length: job.body_length,
-            is_redirected: job.is_redirected,
+            query: job.call.query,
+            body_length: job.call.body_length,
+            is_redirected: job.call.is_redirected,
             peer: job.client.serve.peer,
             forwarded,
             local,
@@ -289,13 +219,13 @@ impl<'a> Planner<'a> {
             search_path: SEARCH_PATH,
             queue_ms: u64::try_from(job.client.queued().as_millis()).unwrap_or(u64::MAX),
             deadline_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
-            authorization: job.settings.authorization,
-            upgrade: job.handler.is_nph() && job.head.upgrade,
+            authorization: job.call.settings.authorization,
+            upgrade: job.call.handler.is_nph() && job.head.upgrade,
         };
         if birth.log.has(Level::Debug) {
             note_dropped(birth, job.head);
         }
-        let extra = birth.settings.env.iter().chain(&job.settings.env);
+        let extra = birth.settings.env.iter().chain(&job.call.settings.env);
         let extra = extra.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         self.meta
             .write(
@@ -358,7 +288,7 @@ fn open_stdin(
             file
         }
     };
-    if job.settings.stdin == Stdin::Auto {
+    if job.call.settings.stdin == Stdin::Auto {
         return Ok((Some(file), None));
     }
     let (stdin, feed) = Feed::new(Source::File(file))?;

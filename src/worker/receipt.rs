@@ -1,6 +1,6 @@
 //! The receipt: what one request took and cost, one line in the log.
 
-use super::Client;
+use super::client::Client;
 use crate::log::{Line, Log};
 use crate::settings::Level;
 use crate::sys::process::{Ended, Pid, Usage};

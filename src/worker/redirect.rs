@@ -1,13 +1,14 @@
-//! Other paths than the one that was asked for: a handler names another one to answer in its place
-//! (RFC 3875 section 6.2.2), or the client is sent to the folder whose index it has asked for.
+//! The handler of a request, and those that answer in its place: a handler may name another path
+//! (RFC 3875 section 6.2.2).
 
-use super::Outcome;
-use super::answer::Manner;
-use super::call::{Call, Called};
-use super::desk::Desk;
-use super::exchange::Request;
+use super::call::Called;
+use super::client::Outcome;
+use super::context::{Context, lacks_slash};
+use super::plan::Call;
+use super::request::Request;
+use super::spool::Spool;
 use crate::channel::Verdict;
-use crate::http::{self, DecodedPath};
+use crate::http;
 use crate::log::Escaped;
 use crate::route::{Handler, Route};
 use crate::scoreboard::Phase;
@@ -17,11 +18,6 @@ use std::time::Duration;
 
 /// Internal redirects of one request.
 const MAX_REDIRECTS: usize = 10;
-
-/// A folder was asked for without the slash that the links on its page are relative to.
-pub(super) fn lacks_slash(handler: &Handler, path: &DecodedPath) -> bool {
-    handler.is_index && !path.trailing_slash()
-}
 
 /// Whether a request may run a handler.
 enum Place {
@@ -34,7 +30,30 @@ enum Place {
 /// How often a place is asked for.
 const PACE: Duration = Duration::from_millis(10);
 
-impl<'a> Desk<'a> {
+impl<'a> Context<'a> {
+    /// Calls the handler, and those that it redirects to.
+    pub(super) fn run(
+        &mut self,
+        request: &Request<'_>,
+        call: Call<'_>,
+        spool: Option<Spool<'a>>,
+    ) -> Outcome {
+        let own = call.settings.half_close;
+        let half_close = own.unwrap_or(self.birth.settings.half_close);
+        if request.client.has_left(half_close) {
+            self.receipt.is_client_gone = true;
+            self.conclude(request, 0, 0);
+            return Outcome::of(Verdict::Close);
+        }
+        match self.call(request, &call, spool) {
+            Called::Done(outcome) => {
+                self.router.recycle(call.handler);
+                outcome
+            }
+            Called::Redirect(target) => self.follow(request, &call.handler.script_name, target),
+        }
+    }
+
     /// The settings for a handler that runs after one that has left a job on purpose (`detach = yes`). Nothing
     /// tells that job from what this handler leaves, so all of it stays.
     fn sparing(&self, settings: &'a HandlerSettings) -> &'a HandlerSettings {
@@ -81,30 +100,6 @@ impl<'a> Desk<'a> {
             }
         }
         Place::Claimed
-    }
-
-    /// Sends the client to the folder of this index, with its query. The path is written anew from
-    /// what was found: one that begins with two slashes would lead to another host.
-    pub(super) fn send_to_folder(
-        &mut self,
-        request: &Request<'_>,
-        manner: Manner,
-        handler: &Handler,
-        query: Option<&[u8]>,
-    ) -> Outcome {
-        let name = &handler.script_name;
-        let index = handler.program().to_bytes().len() - b"./".len();
-        let folder = name.get(..name.len() - index).unwrap_or(b"/");
-        let mut location = Vec::new();
-        http::push_path(&mut location, folder);
-        if let Some(query) = query {
-            location.push(b'?');
-            http::push_reference(&mut location, query);
-        }
-        self.birth.entry().enter(Phase::Answering, time::now());
-        let (outcome, sent) = self.answerer.redirect(request.client, manner, &location);
-        self.conclude(request, 301, sent);
-        outcome
     }
 
     /// Calls the handler that another one has named, and those that it names in turn, as for a GET.

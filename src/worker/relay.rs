@@ -3,23 +3,22 @@
 //! a client does so only when its spool is full.
 
 mod client;
-mod patience;
+mod deadlines;
+mod run;
 
-pub(super) use patience::Gushers;
-
+use super::client::Client;
 use super::feed::Feed;
 use super::outlet::{Blocked, Outlet};
 use super::plan::Running;
 use super::released::Parts;
 use super::response::{Failed, Response};
-use super::stderr::{self, Stderr};
-use super::{Client, tree};
+use super::stderr::{self, Paused, Stderr};
 use crate::birth::Birth;
+use crate::log::Log;
 use crate::settings::HandlerSettings;
-use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use crate::sys::time::{self, Moment};
-use crate::sys::{self, poll, socket};
+use crate::sys::{self, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -112,10 +111,6 @@ pub(super) struct Relay<'r, 'b> {
 /// without end would keep two CPUs busy until the handler's time limit.
 pub(super) const MOST_DROPPED: u64 = 16 * 1024 * 1024;
 
-/// Bytes that the pipe of a handler with much to say may hold: what a user may have without a right
-/// of its own (/proc/sys/fs/pipe-max-size).
-const WIDE_PIPE: i32 = 1024 * 1024;
-
 impl<'r, 'b> Relay<'r, 'b> {
     pub(super) fn new(
         scene: Scene<'r>,
@@ -130,7 +125,12 @@ impl<'r, 'b> Relay<'r, 'b> {
             is_nph: running.stdout.is_none(),
             written: running.written,
             stdout: running.stdout,
-            stderr: Stderr::new(&scene, running.pid),
+            stderr: Stderr::resume(
+                (scene.birth.log, scene.name),
+                running.pid,
+                scene.stderr,
+                Paused::new(scene.settings.allowance.stderr),
+            ),
             allowed: scene.settings.allowance.output.unwrap_or(u64::MAX),
             feed: running.feed,
             response,
@@ -169,108 +169,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
     }
 
-    /// Relays until the end; then the handler is reaped and its stderr is in the log, unless the client
-    /// is released before.
-    pub(super) fn run(&mut self) -> End {
-        let end = loop {
-            match self.turn() {
-                Ok(None) => {}
-                Ok(Some(end)) => break self.or_unheard(end),
-                Err(e) => break End::Broken(e),
-            }
-        };
-        if end.is_handler_running() {
-            return end;
-        }
-        if self.reaped.is_none() {
-            let (scene, grace) = (&self.scene, self.scene.birth.settings.limits.kill_grace);
-            self.reaped = tree::end_handler(self.pid, scene.settings, grace, scene.channel);
-        }
-        self.stderr.finish();
-        end
-    }
-
-    /// One wait and what it brought.
-    fn turn(&mut self) -> sys::Result<Option<End>> {
-        if let Some(end) = self.check_end() {
-            return Ok(Some(end));
-        }
-        self.is_held_up |= self.outlet.is_full();
-        let mut set = self.poll_set();
-        let since = self.now;
-        let timeout = Some(self.next_deadline().since(self.now));
-        let woke = match std::mem::take(&mut self.is_first_wait) && !self.is_nph {
-            true => poll::wait_undisturbed(&mut set, timeout),
-            false => poll::wait(&mut set, timeout),
-        }?;
-        self.now = time::now();
-        if std::mem::take(&mut self.is_held_up) {
-            self.give_back(self.now.since(since));
-            self.quiet_since = self.now;
-        }
-        let came = set.map(|entry| entry.revents);
-        if came == [0; 5] && self.outlet.turn().is_taken() {
-            // The handler pauses: others may put away meanwhile.
-            self.outlet.turn().end();
-        }
-        if !woke {
-            return Ok(self.reap());
-        }
-        let [stdout, stderr, client, channel, feed] = came;
-        if channel != 0 {
-            return Ok(Some(End::ParentGone));
-        }
-        if let Some(end) = self.hear_client(client) {
-            return Ok(Some(end));
-        }
-        if stderr != 0 {
-            self.stderr.read();
-        }
-        if let Some(body) = self.feed.as_mut().filter(|_| feed != 0)
-            && !body.write()?
-        {
-            self.feed = None;
-        }
-        let end = match stdout {
-            0 => None,
-            events => self.read_stdout(events & poll::HUNG_UP != 0)?,
-        };
-        Ok(end.or_else(|| self.flush_after_pause()))
-    }
-
-    /// Whether everything is over, or has taken too long.
-    fn check_end(&mut self) -> Option<End> {
-        if self.now >= self.scene.deadline {
-            return Some(End::TimedOut);
-        }
-        if self.outlet.is_full() && self.now >= self.client_deadline() {
-            return Some(End::ClientStuck);
-        }
-        let is_silent = self.stdout.is_none();
-        if self.reaped.is_none() && is_silent && !self.is_nph {
-            // The usual end: EOF comes a moment before the exit that it belongs to.
-            let lost = self.reap();
-            if lost.is_some() {
-                return lost;
-            }
-        }
-        if self.reaped.is_some() {
-            // What a full spool keeps us from reading is no silence.
-            let is_enough = is_silent || self.response.is_declared_complete();
-            let is_over = || !self.is_held_up && self.now >= self.after_exit_deadline();
-            return (is_enough || is_over()).then_some(End::Complete);
-        }
-        if self.is_eof_open() && self.now >= self.after_eof_deadline() {
-            // Its output is over and it does something else. What cannot be judged now is judged at its exit.
-            self.is_eof_judged = true;
-            let may_fail_late = self.scene.settings.strict_exit || self.response.is_redirect();
-            let is_good = !may_fail_late && self.response.judge().is_ok();
-            return is_good.then_some(End::Released);
-        }
-        let is_due = self.release_deadline().is_some_and(|at| self.now >= at);
-        is_due.then_some(End::Released)
-    }
-
     /// Notes once that the response is complete: what the handler prints from then on is dropped, and
     /// bounded.
     fn note_whole(&mut self) {
@@ -292,12 +190,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
     }
 
-    /// Time in which the handler could not go on because of its client is not the handler's.
-    fn give_back(&mut self, waited: Duration) {
-        self.scene.deadline = self.scene.deadline.after(waited);
-        self.scene.birth.entry().set_deadline(self.scene.deadline);
-    }
-
     /// Takes the handler's exit in, if it has ended, and whoever it has left behind and that ended
     /// before it. A handler that nobody can be told of is no success.
     fn reap(&mut self) -> Option<End> {
@@ -315,83 +207,36 @@ impl<'r, 'b> Relay<'r, 'b> {
         None
     }
 
-    /// stdout, stderr, client, channel, feed.
-    fn poll_set(&self) -> [poll::PollFd; 5] {
-        let for_output = match self.is_first_wait {
-            true => 0,
-            false => poll::READABLE,
-        };
-        let for_fin = match self.has_client_fin {
-            true => 0,
-            false => poll::PEER_CLOSED,
-        };
-        let for_room = match self.outlet.is_backed_up() {
-            true => poll::WRITABLE,
-            false => 0,
-        };
-        let perhaps = |fd: Option<BorrowedFd<'_>>, events| {
-            fd.map_or_else(poll::poll_nothing, |fd| poll::poll_fd(fd, events))
-        };
-        let stdout = self.stdout.as_ref().filter(|_| !self.is_held_up);
-        [
-            perhaps(stdout.map(|stdout| stdout.as_fd()), for_output),
-            poll::poll_fd(self.stderr.fd(), for_output),
-            poll::poll_fd(self.scene.client.socket(), for_fin | for_room),
-            // Only its end is of interest now: orders wait until this request is done.
-            poll::poll_fd(self.scene.channel, 0),
-            perhaps(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
-        ]
+    /// The log.
+    pub(super) fn log(&self) -> &'r Log {
+        self.scene.birth.log
     }
 
-    fn read_stdout(&mut self, has_no_writer: bool) -> sys::Result<Option<End>> {
-        let Some(stdout) = &self.stdout else {
-            return Ok(None);
-        };
-        if !self.outlet.may_put_away() {
-            self.is_held_up = true;
-            return Ok(None);
-        }
-        let n = fd::read(stdout.as_fd(), self.buffer)?;
-        self.quiet_since = self.now;
-        if n == self.buffer.len() && !self.is_wide {
-            // Much is coming: the more the pipe holds, the less often handler and worker have to
-            // wake each other. Whose pipes hold too much already (pipe(7)) keeps this one as it is.
-            self.is_wide = true;
-            let _ = fd::set_pipe_size(stdout.as_fd(), WIDE_PIPE);
-        }
-        // A pipe gives all that it has: when nobody can write any more, less than there is room
-        // for is the rest.
-        if n == 0 || (has_no_writer && n < self.buffer.len()) {
-            self.stdout = None;
-        }
-        if n == 0 {
-            return Ok(None);
-        }
-        if !self.may_print(n) {
-            return Ok(Some(End::TooMuch));
-        }
-        let piece = self.buffer.get(..n).unwrap_or_default();
-        let was_backed_up = self.outlet.is_backed_up();
-        let result = self.response.feed(piece, &mut self.outlet);
-        self.note_whole();
-        if !was_backed_up {
-            self.client_progress = self.now;
-        }
-        let is_full = self.outlet.is_full();
-        if is_full {
-            self.scene.birth.entry().count_client_wait();
-        }
-        if is_full || n < self.buffer.len() {
-            self.outlet.turn().end();
-        }
-        Ok(result.err().map(end_of))
+    /// The CPU time that the handler may have.
+    pub(super) fn most_cpu(&self) -> Option<Duration> {
+        self.scene.settings.allowance.cpu
+    }
+
+    /// Takes so many bytes off what the handler may print; false if that is too much.
+    fn may_print(&mut self, bytes: usize) -> bool {
+        let left = self.allowed.checked_sub(bytes as u64);
+        self.allowed = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Bytes that it has printed.
+    pub(super) fn printed(&self) -> u64 {
+        let most = self.scene.settings.allowance.output;
+        most.unwrap_or(u64::MAX) - self.allowed
     }
 }
 
-fn end_of(failed: Failed) -> End {
-    match failed {
-        Failed::Bad(bad) => End::Bad(bad),
-        Failed::Blocked(Blocked::Gone) => End::ClientGone,
-        Failed::Blocked(Blocked::Unable(_)) => End::NoSpool,
+impl From<Failed> for End {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Bad(bad) => Self::Bad(bad),
+            Failed::Blocked(Blocked::Gone) => Self::ClientGone,
+            Failed::Blocked(Blocked::Unable(_)) => Self::NoSpool,
+        }
     }
 }

@@ -4,19 +4,14 @@
 //!
 //! Refuses to have anything to do with a client.
 
-use super::desk::Desk;
-use super::ending;
 use super::feed::Feed;
 use super::stderr::{Paused, Stderr};
-use super::tree;
-use crate::log::Escaped;
 use crate::settings::HandlerSettings;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::process::{self, Pid, Reaped};
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, poll};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// A handler whose client was let go.
 pub(super) struct Released<'a> {
@@ -38,7 +33,7 @@ pub(super) struct Parts {
 
 /// Why nobody waits for the handler any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
+pub(super) enum Over {
     /// It has ended by itself.
     Ended,
     TimedOut,
@@ -48,56 +43,13 @@ enum Over {
     ParentGone,
 }
 
-impl<'a> Desk<'a> {
-    /// Stays with a handler whose client was let go until it ends, or has to be ended; then the
-    /// request is over as any other: nothing of it is left, and its receipt is in the log.
-    pub(super) fn stay_with(&mut self, released: Released<'a>, channel: BorrowedFd<'_>) {
-        let Released {
-            mut parts,
-            settings,
-        } = released;
-        let grace = self.birth.settings.limits.kill_grace;
-        let log = self.birth.log;
-        let name = std::mem::take(&mut self.receipt.handler);
-        let paused = std::mem::take(&mut parts.stderr);
-        let mut stderr = Stderr::resume((log, &name), parts.pid, &self.stderr, paused);
-        let (over, reaped) = parts.wait(&mut stderr, channel);
-        match over {
-            Over::TimedOut => log.warn(format_args!(
-                "{}: over its time limit after its client was let go, ended",
-                Escaped(&name)
-            )),
-            Over::TooMuch => log.warn(format_args!(
-                "{}: printed too much after its client was let go, ended",
-                Escaped(&name)
-            )),
-            Over::Unfed(why) => log.error(format_args!(
-                "{}: unable to feed the rest of its body after its client was let go: {why}, ended",
-                Escaped(&name)
-            )),
-            Over::Ended => ending::log_late_end(log, &name, reaped),
-            Over::ParentGone => {}
-        }
-        let grace = match over {
-            Over::ParentGone => Duration::ZERO,
-            _ => grace,
-        };
-        let reaped = reaped.or_else(|| tree::end_handler(parts.pid, settings, grace, channel));
-        stderr.finish();
-        parts.stderr = stderr.pause();
-        self.birth.entry().set_handler_pid(0);
-        self.receipt.handler = name;
-        if let Some(reaped) = reaped {
-            self.receipt.ended = Some(reaped.ended);
-            self.receipt.usage = reaped.usage;
-        }
-        self.clean_up(settings, parts);
-        self.receipt.write_released(log);
-    }
-}
-
 impl Parts {
-    fn wait(&mut self, stderr: &mut Stderr<'_>, channel: BorrowedFd<'_>) -> (Over, Option<Reaped>) {
+    /// Waits until it has ended or has to be ended, and why.
+    pub(super) fn wait(
+        &mut self,
+        stderr: &mut Stderr<'_>,
+        channel: BorrowedFd<'_>,
+    ) -> (Over, Option<Reaped>) {
         loop {
             match self.reap() {
                 Ok(None) => {}

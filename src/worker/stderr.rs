@@ -3,7 +3,6 @@
 //! One pipe serves one handler after the other, which saves making and closing one for each: its
 //! end is not waited for, and by the time of the next handler nobody of the last one is left.
 
-use super::relay::Scene;
 use crate::log::{Escaped, Log};
 use crate::sys::process::Pid;
 use crate::sys::{self, fd, fd::AsFd};
@@ -85,16 +84,18 @@ pub(super) struct Paused {
     is_cut: bool,
 }
 
-impl<'r> Stderr<'r> {
-    pub(super) fn new(scene: &Scene<'r>, pid: Pid) -> Self {
-        let paused = Paused {
-            left: scene.settings.allowance.stderr.unwrap_or(u64::MAX),
-            ..Paused::default()
-        };
-        Self::resume((scene.birth.log, scene.name), pid, scene.stderr, paused)
+impl Paused {
+    /// Before the first byte of so many that may reach the log.
+    pub(super) fn new(left: Option<u64>) -> Self {
+        Self {
+            left: left.unwrap_or(u64::MAX),
+            ..Self::default()
+        }
     }
+}
 
-    /// Goes on where [`pause`](Self::pause) stopped.
+impl<'r> Stderr<'r> {
+    /// Begins, or goes on where [`pause`](Self::pause) stopped.
     pub(super) fn resume(
         (log, name): (&'r Log, &'r [u8]),
         pid: Pid,

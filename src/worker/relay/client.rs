@@ -1,8 +1,9 @@
 //! What the client does while its handler runs.
 
-use super::{End, Failed, Relay, end_of};
+use super::{End, Relay};
 use crate::settings::HalfClose;
 use crate::sys::{poll, socket, teardown, time};
+use crate::worker::response::Failed;
 
 impl Relay<'_, '_> {
     /// What the client did: took some of the response, closed its half, or left.
@@ -17,7 +18,7 @@ impl Relay<'_, '_> {
                     self.quiet_since = self.now;
                 }
                 Ok(false) => {}
-                Err(blocked) => return Some(end_of(Failed::Blocked(blocked))),
+                Err(blocked) => return Some(End::from(Failed::Blocked(blocked))),
             }
         }
         if events & poll::PEER_CLOSED != 0 && !self.has_client_fin {

@@ -1,22 +1,20 @@
 //! What every request of a worker needs, and the answers that need no handler.
 
-use super::answer::{Answerer, Manner};
+use super::answer::Answerer;
 use super::body::BodyReader;
 use super::buffer::Buffer;
-use super::call::Call;
-use super::exchange::Request;
+use super::client::{Client, Outcome};
 use super::plan::Planner;
-use super::progress::Progress;
 use super::receipt::Receipt;
-use super::relay::Gushers;
 use super::released::Released;
+use super::request::{Manner, Request};
 use super::response::Buffers;
 use super::root::Root;
-use super::spool::{Spool, SpoolKeeper};
-use super::{Client, Outcome, redirect, stderr};
+use super::spool::SpoolKeeper;
+use super::stderr;
 use crate::birth::Birth;
 use crate::cgi;
-use crate::http::{self, BodyLength, DecodedPath, Form, Malformed};
+use crate::http::{self, DecodedPath, Malformed};
 use crate::log::Escaped;
 use crate::route::{self, Handler, Route, Router, Writers};
 use crate::scoreboard::{Budget, Phase};
@@ -31,7 +29,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 const RELAY_BYTES: usize = 64 * 1024;
 
 /// Everything but the request itself.
-pub(super) struct Desk<'a> {
+pub(super) struct Context<'a> {
     pub(super) birth: &'a Birth<'a>,
     pub(super) keeper: SpoolKeeper<'a>,
     root: Root,
@@ -52,11 +50,13 @@ pub(super) struct Desk<'a> {
     pub(super) released: Option<Released<'a>>,
 }
 
-/// A body that an earlier worker began to read.
-pub(super) type Begun<'a> = Option<(Progress, Option<Spool<'a>>)>;
+/// A folder was asked for without the slash that the links on its page are relative to.
+pub(super) fn lacks_slash(handler: &Handler, path: &DecodedPath) -> bool {
+    handler.is_index && !path.trailing_slash()
+}
 
 /// A method by which a client only looks.
-fn is_safe(method: &[u8]) -> bool {
+pub(super) fn is_safe(method: &[u8]) -> bool {
     matches!(method, b"GET" | b"HEAD")
 }
 
@@ -75,7 +75,7 @@ fn hidden_name(birth: &Birth<'_>) -> Option<Vec<u8>> {
     folder.starts_with(root).then_some(name)
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Context<'a> {
     pub(super) fn new(birth: &'a Birth<'a>) -> sys::Result<Self> {
         let settings = birth.settings;
         let keeper = SpoolKeeper {
@@ -178,63 +178,6 @@ impl<'a> Desk<'a> {
             .write(self.birth.log, request.client, request.line());
     }
 
-    /// Answers a request whose head is complete.
-    pub(super) fn answer(&mut self, request: Request<'_>, begun: Begun<'a>) -> Outcome {
-        let head = request.head;
-        let Ok(target) = http::split(head.method, head.target) else {
-            return self.fail(&request, request.broken(), 400);
-        };
-        if matches!(head.method, b"TRACE" | b"CONNECT") {
-            let why = "TRACE and CONNECT are not served";
-            return self.fail_for(&request, request.broken(), 501, why);
-        }
-        if target.form == Form::Asterisk {
-            self.birth.entry().enter(Phase::Answering, time::now());
-            let (outcome, sent) = self.answerer.options(request.client, request.drop_body());
-            self.conclude(&request, 204, sent);
-            return outcome;
-        }
-        if let Err(malformed) = self.path.decode(target.path) {
-            let (status, why) = (malformed.status(), malformed.reason());
-            return self.fail_for(&request, request.broken(), status, why);
-        }
-        let handler = match self.router.resolve(&self.path) {
-            Route::Handler(handler) => handler,
-            other => {
-                let manner = self.drop_body(&request);
-                return self.answer_without_handler(&request, manner, &other);
-            }
-        };
-        if redirect::lacks_slash(&handler, &self.path) && is_safe(head.method) {
-            let manner = self.drop_body(&request);
-            return self.send_to_folder(&request, manner, &handler, target.query);
-        }
-        let settings = self.settings_of(&handler);
-        match self.read_body(&request, &handler, begun) {
-            Ok((progress, spool)) => {
-                let call = Call {
-                    handler,
-                    settings,
-                    method: head.method,
-                    raw_path: target.path,
-                    query: target.query,
-                    is_redirected: false,
-                    body_length: (head.body != BodyLength::None).then_some(progress.total),
-                };
-                self.receipt.bytes_in = progress.total;
-                self.run(&request, call, spool)
-            }
-            Err(outcome) => outcome,
-        }
-    }
-
-    /// How to answer without a look at the body.
-    fn drop_body(&self, request: &Request<'_>) -> Manner {
-        // Before anything is taken from the socket: another worker would wait for it in vain.
-        self.birth.entry().enter(Phase::Reading, time::now());
-        request.drop_body()
-    }
-
     /// The answer where no handler was found.
     pub(super) fn answer_without_handler(
         &mut self,
@@ -274,6 +217,30 @@ impl<'a> Desk<'a> {
         self.fail_for(request, manner, status, why)
     }
 
+    /// Sends the client to the folder of this index, with its query. The path is written anew from
+    /// what was found: one that begins with two slashes would lead to another host.
+    pub(super) fn send_to_folder(
+        &mut self,
+        request: &Request<'_>,
+        manner: Manner,
+        handler: &Handler,
+        query: Option<&[u8]>,
+    ) -> Outcome {
+        let name = &handler.script_name;
+        let index = handler.program().to_bytes().len() - b"./".len();
+        let folder = name.get(..name.len() - index).unwrap_or(b"/");
+        let mut location = Vec::new();
+        http::push_path(&mut location, folder);
+        if let Some(query) = query {
+            location.push(b'?');
+            http::push_reference(&mut location, query);
+        }
+        self.birth.entry().enter(Phase::Answering, time::now());
+        let (outcome, sent) = self.answerer.redirect(request.client, manner, &location);
+        self.conclude(request, 301, sent);
+        outcome
+    }
+
     /// Whether the root holds nothing but the configuration: then it is a new installation.
     fn has_no_handlers(&self) -> bool {
         let Ok(entries) = std::fs::read_dir(&self.birth.settings.path) else {
@@ -294,5 +261,53 @@ impl<'a> Desk<'a> {
             .iter()
             .find(|h| h.name == handler.script_name);
         own.unwrap_or(self.plain)
+    }
+}
+
+/// Bytes that a pipe holds by default (pipe(7)).
+const PIPE_BYTES: u64 = 64 * 1024;
+
+/// Handlers whose last output filled their pipe. They stand still until somebody reads, so to wait
+/// for their end first is to wait in vain. A few are remembered, by their hash.
+#[derive(Default)]
+pub(super) struct Gushers([u64; 16]);
+
+impl Gushers {
+    fn place(&mut self, handler: u64) -> Option<&mut u64> {
+        let at = usize::try_from(handler % self.0.len() as u64);
+        at.ok().and_then(|at| self.0.get_mut(at))
+    }
+
+    /// Whether this handler will probably fill its pipe.
+    pub(super) fn has(&mut self, handler: u64) -> bool {
+        self.place(handler).is_some_and(|place| *place == handler)
+    }
+
+    /// A handler has printed so much.
+    pub(super) fn note(&mut self, handler: u64, printed: u64) {
+        let is_gusher = printed >= PIPE_BYTES;
+        if let Some(place) = self.place(handler)
+            && (is_gusher || *place == handler)
+        {
+            *place = if is_gusher { handler } else { 0 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_last_filled_its_pipe_is_remembered_until_it_does_not() {
+        let mut gushers = Gushers::default();
+        gushers.note(17, PIPE_BYTES - 1);
+        assert!(!gushers.has(17));
+        gushers.note(17, PIPE_BYTES);
+        assert!(gushers.has(17) && !gushers.has(33) && !gushers.has(1));
+        gushers.note(33, 5);
+        assert!(gushers.has(17), "another one in the same place");
+        gushers.note(17, 5);
+        assert!(!gushers.has(17));
     }
 }

@@ -1,72 +1,17 @@
-//! How long a relay waits for what: the handler's pause, its exit, its leftovers, the client. And
-//! how much the handler may use.
+//! How long a relay waits for what: the handler's pause, its exit, its leftovers, the client.
 
-use super::{End, Relay, end_of};
-use crate::log::Log;
+use super::Relay;
 use crate::sys::process;
 use crate::sys::time::Moment;
 use std::time::Duration;
 
 /// How long the first bytes of a body are held back for its end: a handler that prints once and
 /// exits then leaves in one write. A stream is late by this much, once.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 /// After the handler's exit, while a process of its own group still holds stdout.
 const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
 
-/// Bytes that a pipe holds by default (pipe(7)).
-const PIPE_BYTES: u64 = 64 * 1024;
-
-/// Handlers whose last output filled their pipe. They stand still until somebody reads, so to wait
-/// for their end first is to wait in vain. A few are remembered, by their hash.
-#[derive(Default)]
-pub(in crate::worker) struct Gushers([u64; 16]);
-
-impl Gushers {
-    fn place(&mut self, handler: u64) -> Option<&mut u64> {
-        let at = usize::try_from(handler % self.0.len() as u64);
-        at.ok().and_then(|at| self.0.get_mut(at))
-    }
-
-    /// Whether this handler will probably fill its pipe.
-    pub(in crate::worker) fn has(&mut self, handler: u64) -> bool {
-        self.place(handler).is_some_and(|place| *place == handler)
-    }
-
-    /// A handler has printed so much.
-    pub(in crate::worker) fn note(&mut self, handler: u64, printed: u64) {
-        let is_gusher = printed >= PIPE_BYTES;
-        if let Some(place) = self.place(handler)
-            && (is_gusher || *place == handler)
-        {
-            *place = if is_gusher { handler } else { 0 };
-        }
-    }
-}
-
-impl<'r> Relay<'r, '_> {
-    /// The log.
-    pub(in crate::worker) fn log(&self) -> &'r Log {
-        self.scene.birth.log
-    }
-
-    /// The CPU time that the handler may have.
-    pub(in crate::worker) fn most_cpu(&self) -> Option<Duration> {
-        self.scene.settings.allowance.cpu
-    }
-
-    /// Takes so many bytes off what the handler may print; false if that is too much.
-    pub(super) fn may_print(&mut self, bytes: usize) -> bool {
-        let left = self.allowed.checked_sub(bytes as u64);
-        self.allowed = left.unwrap_or(0);
-        left.is_some()
-    }
-
-    /// Bytes that it has printed.
-    pub(in crate::worker) fn printed(&self) -> u64 {
-        let most = self.scene.settings.allowance.output;
-        most.unwrap_or(u64::MAX) - self.allowed
-    }
-
+impl Relay<'_, '_> {
     pub(super) fn after_eof_deadline(&self) -> Moment {
         self.quiet_since
             .after(self.scene.birth.settings.limits.after_exit)
@@ -138,38 +83,11 @@ impl<'r> Relay<'r, '_> {
         self.stdout.is_none() && self.reaped.is_none() && !self.is_nph && !self.is_eof_judged
     }
 
-    /// The handler pauses: what is held back goes out, so that streams flow.
-    pub(super) fn flush_after_pause(&mut self) -> Option<End> {
-        let has_paused = self.now >= self.quiet_since.after(PAUSE);
-        if !has_paused || !self.is_pause_due() {
-            return None;
-        }
-        self.response.flush(&mut self.outlet).err().map(end_of)
-    }
-
     /// There is something to send as soon as the handler pauses. What a strict exit status can
     /// still make a failure is held back to the end, as long as there is room.
     pub(super) fn is_pause_due(&self) -> bool {
         let can_fail_late = self.scene.settings.strict_exit;
         let is_open = self.stdout.is_some() && self.release_deadline().is_none();
         is_open && self.response.is_holding() && !can_fail_late
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_last_filled_its_pipe_is_remembered_until_it_does_not() {
-        let mut gushers = Gushers::default();
-        gushers.note(17, PIPE_BYTES - 1);
-        assert!(!gushers.has(17));
-        gushers.note(17, PIPE_BYTES);
-        assert!(gushers.has(17) && !gushers.has(33) && !gushers.has(1));
-        gushers.note(33, 5);
-        assert!(gushers.has(17), "another one in the same place");
-        gushers.note(17, 5);
-        assert!(!gushers.has(17));
     }
 }
