@@ -118,7 +118,7 @@ fn a_stop_returns_when_the_server_is_gone_and_has_answered() {
         let mut stop = std::process::Command::new(env!("CARGO_BIN_EXE_caffeine"));
         let socket = format!("--socket={}", at("socket"));
         let pid_file = format!("--pid-file={}", at("pid"));
-        stop.args(["--stop", &socket, &pid_file]).output().unwrap()
+        run(stop.args(["--stop", &socket, &pid_file]))
     });
     server.wait_for_log("stopping: 1 connections are open");
     assert!(!stopping.is_finished() && os::is_alive(server.pid()));

@@ -1,7 +1,7 @@
 //! `--check`: each planted fault is named in one line, what is right is not, and the log says the
 //! same when a launch fails.
 
-use super::harness::{Folder, Server, Setup, os, run};
+use super::harness::{Server, Setup, can_run, os, run};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::Command;
@@ -464,25 +464,25 @@ fn handlers_are_looked_at_as_the_user_whom_the_server_becomes() {
 /// Runs `--check` as the user nobody, who can be only had by root.
 #[test]
 fn another_user_is_told_what_only_root_may_do() {
-    if !os::is_root() || Command::new("setpriv").arg("--version").output().is_err() {
+    let mut setpriv = Command::new("setpriv");
+    if !os::is_root() || !can_run(setpriv.arg("--version")) {
         eprintln!("skipped: needs root and setpriv(1)");
         return;
     }
-    let folder = Folder::new();
+    let mut setup = Setup::new();
+    setup.copy_program();
+    let folder = &setup.folder;
     folder.write("root/private", HELLO, 0o700);
     folder.write("root/unreadable", HELLO, 0o711);
     folder.write("root/closed/inside", HELLO, 0o755);
     fs::set_permissions(folder.at("root/closed"), fs::Permissions::from_mode(0o700)).unwrap();
-    let binary = folder.at("caffeine");
-    fs::copy(env!("CARGO_BIN_EXE_caffeine"), &binary).unwrap();
+    // Where pid file, socket and log would be.
+    chown(folder.path(), Some(65534), Some(65534)).unwrap();
+    let check = setup.command();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    command
-        .arg(&binary)
-        .arg("--check")
-        .env("HOME", folder.path());
-    command.arg(format!("--path={}", folder.at("root").display()));
-    command.arg("--log-file=/tmp/caffeine-nobody.log");
+    command.arg(check.get_program()).args(check.get_args());
+    command.arg("--check").env("HOME", folder.path());
     let output = run(&mut command);
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();

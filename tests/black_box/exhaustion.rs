@@ -2,7 +2,7 @@
 //! served is served, the rest is told so, and all is well again once there is some.
 
 use super::harness::seccomp::call;
-use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, run};
+use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, run, spawn};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -413,7 +413,7 @@ fn an_upload_that_is_left_in_the_middle_leaves_no_memory_with_its_worker() {
 fn start_with_stderr(setup: &Setup, stderr: OwnedFd) -> (std::process::Child, u16) {
     let mut command = setup.command();
     command.stdout(Stdio::null()).stderr(Stdio::from(stderr));
-    let child = command.spawn().unwrap();
+    let child = spawn(&mut command);
     let mut port = None;
     eventually(PATIENCE, "the server says its address", || {
         let log = setup.folder.read("log");

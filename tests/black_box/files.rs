@@ -1,7 +1,7 @@
 //! The server's own files against other users: what somebody else has put in their place is
 //! neither written to, waited for, nor believed.
 
-use super::harness::{Folder, PATIENCE, Server, Setup, eventually, os, run};
+use super::harness::{Folder, PATIENCE, Server, Setup, eventually, os, run, spawn};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -195,7 +195,7 @@ fn nobody_else_can_write_what_the_server_makes_whatever_its_umask() {
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "umask 0; exec \"$0\" \"$@\""]);
     shell.arg(command.get_program()).args(command.get_args());
-    let mut child = shell.stderr(Stdio::null()).spawn().unwrap();
+    let mut child = spawn(shell.stderr(Stdio::null()));
     eventually(PATIENCE, "the server serves", || {
         setup.folder.read("made/too/log").contains("serving ")
     });
@@ -230,7 +230,7 @@ fn what_the_starter_keeps_from_others_stays_so() {
         shell.args(["-c", "umask 077; exec \"$0\" \"$@\""]);
         shell.arg(command.get_program()).args(command.get_args());
         shell.stderr(Stdio::null()).stdout(Stdio::null());
-        let mut child = shell.spawn().unwrap();
+        let mut child = spawn(&mut shell);
         eventually(PATIENCE, "the server serves", || {
             setup.folder.read("made/log").contains("serving ")
         });

@@ -1,6 +1,6 @@
 //! Handlers and clients that do what nobody expects: no wrong byte, no spinning, no loss for others.
 
-use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, watch_for};
+use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, spawn, watch_for};
 use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -222,12 +222,8 @@ fn a_chunk_that_says_it_is_larger_than_anything_kills_no_worker() {
 #[test]
 fn a_stderr_that_nobody_reads_stops_no_request() {
     let setup = Setup::new();
-    let mut child = setup
-        .command()
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = setup.command();
+    let mut child = spawn(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     let port = || {
         let log = setup.folder.read("log");
         log.split("127.0.0.1:")

@@ -370,7 +370,13 @@ fn the_pool_grows_while_clients_wait() {
 
 #[test]
 fn a_full_house_makes_room_by_closing_the_longest_idle() {
-    let server = Server::with(["--max-connections=5"]);
+    // A single worker gives each of them back before it takes the next, so they are idle in their order.
+    let server = Server::with([
+        "--workers=1",
+        "--max-workers=1",
+        "--max-connections=5",
+        "--keep-alive-timeout=10m",
+    ]);
     server.handler("hello", HELLO);
     let mut clients: Vec<Client> = Vec::new();
     for _ in 0..8 {

@@ -108,6 +108,16 @@ fn expect_server_alone(server: &Server) {
     });
 }
 
+/// Waits until it is done; the deadline begins again whenever something has changed.
+#[track_caller]
+fn as_long_as_it_goes_on(what: &str, look: impl Fn() -> usize, is_done: impl Fn(usize) -> bool) {
+    let mut last = look();
+    while !is_done(last) {
+        eventually(PATIENCE, what, || last != look());
+        last = look();
+    }
+}
+
 /// A handler in Perl that has printed its answer before it runs the rest.
 fn perl(script: &str) -> String {
     format!(
@@ -118,22 +128,26 @@ fn perl(script: &str) -> String {
 
 #[test]
 fn nothing_is_left_of_a_tree_of_two_thousand_processes() {
-    let server = Server::with(["--workers=1", "--max-workers=1"]);
+    let server = Server::with(["--workers=1", "--max-workers=1", "--handler-timeout=10m"]);
     // 1,023 shells that wait for two children each, 1,024 leaves.
     server.handler(
         "tree",
         &shows(
             "t() { if [ $1 -gt 0 ]; then t $(($1 - 1)) & t $(($1 - 1)) & wait
-             else echo x >> leaves; exec sleep 100; fi; }
-             t 10 > /dev/null 2>&1 &
-             while [ \"$(wc -l < leaves)\" -lt 1024 ]; do sleep 0.05; done 2> /dev/null
+             else echo x >> leaves; exec sleep 1000; fi; }
+             : > leaves; t 10 > /dev/null 2>&1 &
+             until [ \"$(wc -l < leaves)\" -eq 1024 ]; do sleep 0.05; done
              printf hello",
         ),
     );
     let worker = server.worker_pids();
     let mut client = server.connect();
-    client.stream.set_read_timeout(Some(3 * PATIENCE)).unwrap();
-    assert_eq!(client.get("/tree").ok(), "hello");
+    client.send("GET /tree HTTP/1.1\r\nHost: test\r\n\r\n");
+    let leaves = || server.read("leaves").lines().count();
+    as_long_as_it_goes_on("the tree grows", leaves, |leaves| leaves == 1024);
+    let left = || server.folder.processes().len();
+    as_long_as_it_goes_on("the tree goes", left, |left| left == 2);
+    assert_eq!(client.response().ok(), "hello");
     expect_server_alone(&server);
     server.wait_for_log("outlived the handler");
     assert_eq!(server.worker_pids(), worker, "{}", server.log());

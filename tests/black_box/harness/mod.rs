@@ -9,7 +9,7 @@ mod server;
 
 pub(crate) use client::{Client, Response};
 pub(crate) use folder::Folder;
-pub(crate) use server::{Server, Setup, command, run};
+pub(crate) use server::{Server, Setup, can_run, command, run, spawn};
 
 use std::fmt::Debug;
 use std::thread;

@@ -185,10 +185,16 @@ fn bare(mut command: Command, folder: &Folder) -> Command {
     command
 }
 
-/// Starts a process.
-fn spawn(command: &mut Command) -> Child {
+/// Starts a process. Every test does it so: see `no_forks`.
+pub(crate) fn spawn(command: &mut Command) -> Child {
     let _lock = no_forks();
     command.spawn().unwrap()
+}
+
+/// Whether there is such a program.
+pub(crate) fn can_run(command: &mut Command) -> bool {
+    let _lock = no_forks();
+    command.output().is_ok()
 }
 
 /// Runs a command to its end.
