@@ -147,14 +147,17 @@ fn a_server_that_was_stopped_as_a_whole_goes_on_with_everybody() {
     os::stop(idle[0]);
     let mut unseen = server.connect();
     unseen.send(request("/hello"));
-    watch_for(SECOND / 5);
+    eventually(PATIENCE, "it has its worker", || {
+        server.status_of("busy") == "2"
+    });
     for pid in workers.iter().chain([&server.pid()]) {
         os::stop(*pid);
     }
     // For longer than the watchdog allows.
     watch_for(3 * SECOND);
     server.signal(os::CONT);
-    watch_for(SECOND / 5);
+    // Who answers has had a turn alone.
+    server.status();
     for worker in &workers {
         os::kill(*worker, os::CONT);
     }
