@@ -11,6 +11,7 @@ use super::errno::Errno;
 #[cfg(target_os = "linux")]
 use super::fd;
 use super::poll::PEER_CLOSED;
+use std::cell::RefCell;
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -45,8 +46,8 @@ pub enum Readiness {
     /// epoll(7).
     #[cfg(target_os = "linux")]
     Epoll(OwnedFd),
-    /// poll(2).
-    Poll(PollSet),
+    /// poll(2). Like the kernel's set it is changed by whoever has it, since no call hands out a part of it.
+    Poll(RefCell<PollSet>),
 }
 
 impl Readiness {
@@ -61,7 +62,7 @@ impl Readiness {
             return Ok(Self::Epoll(fd::own(set)));
         }
         let _ = portable;
-        Ok(Self::Poll(PollSet::default()))
+        Ok(Self::Poll(RefCell::default()))
     }
 
     /// The best that the system has, and allows, with these watched from the first moment on.
@@ -71,7 +72,7 @@ impl Readiness {
     }
 
     /// Makes each call that the set will need, once.
-    fn fill(mut self, first: &[(BorrowedFd<'_>, u64)]) -> Result<Self> {
+    fn fill(self, first: &[(BorrowedFd<'_>, u64)]) -> Result<Self> {
         for (fd, token) in first {
             self.watch(*fd, *token)?;
         }
@@ -81,36 +82,37 @@ impl Readiness {
     }
 
     /// Adds a descriptor that is reported as long as there is something to read.
-    pub fn watch(&mut self, fd: BorrowedFd<'_>, token: u64) -> Result<()> {
+    pub fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> Result<()> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Epoll(set) => control(set, libc::EPOLL_CTL_ADD, fd, EPOLLIN, token),
             Self::Poll(set) => {
-                set.add(fd.as_raw_fd(), token, Interest::Read, false);
+                set.borrow_mut()
+                    .add(fd.as_raw_fd(), token, Interest::Read, false);
                 Ok(())
             }
         }
     }
 
     /// Adds a client; it is reported once.
-    pub fn park(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<()> {
+    pub fn park(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<()> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Epoll(set) => control(set, libc::EPOLL_CTL_ADD, fd, one_shot(interest), token),
             Self::Poll(set) => {
-                set.add(fd.as_raw_fd(), token, interest, true);
+                set.borrow_mut().add(fd.as_raw_fd(), token, interest, true);
                 Ok(())
             }
         }
     }
 
     /// Arms a parked client again.
-    pub fn rearm(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<()> {
+    pub fn rearm(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<()> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Epoll(set) => control(set, libc::EPOLL_CTL_MOD, fd, one_shot(interest), token),
             Self::Poll(set) => {
-                set.arm(fd.as_raw_fd(), token, interest);
+                set.borrow_mut().arm(fd.as_raw_fd(), token, interest);
                 Ok(())
             }
         }
@@ -118,12 +120,12 @@ impl Readiness {
 
     /// Removes a descriptor. Always before its close: an entry whose open file description lives
     /// on elsewhere (a worker's copy) would stay behind and report for a stranger.
-    pub fn forget(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
+    pub fn forget(&self, fd: BorrowedFd<'_>) -> Result<()> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Epoll(set) => control(set, libc::EPOLL_CTL_DEL, fd, 0, 0),
             Self::Poll(set) => {
-                set.remove(fd.as_raw_fd());
+                set.borrow_mut().remove(fd.as_raw_fd());
                 Ok(())
             }
         }
@@ -131,7 +133,7 @@ impl Readiness {
 
     /// Waits until something is ready or the time is over, and fills `events`. A signal may end
     /// the wait early, with nothing.
-    pub fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> Result<()> {
+    pub fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> Result<()> {
         events.clear();
         // Rounded up: a deadline must have passed when its wait ends.
         let ms = timeout.map_or(-1, |t| {
@@ -141,7 +143,7 @@ impl Readiness {
         match self {
             #[cfg(target_os = "linux")]
             Self::Epoll(set) => wait_epoll(set, events, ms),
-            Self::Poll(set) => set.wait(events, ms),
+            Self::Poll(set) => set.borrow_mut().wait(events, ms),
         }
     }
 }
