@@ -1,7 +1,7 @@
 //! Leaving the terminal: double fork, setsid, and the status pipe through which the starting
 //! command learns how the start went. Refuses to know how a server is started.
 
-use super::heir::{FAILED, READY};
+use super::upgrade::{FAILED, READY};
 use crate::sys;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
@@ -57,10 +57,10 @@ impl Starter {
     }
 }
 
-/// Goes into the background if that is wanted, and not done: who follows an elder is where that was.
-pub(super) fn detach(wanted: bool, elder: Option<&OwnedFd>) -> Detached {
-    if let Some(elder) = elder {
-        return answer_to(elder, wanted);
+/// Goes into the background if that is wanted, and not done: who follows an predecessor is where that was.
+pub(super) fn detach(wanted: bool, predecessor: Option<&OwnedFd>) -> Detached {
+    if let Some(predecessor) = predecessor {
+        return answer_to(predecessor, wanted);
     }
     if !wanted {
         return Detached::Server(Starter::default());
@@ -75,8 +75,8 @@ pub(super) fn detach(wanted: bool, elder: Option<&OwnedFd>) -> Detached {
 }
 
 /// A server that cannot say when it is ready would be waited for in vain.
-fn answer_to(elder: &OwnedFd, is_daemon: bool) -> Detached {
-    match fd::duplicate_above(elder.as_fd(), 3) {
+fn answer_to(predecessor: &OwnedFd, is_daemon: bool) -> Detached {
+    match fd::duplicate_above(predecessor.as_fd(), 3) {
         Ok(copy) => Detached::Server(Starter {
             is_daemon,
             waits: Some(copy),

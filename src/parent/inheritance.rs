@@ -12,8 +12,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 const FIRST: RawFd = 3;
 
 /// What tells a new server that it follows another one, and on which descriptor that speaks.
-pub(super) const HEIR_VARIABLE: &str = "CAFFEINE_UPGRADE";
-pub(super) const HEIR_FD: RawFd = 3;
+pub(super) const SUCCESSOR_VARIABLE: &str = "CAFFEINE_UPGRADE";
+pub(super) const SUCCESSOR_FD: RawFd = 3;
 
 /// Descriptors that are the server's from birth.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub struct Inheritance {
     /// What the service manager listens with in the server's place.
     pub(super) listeners: Vec<OwnedFd>,
     /// The server that this one follows.
-    pub(super) elder: Option<OwnedFd>,
+    pub(super) predecessor: Option<OwnedFd>,
 }
 
 impl Inheritance {
@@ -32,10 +32,10 @@ impl Inheritance {
         let number = |text: Option<std::ffi::OsString>| -> Option<i32> {
             text?.into_string().ok()?.parse().ok()
         };
-        if take_variable(HEIR_VARIABLE).is_some() {
+        if take_variable(SUCCESSOR_VARIABLE).is_some() {
             return Self {
                 listeners: Vec::new(),
-                elder: adopt(HEIR_FD).ok(),
+                predecessor: adopt(SUCCESSOR_FD).ok(),
             };
         }
         // For somebody who has only inherited the variables they mean nothing.
@@ -47,13 +47,13 @@ impl Inheritance {
             listeners: (FIRST..FIRST + count)
                 .filter_map(|number| adopt(number).ok())
                 .collect(),
-            elder: None,
+            predecessor: None,
         }
     }
 
     /// The numbers of what must not be closed.
     pub fn numbers(&self) -> Vec<RawFd> {
-        let all = self.listeners.iter().chain(&self.elder);
+        let all = self.listeners.iter().chain(&self.predecessor);
         all.map(AsRawFd::as_raw_fd).collect()
     }
 }

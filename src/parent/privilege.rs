@@ -1,7 +1,7 @@
-//! What the parent gives up at its start, so that workers and handlers never have it. Parent only,
+//! What the parent gives up at its start, so that workers and handlers never have it. ,
 //! once.
 
-use super::start::{Error, call};
+use super::error::{Error, call};
 use crate::settings::Settings;
 use crate::sys::confine::{self, Resource};
 use crate::sys::fd::AsFd;

@@ -1,10 +1,10 @@
 //! What of the settings depends on the machine: limits on its descriptors and free space, sections on
-//! the handlers that are there. Parent only, at start and reload.
+//! the handlers that are there. , at start and reload.
 //!
 //! The arithmetic is pure and tested; refuses to guess what the user has set, but lowers what the
 //! descriptor limit cannot hold, and says so.
 
-use super::start::Error;
+use super::error::Error;
 use crate::doctor;
 use crate::limits::Limits;
 use crate::log::{Escaped, Log};

@@ -1,99 +1,34 @@
-//! From settings to a parent that can serve. Parent only, once, at start.
+//! From settings to a parent that can serve: once, at the start.
 //!
 //! Everything made here goes when its owner is dropped, so a start that fails leaves nothing
 //! behind. Refuses to log before the log is there: what has to be said until then is kept.
 
+use super::connections::Connections;
+use super::context::{Context, Turnover};
+use super::control::{Control, Notify};
 use super::daemon::Starter;
-use super::elder::{Claims, Elder};
-use super::listeners::{self, Listener};
+use super::error::{Error, call};
+use super::life::{Life, START_TIMEOUT};
+use super::listeners::{self, Listener, Listeners};
 use super::privilege::Privileges;
-use super::{
-    Estate, Inheritance, Parent, Reread, control, heir, house, life, lot, notify, orphans, pool,
-    resolve, rest, token, wheel,
-};
+use super::token::Token;
+use super::upgrade::{Claims, Predecessor, Upgrade};
+use super::workers::Workers;
+use super::{Inheritance, Parent, Reread, resolve};
 use crate::birth::WorkerMain;
 use crate::instance::{self, PidFile, UnixSocket};
 use crate::log::{Log, Stderr};
-use crate::scoreboard::{Scoreboard, Spooled};
+use crate::scoreboard::Scoreboard;
 use crate::settings::Settings;
 use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Open};
 use crate::sys::readiness::Readiness;
-use crate::sys::time::{self, Moment};
+use crate::sys::time;
 use crate::sys::{self, machine, privilege, proc, process, random, signal, socket};
-use std::ffi::{CString, OsString};
-use std::fmt;
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Workers that have not said a word by then never will.
-pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why the server cannot start; one line.
-#[derive(Debug)]
-pub(super) enum Error {
-    /// What it owns on disk.
-    Instance(instance::Error),
-    /// A listener: its address as it was given.
-    Listen(String, sys::Error),
-    /// A call that needs no object: what was to be done.
-    Call(&'static str, sys::Error),
-    /// The descriptor limit is below what the server needs for itself.
-    FewDescriptors(u64),
-    /// A descriptor of the service manager: its place, and what is wrong with it.
-    Given(usize, &'static str),
-    /// The server before and this one do not agree.
-    Upgrade(&'static str),
-    /// More than a number per listener allows.
-    ManyListeners,
-    /// A user of this name.
-    User(OsString, sys::Error),
-    /// A call with a path: what was to be done with it.
-    File(&'static str, PathBuf, sys::Error),
-    /// Workers: how the first one that failed ended.
-    Workers(String),
-}
-
-impl From<instance::Error> for Error {
-    fn from(error: instance::Error) -> Self {
-        Self::Instance(error)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Instance(error) => error.fmt(f),
-            Self::Listen(address, why) => {
-                let way_out = listeners::way_out(why.errno);
-                write!(f, "unable to listen on {address}: {why}; {way_out}")
-            }
-            Self::Call(what, why) => write!(f, "unable to {what}: {why}"),
-            Self::User(name, why) => {
-                let name = name.display();
-                write!(
-                    f,
-                    "unable to find user {name}: {why}; give USER:GROUP in numbers"
-                )
-            }
-            Self::File(what, path, why) => write!(f, "unable to {what} {}: {why}", path.display()),
-            Self::FewDescriptors(limit) => write!(
-                f,
-                "unable to serve with a descriptor limit of {limit}; raise it with ulimit -n"
-            ),
-            Self::Given(place, is) => write!(f, "descriptor {place} of LISTEN_FDS is {is}"),
-            Self::Upgrade(why) => write!(f, "unable to take over: {why}"),
-            Self::ManyListeners => f.write_str("unable to listen on more than 256 addresses"),
-            Self::Workers(how) => write!(f, "unable to start workers: {how}"),
-        }
-    }
-}
-
-pub(super) fn call(what: &'static str) -> impl Fn(sys::Error) -> Error {
-    move |why| Error::Call(what, why)
-}
 
 /// What is on disk and in the kernel before anything else.
 struct Ground {
@@ -141,7 +76,7 @@ pub(super) fn prepare(
     (worker_main, reread): (WorkerMain, Reread),
     starter: &mut Starter,
 ) -> Result<Parent, Error> {
-    let upgrade = heir::Upgrade::new(inherited.elder.take().map(Elder::new));
+    let upgrade = Upgrade::new(inherited.predecessor.take().map(Predecessor::new));
     make_absolute(&mut settings);
     let folder = leave_folder(settings.daemon);
     let stderr = starter.is_foreground().then(Stderr::take).flatten();
@@ -149,47 +84,35 @@ pub(super) fn prepare(
     // First of all: a signal during the start must not leave files behind.
     let signals = signal::to_pipe().map_err(call("set up signals"))?;
     let limit = resolve::raise_descriptor_limit().map_err(call("raise the descriptor limit"))?;
-    let (elder, basis) = (upgrade.elder.as_ref(), (inherited, privileges));
-    let Ground { claims, root, log } = lay_ground(&mut settings, elder, basis, stderr)?;
+    let (predecessor, basis) = (upgrade.predecessor(), (inherited, privileges));
+    let Ground { claims, root, log } = lay_ground(&mut settings, predecessor, basis, stderr)?;
     let count = claims.listeners.len();
     resolve::limits(&mut settings, limit.now, count, &log)?;
     let most = settings.limits.max_workers.unwrap_or(settings.workers);
     // One more: while a worker is replaced there are two.
     let scoreboard = Scoreboard::new(most + 1).map_err(call("share memory with workers"))?;
-    let readiness = first_watched(&signals, &claims.meeting, elder)?;
-    let own = claims.pid_file.as_ref().filter(|_| !upgrade.is_follower);
+    let readiness = first_watched(&signals, &claims.control, predecessor)?;
+    let own = claims.pid_file.as_ref().filter(|_| !upgrade.is_follower());
     own.map(|own| own.write(process::pid())).transpose()?;
     let now = time::now();
+    let notify = Notify::new(now, &log);
+    let (limits, proxies) = (&settings.limits, &settings.trusted_proxies);
     Ok(Parent {
-        state: life::State::Starting(now.after(START_TIMEOUT)),
-        now,
+        connections: Connections::new(limits, proxies, claims.accepted, now),
+        workers: Workers::new(most, oom_score),
+        upgrade,
+        control: Control::new(claims.control, claims.pid_file, notify),
+        listeners: Listeners::new(claims.listeners),
+        signals,
+        events: Vec::new(),
         started: now,
         reread,
         folder,
         descriptor_limit: limit.now,
-        upgrade,
         is_reload_due: false,
-        readiness,
-        events: Vec::new(),
-        signals,
-        meeting: claims.meeting,
-        pid_file: claims.pid_file,
-        lot: lot::Lot::new(),
-        wheel: wheel::Wheel::new(now),
-        house: house::House::new(&settings.limits, &settings.trusted_proxies),
-        pool: pool::Pool::new(most),
-        rest: rest::Rest::default(),
-        orphans: orphans::Orphans::new(),
-        control: control::Control::default(),
-        notify: notify::Notify::new(now, &log),
-        watch_at: None,
-        log_reopened: Moment::default(),
-        spooled: Spooled::default(),
-        accepted: claims.accepted,
         starter: std::mem::take(starter),
         failure: None,
-        oom_score,
-        estate: Estate {
+        ctx: Context {
             secret: random::number(),
             addresses: claims.addresses,
             handler_descriptor_limit: limit.original,
@@ -199,8 +122,11 @@ pub(super) fn prepare(
             settings,
             worker_main,
             cpus: machine::cpus(),
+            readiness,
+            now,
+            life: Life::Starting(now.after(START_TIMEOUT)),
+            turnover: Turnover::default(),
         },
-        listeners: claims.listeners,
     })
 }
 
@@ -234,14 +160,14 @@ fn set_up_process(log: &Log, is_traceable: bool) {
 
 fn first_watched(
     signals: &OwnedFd,
-    meeting: &UnixSocket,
-    elder: Option<&Elder>,
+    control: &UnixSocket,
+    predecessor: Option<&Predecessor>,
 ) -> Result<Readiness, Error> {
     let mut first = vec![
-        (signals.as_fd(), token::Token::Signals.number()),
-        (meeting.listener.as_fd(), token::Token::Meeting.number()),
+        (signals.as_fd(), Token::Signals.number()),
+        (control.listener.as_fd(), Token::Control.number()),
     ];
-    first.extend(elder.map(|elder| (elder.fd(), token::Token::Elder.number())));
+    first.extend(predecessor.map(|p| (p.fd(), Token::Predecessor.number())));
     Readiness::of(&first).map_err(call("make the readiness set"))
 }
 
@@ -259,7 +185,7 @@ fn claim(
         Some(Err(why)) if why.is_no_place() => None,
         other => other.transpose()?,
     };
-    let meeting = match UnixSocket::bind(&settings.socket, true, SOCKET) {
+    let control = match UnixSocket::bind(&settings.socket, true, SOCKET) {
         Err(why) if why.is_no_place() => {
             let name = instance::unplaced(&settings.socket).ok_or(why)?;
             UnixSocket::bind(&name, true, SOCKET)?
@@ -280,7 +206,7 @@ fn claim(
     }
     Ok(Claims {
         pid_file,
-        meeting,
+        control,
         listeners,
         addresses,
         accepted: 0,
@@ -289,15 +215,15 @@ fn claim(
 
 fn lay_ground(
     settings: &mut Settings,
-    elder: Option<&Elder>,
+    predecessor: Option<&Predecessor>,
     (inherited, privileges): (Inheritance, Privileges),
     stderr: Option<Stderr>,
 ) -> Result<Ground, Error> {
-    let claims = match elder {
-        Some(elder) => elder.claims(settings)?,
+    let claims = match predecessor {
+        Some(predecessor) => predecessor.claims(settings)?,
         None => claim(settings, inherited.listeners, &privileges)?,
     };
-    settings.socket = claims.meeting.path().to_path_buf();
+    settings.socket = claims.control.path().to_path_buf();
     privileges.give_up(settings)?;
     let null = Path::new("/dev/null");
     let failed = |why| Error::File("open", null.to_path_buf(), why);
@@ -320,8 +246,8 @@ fn try_spool() -> Result<(), (PathBuf, sys::Error)> {
 
 /// Warnings that belong to a start that went well.
 pub(super) fn say_first_words(parent: &Parent) {
-    let log = parent.log();
-    match (&parent.pid_file, &parent.estate.settings.pid_file) {
+    let (ctx, log) = (&parent.ctx, &parent.ctx.log);
+    match (parent.control.pid_file(), &ctx.settings.pid_file) {
         (Some(own), _) if own.was_stale => log.warn(format_args!(
             "replaced the pid file of a server that is gone"
         )),
@@ -342,24 +268,23 @@ pub(super) fn say_first_words(parent: &Parent) {
             "running as root: every handler runs as root too; give it a user with --user"
         ));
     }
-    let estate = &parent.estate;
-    resolve::sections(&estate.settings, estate.root.as_fd(), log);
+    resolve::sections(&ctx.settings, ctx.root.as_fd(), log);
 }
 
 /// The one line that says what is served where. Tests read the port from it.
 pub(super) fn start_line(parent: &Parent) -> String {
-    let settings = &parent.estate.settings;
+    let settings = &parent.ctx.settings;
     // Without the slash at the end that the default has.
     let folder = settings.path.components().as_path();
     let mut line = format!("serving {}", folder.display());
-    for (i, listener) in parent.listeners.iter().enumerate() {
+    for (i, listener) in parent.listeners.all().iter().enumerate() {
         line.push_str(if i == 0 { " on " } else { " " });
         line.push_str(&listener.shown());
     }
     let workers = settings.workers;
     let plural = if workers == 1 { "" } else { "s" };
     line.push_str(&format!(" with {workers} worker{plural}"));
-    if parent.listeners.iter().any(Listener::is_wildcard) {
+    if parent.listeners.all().iter().any(Listener::is_wildcard) {
         line.push_str("; all addresses, handlers run without authentication");
     }
     let stop = if parent.starter.is_foreground() {

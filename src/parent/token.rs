@@ -1,6 +1,6 @@
-//! What an event of the readiness set is about, in 64 bits: kind, generation, index. Parent only.
+//! What an event of the readiness set is about, in 64 bits: kind, generation, index.
 
-use super::lot::Id;
+use super::context::Id;
 use crate::scoreboard::Slot;
 
 /// The source of an event.
@@ -10,28 +10,28 @@ pub(super) enum Token {
     Signals,
     /// A worker's channel, with the generation of its worker.
     Channel(Slot, u32),
-    /// The Unix socket that workers and controllers connect to.
-    Meeting,
-    /// A control conversation, with its generation.
-    Control(Id),
+    /// The control socket, where workers connect too.
+    Control,
+    /// Somebody at the control socket, with a generation.
+    Conversation(Id),
     /// A parked client.
     Client(Id),
     /// A listener, by its number.
     Listener(u8),
     /// The server that will follow.
-    Heir,
+    Successor,
     /// The server that was before.
-    Elder,
+    Predecessor,
 }
 
 const SIGNALS: u64 = 0;
 const CHANNEL: u64 = 1;
-const MEETING: u64 = 2;
-const CONTROL: u64 = 3;
+const CONTROL: u64 = 2;
+const CONVERSATION: u64 = 3;
 const CLIENT: u64 = 4;
 const LISTENER: u64 = 5;
-const HEIR: u64 = 6;
-const ELDER: u64 = 7;
+const SUCCESSOR: u64 = 6;
+const PREDECESSOR: u64 = 7;
 
 impl Token {
     /// The number that the kernel keeps.
@@ -43,12 +43,12 @@ impl Token {
                 u32::try_from(slot.0).unwrap_or(u32::MAX),
                 generation,
             ),
-            Self::Meeting => (MEETING, 0, 0),
-            Self::Control(id) => (CONTROL, id.index, id.generation),
+            Self::Control => (CONTROL, 0, 0),
+            Self::Conversation(id) => (CONVERSATION, id.index, id.generation),
             Self::Client(id) => (CLIENT, id.index, id.generation),
             Self::Listener(index) => (LISTENER, u32::from(index), 0),
-            Self::Heir => (HEIR, 0, 0),
-            Self::Elder => (ELDER, 0, 0),
+            Self::Successor => (SUCCESSOR, 0, 0),
+            Self::Predecessor => (PREDECESSOR, 0, 0),
         };
         kind << 56 | u64::from(generation & 0x00ff_ffff) << 32 | u64::from(index)
     }
@@ -62,12 +62,12 @@ impl Token {
         match u64::from(kind) {
             SIGNALS => Some(Self::Signals),
             CHANNEL => Some(Self::Channel(Slot(index as usize), generation)),
-            MEETING => Some(Self::Meeting),
-            CONTROL => Some(Self::Control(id)),
+            CONTROL => Some(Self::Control),
+            CONVERSATION => Some(Self::Conversation(id)),
             CLIENT => Some(Self::Client(id)),
             LISTENER => Some(Self::Listener(i0)),
-            HEIR => Some(Self::Heir),
-            ELDER => Some(Self::Elder),
+            SUCCESSOR => Some(Self::Successor),
+            PREDECESSOR => Some(Self::Predecessor),
             _ => None,
         }
     }
@@ -86,12 +86,12 @@ mod tests {
         for token in [
             Token::Signals,
             Token::Channel(Slot(4095), 0x00ff_ffff),
-            Token::Meeting,
-            Token::Control(id),
+            Token::Control,
+            Token::Conversation(id),
             Token::Client(id),
             Token::Listener(255),
-            Token::Heir,
-            Token::Elder,
+            Token::Successor,
+            Token::Predecessor,
         ] {
             assert_eq!(Token::of(token.number()), Some(token));
         }

@@ -1,13 +1,13 @@
-//! One turn of the parent's loop. Parent only.
+//! One turn of the parent's loop: events and deadlines, each to its owner.
 //!
 //! One readiness set holds everything: signals, channels, listeners, clients. (A poll(2) around a
 //! nested epoll set would cost a second call per wake-up.) Refuses to do the work of a turn itself.
 
 use super::Parent;
 use super::token::Token;
+use crate::sys;
 use crate::sys::readiness::Event;
 use crate::sys::time::{self, Moment};
-use crate::sys::{self};
 
 /// New clients per listener and turn: those who are served already come first again then.
 const ACCEPT_BATCH: usize = 64;
@@ -16,14 +16,15 @@ impl Parent {
     /// Waits for events or the next deadline, then acts, in this order: who has died or is free
     /// comes before who wants to be served, and those who are here before those who arrive.
     pub(super) fn turn(&mut self) -> sys::Result<()> {
-        let timeout = self.next_deadline().map(|at| at.since(self.now));
+        let timeout = self.next_deadline().map(|at| at.since(self.ctx.now));
         let mut events = std::mem::take(&mut self.events);
-        let waited = self.readiness.wait(&mut events, timeout);
-        self.now = time::now();
+        let waited = self.ctx.readiness.wait(&mut events, timeout);
+        self.ctx.now = time::now();
+        self.ctx.turnover = self.workers.turnover();
         self.act_on(&events);
         self.events = events;
-        self.let_bodies_on();
-        self.expire();
+        self.connections.let_bodies_on(&self.ctx);
+        self.connections.expire(&self.ctx);
         self.dispatch();
         self.reconcile();
         self.watch();
@@ -38,20 +39,21 @@ impl Parent {
         let passes: [fn(&mut Self, Token, &Event); 4] = [
             |parent, token, _| {
                 if token == Token::Signals {
-                    parent.on_signals();
+                    parent.take_signals();
                 }
             },
             |parent, token, _| {
                 if let Token::Channel(slot, generation) = token {
-                    parent.on_channel(slot, generation);
+                    let heard = parent.workers.receive(&parent.ctx, slot, generation);
+                    parent.act_on_heard(heard);
                 }
             },
             |parent, token, event| match token {
-                Token::Meeting => parent.on_meeting(),
-                Token::Control(id) => parent.on_control(id),
-                Token::Client(id) => parent.wake(id, event),
-                Token::Heir => parent.on_heir(),
-                Token::Elder => parent.on_elder(),
+                Token::Control => parent.accept_callers(),
+                Token::Conversation(id) => parent.hear_caller(id),
+                Token::Client(id) => parent.connections.wake(&parent.ctx, id, event),
+                Token::Successor => parent.hear_successor(),
+                Token::Predecessor => parent.hear_predecessor(),
                 _ => {}
             },
             |parent, token, _| {
@@ -71,16 +73,20 @@ impl Parent {
 
     /// When something is due without an event; `None` lets an idle parent sleep for ever.
     fn next_deadline(&self) -> Option<Moment> {
+        let ctx = &self.ctx;
+        let may_start = !ctx.life.is_leaving() && !self.upgrade.is_under_way();
+        let demand = self.connections.demand();
         [
-            self.wheel.next(),
-            self.stalled_deadline(),
-            self.watch_at,
-            self.house.paused_until(),
+            self.connections.next_deadline(ctx),
+            self.workers.watch_deadline(),
+            may_start
+                .then(|| self.workers.pool_deadline(ctx, demand))
+                .flatten(),
+            self.upgrade
+                .next_deadline(ctx, self.connections.open() == 0),
             self.control.next_deadline(),
-            self.notify.next_deadline(),
-            self.heir_deadline(),
-            self.pool_deadline(),
-            self.state.next_deadline(self.now),
+            self.listeners.paused_until(),
+            ctx.life.next_deadline(ctx.now),
         ]
         .into_iter()
         .flatten()

@@ -316,7 +316,7 @@ fn a_handler_cannot_stop_the_server_by_its_socket() {
         for _ in 0..50 {
             assert_eq!(ask(&server, "say-and-die"), ["said"]);
         }
-        server.wait_for_log("on the Unix socket: it has not shown the pid file");
+        server.wait_for_log("on the control socket: it has not shown the pid file");
         let refusal = refusal(&server);
         let mut told = ask(&server, "say?reload");
         if config.is_empty() {

@@ -230,7 +230,7 @@ fn another_user_gets_nothing_from_the_socket() {
         assert_eq!(heard.unwrap_or_default(), "", "{line:?}");
     }
     if os::is_root() {
-        server.wait_for_log("refused user 65534 on the Unix socket");
+        server.wait_for_log("refused user 65534 on the control socket");
     }
     assert!(said(&ask(&server.folder, "--status")).starts_with("state: serving\n"));
     server.stop();

@@ -296,7 +296,7 @@ fn a_full_descriptor_table_turns_new_clients_away_and_loses_nobody_for_ever() {
     for _ in 0..20 {
         assert_eq!(server.get("/hello").ok(), "hello");
     }
-    server.wait_for_log("the house is full");
+    server.wait_for_log("every place is taken");
     limit(parent, &format!("--nofile={usual}:"));
     // The worker: no pipe for a handler.
     let used = os::descriptors(worker).len();
@@ -331,7 +331,7 @@ fn a_parent_without_memory_lets_the_longest_idle_go_for_who_comes() {
     for _ in 0..900 {
         crowd.push(server.connect());
     }
-    server.wait_for_log("the house is full");
+    server.wait_for_log("every place is taken");
     assert_eq!(
         server.get("/hello").ok(),
         "hello",

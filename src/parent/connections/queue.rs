@@ -1,0 +1,170 @@
+//! Who waits for a worker, and who is held until a handler that is at `max-concurrent` has room.
+
+use super::canned::Canned;
+use super::{Connections, End, State};
+use crate::channel::Stage;
+use crate::parent::context::{Context, Demand, Id};
+use crate::route;
+use crate::scoreboard::Report;
+use std::os::fd::OwnedFd;
+
+impl Connections {
+    /// Puts a client into the queue that has something to say.
+    pub(super) fn ask_for_worker(&mut self, ctx: &Context, id: Id, state: State) {
+        let now = ctx.now;
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.woken = now;
+            if state == State::Idle {
+                connection.head_begun = now;
+            }
+        }
+        self.queue(ctx, id, End::Back);
+    }
+
+    /// Puts a client into the queue, at its end or, if it has waited before, at its front.
+    pub(super) fn queue(&mut self, ctx: &Context, id: Id, end: End) {
+        self.table.enter(id, State::Queued, end);
+        self.set_deadline(ctx, id, State::Queued);
+    }
+
+    /// Parks a connection until its handler is free; in its turn if it had one before.
+    pub(super) fn hold(&mut self, ctx: &Context, id: Id, handler: u64, spool: Option<OwnedFd>) {
+        self.set_spool(ctx, id, spool);
+        let Some(connection) = self.table.get_mut(id) else {
+            return;
+        };
+        let end = if connection.was_held {
+            End::Front
+        } else {
+            End::Back
+        };
+        connection.is_set_aside = false;
+        connection.was_held = true;
+        connection.handler = handler;
+        connection.stage = Stage::Retry;
+        self.table.enter(id, State::Held, end);
+        self.set_deadline(ctx, id, State::Held);
+    }
+
+    /// Who waits for a worker.
+    pub(in crate::parent) fn demand(&self) -> Demand {
+        let first = self.table.at(State::Queued, End::Front);
+        let first = first.and_then(|first| self.table.get(first));
+        Demand {
+            queued: self.table.count(State::Queued),
+            since: first.map(|connection| connection.woken),
+        }
+    }
+
+    /// Who waits for one handler is not in the way of who waits for any worker, so each queue has its
+    /// own bound. Of those who are held, one goes for the handler that most wait for.
+    pub(in crate::parent) fn shorten_queues(&mut self, ctx: &Context) {
+        let most = ctx.settings.limits.max_queue;
+        while self.table.count(State::Queued) > most
+            && let Some(id) = self.table.at(State::Queued, End::Back)
+        {
+            self.turn_away(ctx, id);
+        }
+        while self.table.count(State::Held) > most
+            && let Some(id) = self.table.last_of_most_held()
+        {
+            self.turn_away(ctx, id);
+        }
+    }
+
+    /// Clients that wait for a worker, or for their handler.
+    pub(in crate::parent) fn waiting(&self) -> usize {
+        self.table.count(State::Queued) + self.table.count(State::Held)
+    }
+
+    /// 503, with the time after which it makes sense to come back.
+    pub(in crate::parent) fn turn_away(&mut self, ctx: &Context, id: Id) {
+        let stage = self.table.get(id).map(|connection| connection.stage);
+        if let Some(Stage::DrainKeep | Stage::DrainClose) = stage {
+            // Its response has begun: another one inside it would be taken for a part of it.
+            return self.set_aside(ctx, id);
+        }
+        let waiting = self.waiting();
+        if self.said.queue.note(ctx.now) {
+            let why = match self.table.state(id) {
+                Some(State::Held) => "a handler stays at max-concurrent",
+                _ => "no worker in time",
+            };
+            ctx.log
+                .warn(format_args!("{why}: turning clients away, {waiting} wait"));
+        }
+        let retry_after = ctx.turnover.retry_after(waiting);
+        self.refuse(ctx, id, Canned::Busy(retry_after));
+    }
+
+    /// A worker has left this handler alone: the first that waits for it goes to the front of the
+    /// queue. It may wait again if others were faster.
+    pub(in crate::parent) fn release(&mut self, ctx: &Context, handler: u64) {
+        if let Some(id) = self.table.first_held(handler) {
+            self.admit(ctx, id, handler, End::Front);
+        }
+    }
+
+    /// A client that is held goes into the queue: a place of its handler is free.
+    pub(super) fn admit(&mut self, ctx: &Context, id: Id, handler: u64, end: End) {
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.admitted = handler;
+        }
+        self.queue(ctx, id, end);
+    }
+
+    /// A client leaves, or turns to something else: the place that it was let go for is another one's.
+    pub(super) fn pass_on(&mut self, ctx: &Context, id: Id) {
+        let connection = self.table.get_mut(id);
+        let admitted = connection.map_or(0, |c| std::mem::take(&mut c.admitted));
+        if admitted != 0 {
+            self.release(ctx, admitted);
+        }
+    }
+
+    /// A request has ended that had places of other handlers than the one that it is known by.
+    pub(in crate::parent) fn release_after_redirects(&mut self, ctx: &Context, report: &Report) {
+        if report.was_redirected {
+            self.release_where_room(ctx);
+        }
+    }
+
+    /// How many more requests of this handler may run now.
+    pub(super) fn room(&self, ctx: &Context, handler: u64) -> usize {
+        let settings = &ctx.settings;
+        let own = settings
+            .handlers
+            .iter()
+            .find(|known| route::hash_of(&known.name) == handler);
+        let limit = own
+            .and_then(|own| own.max_concurrent)
+            .or(settings.limits.max_concurrent);
+        limit.map_or(usize::MAX, |limit| {
+            limit.saturating_sub(ctx.scoreboard.concurrent(handler))
+        })
+    }
+
+    /// Lets as many go on as their handlers have room for.
+    #[cold]
+    pub(in crate::parent) fn release_where_room(&mut self, ctx: &Context) {
+        for handler in self.table.held_handlers() {
+            for _ in 0..self.room(ctx, handler) {
+                let Some(id) = self.table.first_held(handler) else {
+                    break;
+                };
+                self.admit(ctx, id, handler, End::Back);
+            }
+        }
+    }
+
+    /// Salvages a client whose worker died before it took anything from it. `was_seen`: it looked at
+    /// the client, so that may be what it died of.
+    pub(super) fn hand_over_again(&mut self, ctx: &Context, id: Id, was_seen: bool) {
+        let Some(connection) = self.table.get_mut(id) else {
+            return;
+        };
+        connection.has_lost_worker |= was_seen;
+        self.take_spool_back(ctx, id);
+        self.queue(ctx, id, End::Front);
+    }
+}

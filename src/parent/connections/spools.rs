@@ -1,0 +1,105 @@
+//! The accounts of what is in spools, for every connection.
+//!
+//! What a worker has in hand stands on that worker's account, so that nothing is counted twice and a
+//! worker that dies takes its account along.
+
+use super::Connections;
+use super::table::Connection;
+use crate::channel::Stage;
+use crate::parent::context::{Context, Id};
+use crate::scoreboard::{Origin, Spooled};
+use crate::settings::TrustedProxy;
+use crate::sys::fd::AsFd;
+use crate::sys::file;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// What is known of a connection's spool.
+pub(super) struct Account {
+    /// What is in it.
+    pub(super) spooled: Spooled,
+    /// What it is counted by.
+    pub(super) origin: Origin,
+    /// It is on the parent's account, and not on a worker's.
+    is_own: bool,
+}
+
+impl Account {
+    /// Of a client that has none yet.
+    pub(super) fn of(peer: Option<SocketAddr>, proxies: &[TrustedProxy]) -> Self {
+        Self {
+            spooled: Spooled::default(),
+            origin: Origin::of(peer, proxies),
+            is_own: true,
+        }
+    }
+}
+
+impl Connection {
+    /// Its spool holds what it has not taken of its response.
+    fn has_response(&self) -> bool {
+        matches!(self.stage, Stage::DrainKeep | Stage::DrainClose)
+    }
+}
+
+/// What a spool holds.
+fn in_spool(spool: &OwnedFd, is_response: bool) -> Spooled {
+    let bytes = file::stat(spool.as_fd()).map_or(0, |stat| stat.size);
+    Spooled::new(bytes, file::is_in_memory(spool.as_fd()), is_response)
+}
+
+impl Connections {
+    /// Gives a connection its spool, or takes it, and keeps the books on it.
+    pub(super) fn set_spool(&mut self, ctx: &Context, id: Id, spool: Option<OwnedFd>) {
+        let Some(connection) = self.table.get_mut(id) else {
+            return;
+        };
+        if spool.is_none() && connection.spool.is_none() {
+            return;
+        }
+        let is_response = connection.has_response();
+        let in_spool = spool.as_ref().map(|spool| in_spool(spool, is_response));
+        let after = in_spool.unwrap_or_default();
+        let account = &mut connection.account;
+        let was_own = std::mem::replace(&mut account.is_own, true);
+        let before = std::mem::replace(&mut account.spooled, after);
+        let before = if was_own { before } else { Spooled::default() };
+        let origin = account.origin;
+        connection.spool = spool;
+        self.book(ctx, origin, before, after);
+    }
+
+    /// A worker gets a connection, and has its spool on its own account from now on. It keeps no books on
+    /// a response that it only sends on.
+    pub(super) fn lend_spool(&mut self, ctx: &Context, id: Id) {
+        let connection = self.table.get_mut(id);
+        if let Some(connection) = connection.filter(|c| !c.has_response()) {
+            let account = &mut connection.account;
+            let (origin, spooled) = (account.origin, account.spooled);
+            account.is_own = false;
+            self.book(ctx, origin, spooled, Spooled::default());
+        }
+    }
+
+    /// The worker has died, or was never reached, and has not touched the spool.
+    pub(in crate::parent) fn take_spool_back(&mut self, ctx: &Context, id: Id) {
+        let connection = self.table.get_mut(id);
+        if let Some(connection) = connection.filter(|c| !c.account.is_own) {
+            let account = &mut connection.account;
+            let (origin, spooled) = (account.origin, account.spooled);
+            account.is_own = true;
+            self.book(ctx, origin, Spooled::default(), spooled);
+        }
+    }
+
+    /// What the parent's spools hold changes.
+    fn book(&mut self, ctx: &Context, origin: Origin, before: Spooled, after: Spooled) {
+        if before == after {
+            return;
+        }
+        self.spooled = self.spooled.plus(after).less(before);
+        let board = &ctx.scoreboard;
+        board.parent().set_spooled(self.spooled);
+        board.note_parked(origin, before, after);
+    }
+}

@@ -1,0 +1,163 @@
+//! A client that goes to a worker, and what becomes of it when that has said its verdict or has died.
+
+use super::canned::Canned;
+use super::fate::{Fate, Salvage, fate, salvage};
+use super::{Connections, End, State};
+use crate::channel::{Serve, Verdict};
+use crate::parent::context::{Context, Id, Ordered};
+use crate::scoreboard::{Phase, Report, Ticket};
+use crate::sys::fd::AsFd;
+use std::os::fd::OwnedFd;
+
+/// What a worker has done, beside its verdict.
+pub(in crate::parent) struct Done {
+    pub(in crate::parent) report: Report,
+    pub(in crate::parent) spool: Option<OwnedFd>,
+    /// The worker lives by older settings.
+    pub(in crate::parent) is_outdated: bool,
+}
+
+impl Connections {
+    /// The client whose turn it is.
+    pub(in crate::parent) fn next_queued(&self) -> Option<Id> {
+        self.table.at(State::Queued, End::Front)
+    }
+
+    /// The order to serve a client. Its spool is on the worker's account from here on, before that counts it
+    /// too: counted twice, it would keep itself out. A worker that could not be reached gives it back
+    /// (`take_spool_back`).
+    pub(in crate::parent) fn order(
+        &mut self,
+        ctx: &Context,
+        id: Id,
+        ticket: Ticket,
+    ) -> Option<Ordered<'_>> {
+        self.lend_spool(ctx, id);
+        let connection = self.table.get(id)?;
+        Some(Ordered {
+            serve: Serve {
+                is_head_resumed: connection.visits > 0,
+                is_last: ctx.is_stopping(),
+                ..connection.serve(ticket)
+            },
+            client: connection.client.as_fd(),
+            spool: connection.spool.as_ref().map(AsFd::as_fd),
+        })
+    }
+
+    /// A worker has the order.
+    pub(in crate::parent) fn note_serving(&mut self, id: Id) {
+        self.wheel.remove(id.index);
+        self.table.enter(id, State::Serving, End::Back);
+    }
+
+    /// What becomes of a client by its worker's verdict; `None`: the parent has given it up meanwhile.
+    pub(in crate::parent) fn fate(
+        &self,
+        id: Id,
+        verdict: Verdict,
+        report: &Report,
+    ) -> Option<Fate> {
+        let fate = fate(verdict, self.table.get(id)?.stage);
+        let is_unanswered = matches!(fate, Fate::Hold | Fate::Park(State::Head | State::Body, _));
+        Some(if report.is_handler_running && is_unanswered {
+            Fate::Distrust
+        } else {
+            fate
+        })
+    }
+
+    /// Does what a verdict says.
+    pub(in crate::parent) fn resume(&mut self, ctx: &Context, id: Id, fate: Fate, done: Done) {
+        let (report, handler) = (&done.report, done.report.handler);
+        if let Some(connection) = self.table.get_mut(id)
+            && connection.admitted == handler
+        {
+            // It has had its place: that is passed on when the handler ends, below or later.
+            connection.admitted = 0;
+        }
+        self.pass_on(ctx, id);
+        match fate {
+            Fate::Park(state, stage) => {
+                if let Some(connection) = self.table.get_mut(id).filter(|_| state == State::Idle) {
+                    // Since when it has been, also if its worker has kept it.
+                    connection.head_begun = report.ended.min(ctx.now);
+                }
+                self.park(ctx, id, (state, stage), done.spool);
+            }
+            Fate::Linger => self.linger(ctx, id),
+            Fate::Hold => self.hold(ctx, id, handler, done.spool),
+            Fate::Close | Fate::Distrust => self.close(ctx, id),
+        }
+        // A request of this handler may have ended while this worker refused: its end has let nobody go on,
+        // and the next one may be far. Not if the worker refused by older settings: it would do so again and
+        // again, for as long as there is no worker in its place.
+        let has_room = || !done.is_outdated && self.room(ctx, handler) > 0;
+        if handler != 0 && !report.is_handler_running && (fate != Fate::Hold || has_room()) {
+            self.release(ctx, handler);
+            self.release_after_redirects(ctx, report);
+        }
+    }
+
+    /// What a worker has done for its client since the order: true if it has answered it, and begun a
+    /// further request.
+    pub(in crate::parent) fn catch_up(&mut self, id: Id, report: &Report) -> bool {
+        let Some(connection) = self.table.get_mut(id) else {
+            return false;
+        };
+        let has_answered = report.answered > connection.requests;
+        if has_answered {
+            connection.requests = report.answered;
+            connection.woken = report.began;
+            connection.head_begun = report.began;
+            connection.visits = 0;
+            connection.has_lost_worker = false;
+            connection.was_held = false;
+        }
+        has_answered
+    }
+
+    /// A client was taken back from a worker that has a copy of its descriptor: as long as that has, the
+    /// close of the parent's is not the connection's end.
+    pub(in crate::parent) fn note_copy(&mut self, id: Id) {
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.copies += 1;
+        }
+    }
+
+    /// A worker has closed its copy, or is dead.
+    pub(in crate::parent) fn forget_copy(&mut self, id: Id) {
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.copies = connection.copies.saturating_sub(1);
+        }
+    }
+
+    /// What becomes of the client of a dead worker, which said that it was so far and had begun its order, or
+    /// had not.
+    pub(in crate::parent) fn salvage(
+        &mut self,
+        ctx: &Context,
+        id: Id,
+        phase: Phase,
+        has_begun: bool,
+    ) {
+        let Some(connection) = self.table.get(id) else {
+            return;
+        };
+        let number = connection.number;
+        match salvage(phase, has_begun, connection.has_lost_worker) {
+            Salvage::HandOver => self.hand_over_again(ctx, id, true),
+            Salvage::HandOverUnseen => self.hand_over_again(ctx, id, false),
+            Salvage::Unread => self.refuse(ctx, id, Canned::Unread),
+            Salvage::Lost => self.refuse(ctx, id, Canned::Lost),
+            Salvage::Cut => self.reset(ctx, id),
+            Salvage::Close => self.close_gently(ctx, id),
+            Salvage::GiveUp => {
+                ctx.log.error(format_args!(
+                    "connection {number} has cost two workers: closing it"
+                ));
+                self.reset(ctx, id);
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! From Starting to the end: signals, readiness, draining.
+
+use super::Parent;
+use super::error::Error;
+use super::life::{IDLE_GRACE, LEAVE_GRACE, Life, START_TIMEOUT};
+use super::start::{say_first_words, start_line};
+use crate::settings::Level;
+use crate::sys::fd::{self, AsFd};
+use crate::sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+
+/// More clients than this are not accepted once the order to stop has come.
+pub(super) const LAST_ACCEPTS: usize = 65_536;
+
+impl Parent {
+    /// The self-pipe holds one byte per signal.
+    pub(super) fn take_signals(&mut self) {
+        let mut bytes = [0; 64];
+        while let Ok(n) = fd::read(self.signals.as_fd(), &mut bytes)
+            && n > 0
+        {
+            for byte in bytes.get(..n).unwrap_or_default() {
+                self.act_on_signal(i32::from(*byte));
+            }
+        }
+    }
+
+    fn act_on_signal(&mut self, signal: i32) {
+        match signal {
+            SIGCHLD => self.reap(),
+            // SIGQUIT is the graceful stop of other servers, and so of their images and scripts.
+            SIGTERM | SIGQUIT => self.drain(),
+            SIGINT => self.interrupt(),
+            SIGUSR1 => {
+                self.ctx.log.reopen();
+                self.workers.reopen_log(&self.ctx);
+                self.ctx.log.info(format_args!("log opened again"));
+            }
+            SIGUSR2 => {
+                let can_begin = self.ctx.life == Life::Serving;
+                self.upgrade.order(&self.ctx, can_begin);
+            }
+            SIGHUP => {
+                // What went wrong is in the log.
+                let _ = self.reload();
+            }
+            _ => {}
+        }
+    }
+
+    fn interrupt(&mut self) {
+        if self.ctx.life.note_interrupt() {
+            return self.stop_at_once();
+        }
+        self.drain();
+        self.ctx.life.note_interrupt();
+    }
+
+    /// Starts to stop: nobody else is let in, who is here is answered.
+    #[cold]
+    pub(super) fn drain(&mut self) {
+        match self.ctx.life {
+            Life::Starting(_) => {
+                if !self.become_server_if_due() {
+                    return self.stop();
+                }
+            }
+            Life::Serving | Life::HandingOver => {}
+            _ => return,
+        }
+        self.upgrade.stop();
+        if !self.upgrade.has_handed_over() {
+            self.take_back("the server was told to stop");
+        }
+        // Closing first would reset clients that are connected and wait for accept.
+        for index in self.listeners.numbers() {
+            self.accept_from(index, LAST_ACCEPTS);
+        }
+        self.listeners.close(&self.ctx);
+        let clients = self.connections.open();
+        self.ctx
+            .log
+            .info(format_args!("stopping: {clients} connections are open"));
+        if !self.upgrade.has_handed_over() {
+            let notify = &self.control.notify;
+            notify.say("STOPPING=1\nSTATUS=finishing requests");
+        }
+        let (now, grace) = (self.ctx.now, self.ctx.settings.limits.shutdown_grace);
+        self.ctx.life = Life::Draining {
+            idle_until: now.after(IDLE_GRACE),
+            until: now.after(grace),
+            is_idle_closed: false,
+            is_interrupted: false,
+        };
+    }
+
+    /// Nobody is left, and nobody comes: who was before this one may still send clients, and who was sent
+    /// one may give it back.
+    fn is_done(&self) -> bool {
+        self.connections.open() == 0
+            && !self.upgrade.has_predecessor()
+            && !self.workers.are_finishing()
+            && self.upgrade.has_read_all()
+    }
+
+    /// Cuts who is left and tells the workers to leave.
+    #[cold]
+    fn stop(&mut self) {
+        for (transfer, client, spool) in self.upgrade.give_back(&self.ctx) {
+            self.connections
+                .take_on(&self.ctx, &transfer, client, spool);
+        }
+        let cut = self.connections.open();
+        if cut > 0 {
+            self.ctx
+                .log
+                .warn(format_args!("cutting {cut} connections off"));
+        }
+        self.connections.cut_all(&self.ctx);
+        self.listeners.close(&self.ctx);
+        let grace = self.ctx.settings.limits.kill_grace;
+        self.ctx.life = Life::Stopping(self.ctx.now.after(grace + LEAVE_GRACE));
+        self.workers.end(&self.ctx);
+    }
+
+    /// Ends everything now.
+    #[cold]
+    pub(super) fn stop_at_once(&mut self) {
+        if !self.ctx.life.is_leaving() {
+            self.stop();
+        }
+        self.workers.kill_all(&self.ctx);
+        if self.ctx.life != Life::Over {
+            self.ctx.life = Life::Stopping(self.ctx.now);
+        }
+    }
+
+    /// Steps of the life cycle, once per turn.
+    pub(super) fn live(&mut self) {
+        self.control.live(&self.ctx);
+        self.end_pause();
+        self.go_on_with_upgrade();
+        let now = self.ctx.now;
+        match self.ctx.life {
+            Life::Starting(_) => self.start_up(),
+            Life::HandingOver if self.is_done() => self.stop(),
+            Life::Draining { until, .. } => {
+                if self.ctx.life.begin_to_close_idle(now) {
+                    self.connections.close_idle(&self.ctx);
+                }
+                if self.is_done() || until <= now {
+                    self.stop();
+                }
+            }
+            Life::Stopping(until) if until <= now && self.workers.total() > 0 => {
+                self.workers.kill_all(&self.ctx);
+                // SIGCHLD brings the rest; should one be lost, look again.
+                self.ctx.life = Life::Stopping(now.after(LEAVE_GRACE));
+                self.reap();
+            }
+            _ => {}
+        }
+        if self.ctx.life.is_leaving() && self.workers.total() == 0 {
+            self.ctx.life = Life::Over;
+        }
+    }
+
+    /// Lets clients in once every worker is ready.
+    pub(super) fn start_up(&mut self) {
+        if matches!(self.ctx.life, Life::Starting(until) if until <= self.ctx.now) {
+            let seconds = START_TIMEOUT.as_secs();
+            let how = format!("they were not ready within {seconds} s");
+            self.failure.get_or_insert(Error::Workers(how));
+        }
+        if self.failure.is_some() {
+            // A worker that cannot start ends the server while it starts.
+            return self.stop_at_once();
+        }
+        // Clients of the server before may keep them busy already.
+        if self.workers.ready() + self.workers.busy() < self.ctx.settings.workers {
+            return;
+        }
+        let line = start_line(self);
+        if self.waits_for_predecessor(&line) {
+            return;
+        }
+        self.ctx.life = Life::Serving;
+        self.listeners.watch(&self.ctx);
+        if self.upgrade.is_follower() {
+            self.take_charge();
+        }
+        if std::mem::take(&mut self.is_reload_due) {
+            let _ = self.reload();
+        }
+        say_first_words(self);
+        self.ctx.log.info(format_args!("{line}"));
+        if self.starter.is_foreground() && !self.ctx.log.has(Level::Info) {
+            self.ctx.log.tell(&line);
+        }
+        self.starter.announce(&line);
+        self.control.notify.ready(self.workers.living());
+    }
+}

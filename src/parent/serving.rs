@@ -1,0 +1,264 @@
+//! Clients to workers and back: what a worker has said or left undone means for its client, and what the clients
+//! need means for the workers.
+
+use super::Parent;
+use super::connections::{Done, Fate, State};
+use super::life::Life;
+use super::workers::{Duty, Finished, Heard, Replacement, Workers};
+use crate::scoreboard::Slot;
+use crate::sys;
+use crate::sys::process::Reaped;
+
+impl Parent {
+    /// Hands over as many clients as there are ready workers, the oldest client to the newest ready worker; who
+    /// makes the queue too long is turned away, the last first.
+    pub(super) fn dispatch(&mut self) {
+        if self.upgrade.has_handed_over() {
+            return;
+        }
+        while self.connections.count(State::Queued) > 0
+            && (self.workers.ready() > 0 || self.rouse_one())
+            && let Some(slot) = self.workers.newest_ready()
+        {
+            if let Err(e) = self.hand_over(slot) {
+                // An order is sent as a whole or not at all, so the client keeps its place in the queue.
+                self.workers.give_up(&self.ctx, slot, e);
+            }
+        }
+        self.connections.shorten_queues(&self.ctx);
+    }
+
+    fn hand_over(&mut self, slot: Slot) -> sys::Result<()> {
+        let Some(client) = self.connections.next_queued() else {
+            return Ok(());
+        };
+        let ticket = self.workers.next_ticket();
+        let Some(order) = self.connections.order(&self.ctx, client, ticket) else {
+            return Ok(());
+        };
+        let sent = self.workers.send(&self.ctx, slot, client, &order);
+        match sent {
+            Ok(()) => self.connections.note_serving(client),
+            Err(_) => self.connections.take_spool_back(&self.ctx, client),
+        }
+        sent
+    }
+
+    /// Acts on what a worker has said.
+    pub(super) fn act_on_heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Nothing => {}
+            Heard::Done(done) => self.settle(done),
+            Heard::Ended(report) => {
+                self.connections.release(&self.ctx, report.handler);
+                self.connections.release_after_redirects(&self.ctx, &report);
+            }
+            Heard::Lost(client) => {
+                if let Some(client) = client {
+                    self.connections.reset(&self.ctx, client);
+                }
+                self.make_room();
+            }
+        }
+    }
+
+    /// A worker has done what it was asked to, and its client goes where the verdict sends it.
+    fn settle(&mut self, finished: Finished) {
+        let (slot, client, report) = (finished.slot, finished.client, &finished.report);
+        if let Some(copy) = finished.copy {
+            self.connections.forget_copy(copy);
+        }
+        self.connections.catch_up(client, report);
+        let fate = self.connections.fate(client, finished.verdict, report);
+        if fate == Some(Fate::Distrust) {
+            let why = &"a verdict that cannot follow";
+            return self.workers.distrust(&self.ctx, slot, why);
+        }
+        let is_outdated = self.workers.is_outdated(slot);
+        self.workers.let_go(&self.ctx, slot, report);
+        let Some(fate) = fate else {
+            // The parent gave the client up (it is about to stop).
+            return;
+        };
+        if fate == Fate::Hold {
+            // Before the handler is asked for room: one that runs it may be about to rest.
+            self.need_workers();
+        }
+        let done = Done {
+            report: finished.report,
+            spool: finished.spool,
+            is_outdated,
+        };
+        self.connections.resume(&self.ctx, client, fate, done);
+    }
+
+    /// Takes a resting worker's client back; false if it does not rest.
+    fn rouse(&mut self, slot: Slot) -> bool {
+        let done = self.workers.rouse(&self.ctx, slot);
+        let is_roused = done.is_some();
+        if let Some(done) = done {
+            self.connections.note_copy(done.client);
+            self.settle(done);
+        }
+        is_roused
+    }
+
+    /// Takes a client back from the worker that has rested longest; false if none rests.
+    pub(super) fn rouse_longest(&mut self) -> bool {
+        while let Some(slot) = self.workers.longest_resting(&self.ctx) {
+            if self.rouse(slot) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Finds a worker that rests; false if there is none, and then each says when it is free.
+    fn rouse_one(&mut self) -> bool {
+        if self.ctx.scoreboard.needs_workers() {
+            return false;
+        }
+        while self.workers.ready() == 0 && self.rouse_longest() {}
+        if self.workers.ready() == 0 {
+            self.need_workers();
+        }
+        self.workers.ready() > 0
+    }
+
+    /// Nobody may rest from now on; whoever does is ready at once.
+    pub(super) fn need_workers(&mut self) {
+        if self.ctx.scoreboard.needs_workers() {
+            return;
+        }
+        self.ctx.scoreboard.need_workers(true);
+        for slot in self.workers.slots() {
+            if !self.rouse(slot) {
+                self.workers.note_began(&self.ctx, slot);
+            }
+        }
+    }
+
+    /// The end of a turn: workers may rest if nobody needs them.
+    pub(super) fn let_rest(&mut self) {
+        let may_rest = self.workers.may_rest(&self.ctx, self.connections.waiting())
+            && self.ctx.life == Life::Serving
+            && !self.upgrade.is_under_way();
+        if !may_rest {
+            self.need_workers();
+            // Somebody may have come into the queue since it was looked at.
+            self.dispatch();
+        } else if self.ctx.scoreboard.needs_workers() {
+            self.ctx.scoreboard.need_workers(false);
+        }
+        self.workers.release_roused();
+    }
+
+    /// Compares the workers that are wanted with those that live, and starts or retires some.
+    pub(super) fn reconcile(&mut self) {
+        if self.ctx.life.is_leaving() || self.upgrade.is_under_way() {
+            return;
+        }
+        let demand = self.connections.demand();
+        self.workers.reconcile(&self.ctx, demand);
+        self.replace_outdated();
+        self.workers.retire_surplus(&self.ctx);
+    }
+
+    /// The next steps of replacing workers that have older settings, once per turn.
+    fn replace_outdated(&mut self) {
+        while self.ctx.life == Life::Serving {
+            match self.workers.next_replacement(&self.ctx) {
+                Replacement::Dismiss(slot) => self.dismiss(slot),
+                Replacement::Start => return self.workers.start_replacement(&self.ctx),
+                Replacement::Done => {
+                    self.ctx
+                        .log
+                        .info(format_args!("every worker has the new configuration"));
+                    self.control.notify.ready(self.workers.living());
+                    // Those may go on whom only workers with older settings have held.
+                    self.connections.release_where_room(&self.ctx);
+                }
+                Replacement::Nothing => return,
+            }
+        }
+    }
+
+    /// Tells a worker to leave, or marks it until it is free.
+    pub(super) fn dismiss(&mut self, slot: Slot) {
+        match self.workers.duty(slot) {
+            Some(Duty::Ready) => self.workers.retire(&self.ctx, slot),
+            Some(Duty::Busy(_)) => {
+                self.workers.dismiss(slot);
+                while !self.workers.forbid_rest(&self.ctx, slot) && !self.rouse(slot) {}
+            }
+            Some(Duty::Finishing) => self.workers.dismiss(slot),
+            Some(Duty::Starting | Duty::Retiring) | None => {}
+        }
+    }
+
+    /// Kills workers that say nothing when they should.
+    pub(super) fn watch(&mut self) {
+        if self.workers.watch(&self.ctx) {
+            self.reap();
+        }
+    }
+
+    /// Takes in every child that has ended.
+    pub(super) fn reap(&mut self) {
+        while let Some(reaped) = Workers::next_dead(&self.ctx) {
+            let pid = reaped.pid;
+            match self.workers.find(pid) {
+                Some(slot) => self.bury(slot, reaped),
+                None if self.upgrade.successors().contains(&Some(pid)) => {
+                    self.bury_successor(pid, reaped.ended);
+                }
+                None => self.workers.forget_orphan(pid),
+            }
+        }
+        let successors = self.upgrade.successors();
+        self.workers.sweep_on(&self.ctx, successors);
+    }
+
+    /// A worker is dead. Its slot says how far it had come.
+    fn bury(&mut self, slot: Slot, reaped: Reaped) {
+        while let Some(heard) = self.workers.last_words(&self.ctx, slot) {
+            self.act_on_heard(heard);
+        }
+        if let Some(done) = self.workers.unsaid(&self.ctx, slot) {
+            self.settle(done);
+        }
+        let Some(mut death) = self.workers.bury(&self.ctx, slot, reaped) else {
+            return;
+        };
+        if let Some(copy) = death.copy() {
+            self.connections.forget_copy(copy);
+        }
+        let (phase, has_begun) = death.progress();
+        if let Some(client) = death.client()
+            && has_begun
+        {
+            death.note_answered(self.connections.catch_up(client, &death.report));
+        }
+        if let Some(how) = self.workers.note_end(&self.ctx, &death) {
+            self.failure
+                .get_or_insert(super::error::Error::Workers(how));
+        }
+        let successors = self.upgrade.successors();
+        if death.has_left {
+            self.workers
+                .adopt_detached(&self.ctx, successors, Some(death.pid()));
+        } else {
+            self.workers
+                .end_orphans(&self.ctx, successors, death.handler_pid);
+        }
+        if let Some(client) = death.client() {
+            self.connections
+                .salvage(&self.ctx, client, phase, has_begun);
+        }
+        let report = &death.report;
+        if report.handler != 0 {
+            self.connections.release(&self.ctx, report.handler);
+            self.connections.release_after_redirects(&self.ctx, report);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The watchdog: workers that say nothing when they should.
+//!
+//! Runs only while some worker has a client or is on its way in or out: an idle server sleeps.
+
+use super::pool::Worker;
+use super::{Context, Duty, Workers};
+use crate::parent::life::START_TIMEOUT;
+use crate::scoreboard::{Phase, REST, Slot};
+use crate::sys::proc;
+use crate::sys::time::Moment;
+use std::time::Duration;
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// The watchdog's own turn is never that late on a machine that runs.
+const STALL: Duration = Duration::from_secs(1);
+
+/// A worker that looks at a head or reads a body never waits for anybody, so it says that it lives
+/// at least once a second; the same again is slack for a loaded machine.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// So much longer a worker may take that is seen to wait for a disk: one spins up, a file system is
+/// frozen for a snapshot or writes back what it owes. Killed, it would end no sooner, and cost its
+/// client. Who cannot be looked at (no /proc, hidepid) gets the same time.
+const DISK_TIME: Duration = Duration::from_secs(30);
+
+/// What the watchdog sees of a worker.
+#[derive(Clone, Copy)]
+struct Seen {
+    duty: Duty,
+    since: Moment,
+    has_channel: bool,
+    phase: Phase,
+    heartbeat: Moment,
+    deadline: Moment,
+    /// When it last waited for a disk, as far as anybody looked.
+    at_disk: Moment,
+}
+
+/// Why a worker has to go, if it has to. `grace` is what it may need to end its handler's tree.
+fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
+    let is_past = |from: Moment, time: Duration| {
+        // Who launches looks the same: it waits for the child to become the handler (vfork).
+        if seen.phase == Phase::Launched {
+            return now > from.after(time);
+        }
+        let pardoned = seen.at_disk.min(from.after(DISK_TIME));
+        now > from.max(pardoned).after(time)
+    };
+    let signs = seen.since.max(seen.heartbeat);
+    match seen.duty {
+        Duty::Starting => is_past(seen.since, START_TIMEOUT).then_some("it does not start"),
+        Duty::Ready => None,
+        Duty::Retiring => is_past(seen.since, grace + SILENCE).then_some("it does not leave"),
+        Duty::Busy(_) | Duty::Finishing if !seen.has_channel => {
+            is_past(signs, grace + SILENCE).then_some("it has hung up")
+        }
+        Duty::Busy(_) | Duty::Finishing => match seen.phase {
+            // It may rest for so long.
+            Phase::Idle | Phase::Kept => {
+                is_past(signs, REST + SILENCE).then_some("it shows no sign of life")
+            }
+            Phase::Looking | Phase::Reading => {
+                is_past(signs, SILENCE).then_some("it shows no sign of life")
+            }
+            Phase::Launched | Phase::Answering | Phase::Closing => {
+                // Without one it runs no handler: an answer of its own takes no time.
+                let has_deadline = seen.deadline != Moment::default();
+                if has_deadline {
+                    is_past(seen.deadline, grace + SILENCE)
+                        .then_some("its request is over its deadline")
+                } else {
+                    is_past(signs, SILENCE).then_some("it shows no sign of life")
+                }
+            }
+        },
+    }
+}
+
+impl Workers {
+    /// Makes the watchdog run while there is somebody to watch.
+    pub(super) fn watch_soon(&mut self, ctx: &Context) {
+        if self.watch_at.is_none() {
+            self.watch_at = Some(ctx.now.after(INTERVAL));
+        }
+    }
+
+    /// Kills workers that are overdue; whether there was one. It may have ended long ago, and the word of it
+    /// been lost.
+    pub(in crate::parent) fn watch(&mut self, ctx: &Context) -> bool {
+        let Some(due) = self.watch_at.filter(|at| *at <= ctx.now) else {
+            return false;
+        };
+        if ctx.now > due.after(STALL) {
+            // This process was held up itself (stopped, or the whole machine was), and so may they.
+            self.watch_at = Some(ctx.now.after(INTERVAL));
+            return false;
+        }
+        let grace = ctx.settings.limits.kill_grace;
+        let late: Vec<(Slot, Seen, &'static str)> = self
+            .pool
+            .workers()
+            .filter_map(|(slot, worker)| {
+                let seen = self.seen(ctx, slot, worker);
+                Some((slot, seen, overdue(seen, grace, ctx.now)?))
+            })
+            .collect();
+        let mut is_any_killed = false;
+        for (slot, seen, why) in late {
+            if !self.pardons(ctx, slot, seen) {
+                self.end_overdue(ctx, slot, why);
+                is_any_killed = true;
+            }
+        }
+        let watched = self.pool.total() - self.pool.ready();
+        self.watch_at = (watched > 0).then(|| ctx.now.after(INTERVAL));
+        is_any_killed
+    }
+
+    /// Spares a worker that waits for a disk, or may do so, and has not done so for too long: true if it did.
+    fn pardons(&mut self, ctx: &Context, slot: Slot, seen: Seen) -> bool {
+        let grace = ctx.settings.limits.kill_grace;
+        let at_disk = ctx.now;
+        let Some(worker) = self.pool.get_mut(slot) else {
+            return false;
+        };
+        let may_wait = proc::state_of(worker.pid).is_none_or(|state| state == b'D');
+        let is_pardoned = may_wait && overdue(Seen { at_disk, ..seen }, grace, at_disk).is_none();
+        if is_pardoned {
+            worker.at_disk = at_disk;
+        }
+        is_pardoned
+    }
+
+    fn end_overdue(&mut self, ctx: &Context, slot: Slot, why: &str) {
+        if let Some(worker) = self.pool.get(slot).filter(|w| !w.is_killed) {
+            let pid = worker.pid;
+            ctx.log.warn(format_args!("killing worker {pid}: {why}"));
+        }
+        self.kill(ctx, slot);
+    }
+
+    fn seen(&self, ctx: &Context, slot: Slot, worker: &Worker) -> Seen {
+        let entry = ctx.scoreboard.entry(slot);
+        // First: the worker takes it away last.
+        let deadline = entry.deadline();
+        Seen {
+            duty: worker.duty,
+            since: worker.since,
+            has_channel: worker.channel.is_some(),
+            phase: entry.phase(),
+            heartbeat: entry.heartbeat(),
+            deadline,
+            at_disk: worker.at_disk,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parent::context::Id;
+
+    const BUSY: Duty = Duty::Busy(Id {
+        index: 0,
+        generation: 0,
+    });
+
+    #[test]
+    fn only_a_worker_that_owes_a_sign_of_life_is_killed() {
+        let at = |s: u64| Moment::from_micros(1_000_000 * (100 + s));
+        // duty, phase, heartbeat, deadline, now: killed?
+        for (duty, phase, heartbeat, deadline, now, expected) in [
+            (Duty::Ready, Phase::Idle, 0, 0, 1_000, false),
+            (Duty::Starting, Phase::Idle, 0, 0, 9, false),
+            (Duty::Starting, Phase::Idle, 0, 0, 11, true),
+            (Duty::Retiring, Phase::Idle, 0, 0, 3, false),
+            (Duty::Retiring, Phase::Idle, 0, 0, 5, true),
+            (BUSY, Phase::Looking, 0, 0, 3, true),
+            (BUSY, Phase::Reading, 2, 0, 3, false),
+            (BUSY, Phase::Idle, 0, 0, 3, false),
+            (BUSY, Phase::Idle, 0, 0, 4, true),
+            (BUSY, Phase::Kept, 0, 0, 3, false),
+            (BUSY, Phase::Kept, 0, 0, 4, true),
+            (BUSY, Phase::Launched, 0, 60, 60, false),
+            (BUSY, Phase::Launched, 0, 60, 65, true),
+            (BUSY, Phase::Answering, 0, 0, 2, false),
+            (BUSY, Phase::Answering, 0, 0, 3, true),
+            (BUSY, Phase::Answering, 0, 60, 60, false),
+            (Duty::Finishing, Phase::Answering, 0, 60, 64, false),
+            (Duty::Finishing, Phase::Answering, 0, 60, 65, true),
+            (Duty::Finishing, Phase::Answering, 0, 0, 3, true),
+        ] {
+            let seen = Seen {
+                duty,
+                since: at(0),
+                has_channel: true,
+                phase,
+                heartbeat: at(heartbeat),
+                deadline: if deadline == 0 {
+                    Moment::default()
+                } else {
+                    at(deadline)
+                },
+                at_disk: Moment::default(),
+            };
+            let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
+            assert_eq!(killed, expected, "{duty:?} {phase:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_a_disk_is_given_more_time_and_not_for_ever() {
+        let at = |s: u64| Moment::from_micros(1_000_000 * (100 + s));
+        let none = Moment::default();
+        // phase, deadline, last seen at a disk, now: killed?
+        for (phase, deadline, at_disk, now, expected) in [
+            (Phase::Reading, none, none, 3, true),
+            (Phase::Reading, none, at(3), 3, false),
+            (Phase::Reading, none, at(3), 5, false),
+            // It has gone on, without a word.
+            (Phase::Reading, none, at(3), 6, true),
+            (Phase::Reading, none, at(29), 31, false),
+            (Phase::Reading, none, at(33), 33, true),
+            (Phase::Looking, none, at(3), 5, false),
+            (Phase::Kept, none, at(5), 8, false),
+            (Phase::Answering, none, at(4), 6, false),
+            (Phase::Answering, at(60), at(66), 70, false),
+            (Phase::Answering, at(60), at(66), 71, true),
+            (Phase::Answering, at(60), at(99), 99, true),
+            (Phase::Launched, at(60), at(66), 66, true),
+        ] {
+            let seen = Seen {
+                duty: BUSY,
+                since: at(0),
+                has_channel: true,
+                phase,
+                heartbeat: at(0),
+                deadline,
+                at_disk,
+            };
+            let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
+            assert_eq!(killed, expected, "{phase:?} {at_disk:?} at {now}");
+        }
+    }
+}
