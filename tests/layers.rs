@@ -5,7 +5,7 @@
 //! Refuses to judge style; that is rustfmt's and clippy's work. What it checks:
 //!
 //! - a module uses layers below its own only, `parent` and `worker` never each other;
-//! - inside `worker` and `sys` a file uses those below it only, so no files use each other in a circle;
+//! - inside `parent`, `worker` and `sys` a file uses those below it only, so no files use each other in a circle;
 //! - the pure layers touch no system call, file, process, socket or clock;
 //! - `unsafe` and `libc` stand in `src/sys/` only, `sc` in `src/sys/raw.rs` only;
 //! - each file opens with `//!`. One with more than 400 lines before its tests is only named.
@@ -47,6 +47,71 @@ const LAYERS: &[&[&str]] = &[
 /// defines or passes on uses `mod`. A folder in a folder may have rows of its own (`parent::workers`).
 /// Of a folder without rows nothing inside is checked.
 const INSIDE: &[(&str, &[&[&str]])] = &[
+    (
+        "parent",
+        &[
+            &["mod"],
+            &["turn", "reload"],
+            &[
+                "lifecycle",
+                "serving",
+                "accepting",
+                "commands",
+                "status",
+                "upgrading",
+            ],
+            &["start"],
+            &["server"],
+            &["daemon"],
+            &["upgrade"],
+            // Owners that do not know each other.
+            &["connections", "workers", "control", "listeners"],
+            &["privilege", "resolve", "inheritance"],
+            &["token"],
+            &["context"],
+            &["life", "error"],
+        ],
+    ),
+    (
+        "parent::connections",
+        &[
+            &["mod"],
+            &["verdicts", "stalled"],
+            &["parking", "transfer"],
+            &["queue", "ending"],
+            &["spools"],
+            &["owner"],
+            &["table", "wheel", "admission"],
+            &["account"],
+            &["fate", "canned"],
+            &["state"],
+        ],
+    ),
+    (
+        "parent::workers",
+        &[
+            &["mod"],
+            &["birth", "death", "rest", "watchdog", "sweep"],
+            &["owner"],
+            &["pool", "orphans"],
+            &["duty", "edition", "pace"],
+        ],
+    ),
+    (
+        "parent::upgrade",
+        &[
+            &["mod"],
+            &["forward", "backward"],
+            &["owner"],
+            &["successor", "predecessor"],
+            &["records", "program"],
+        ],
+    ),
+    (
+        "parent::listeners",
+        &[&["mod"], &["change"], &["owner"], &["socket"]],
+    ),
+    ("parent::control", &[&["mod"], &["notify"]]),
     (
         "worker",
         &[
@@ -626,7 +691,7 @@ fn note_long_files(root: &Path, files: &[PathBuf]) {
 /// by the monotonic clock: a step of the time of day must not end or prolong a wait.
 const TIME_OF_DAY: &[&str] = &[
     "log.rs",
-    "parent/canned.rs",
+    "parent/connections/canned.rs",
     "worker/date.rs",
     "sys/time.rs",
 ];
@@ -731,6 +796,21 @@ const PLANTED: &[(&str, &str, &str)] = &[
         "sys::fd uses sys::signal, which is not below it",
     ),
     (
+        "parent/connections/queue.rs",
+        "use crate::parent::workers::Workers;",
+        "parent::connections uses parent::workers",
+    ),
+    (
+        "parent/workers/rest.rs",
+        "use crate::parent::server::Parent;",
+        "parent::workers uses parent::server",
+    ),
+    (
+        "parent/workers/pool.rs",
+        "use super::owner::Workers;",
+        "parent::workers::pool uses parent::workers::owner",
+    ),
+    (
         "worker/context.rs",
         "use super::call::Call;",
         "worker::context uses worker::call",
@@ -799,8 +879,8 @@ const HARMLESS: &[(&str, &str)] = &[
         "use std::os::unix::ffi::OsStrExt;\nuse crate::cli::table;",
     ),
     (
-        "parent/lot.rs",
-        "use super::pool;\nuse crate::channel::Record;\nuse crate::sys;",
+        "parent/connections/table.rs",
+        "use super::state;\nuse crate::channel::Record;\nuse crate::sys;",
     ),
     ("cgi/head.rs", "use crate::http::Field;"),
     ("settings.rs", "use crate::limits::Limits;"),

@@ -1,8 +1,8 @@
 //! Clients in: accept, and making room for who comes.
 
-use super::Parent;
 use super::connections::State;
 use super::life::Life;
+use super::server::Parent;
 use crate::sys::{self, Errno};
 use std::fmt::Display;
 

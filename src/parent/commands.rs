@@ -1,9 +1,9 @@
 //! What comes to the control socket: new workers, and what the server's user asks.
 
-use super::Parent;
 use super::context::Id;
 use super::control::{Caller, Command, Said};
 use super::life::LEAVE_GRACE;
+use super::server::Parent;
 
 /// Who connects in one turn; clients have their turn too.
 const ACCEPT_BATCH: usize = 64;

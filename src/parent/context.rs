@@ -8,7 +8,7 @@ use crate::channel::Serve;
 use crate::log::Log;
 use crate::scoreboard::Scoreboard;
 use crate::settings::Settings;
-use crate::sys::process::DescriptorLimit;
+use crate::sys::process::{DescriptorLimit, Pid};
 use crate::sys::readiness::Readiness;
 use crate::sys::time::Moment;
 use std::net::SocketAddr;
@@ -68,6 +68,9 @@ pub(super) struct Ordered<'a> {
     pub(super) client: BorrowedFd<'a>,
     pub(super) spool: Option<BorrowedFd<'a>>,
 }
+
+/// Servers that follow this one: its children too.
+pub(super) type Successors = [Option<Pid>; 2];
 
 /// A burst is over when nothing happened for this long.
 const BURST_GAP: Duration = Duration::from_secs(10);

@@ -1,8 +1,8 @@
 //! From Starting to the end: signals, readiness, draining.
 
-use super::Parent;
 use super::error::Error;
 use super::life::{IDLE_GRACE, LEAVE_GRACE, Life, START_TIMEOUT};
+use super::server::Parent;
 use super::start::{say_first_words, start_line};
 use crate::settings::Level;
 use crate::sys::fd::{self, AsFd};

@@ -9,6 +9,7 @@
 //! serving, accepting                  clients to workers and back; clients in
 //! lifecycle, reload, upgrading        what changes the server as a whole
 //! commands, status                    what its user may ask
+//! server                              the parent itself: the owners, and what only all together need
 //! start, resolve, daemon, privilege,
 //! inheritance                         from settings to a parent that serves
 //!
@@ -35,6 +36,7 @@ mod listeners;
 mod privilege;
 mod reload;
 mod resolve;
+mod server;
 mod serving;
 mod start;
 mod status;
@@ -47,45 +49,10 @@ mod workers;
 use crate::birth::WorkerMain;
 use crate::settings::Settings;
 use crate::sys::process;
-use crate::sys::readiness::Event;
-use crate::sys::time::Moment;
-use connections::Connections;
-use context::Context;
-use control::Control;
 pub use inheritance::Inheritance;
 use life::Life;
-use listeners::Listeners;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use upgrade::Upgrade;
-use workers::Workers;
-
-/// The parent: what all owners share, the owners, and what only the server as a whole needs.
-struct Parent {
-    ctx: Context,
-    connections: Connections,
-    workers: Workers,
-    upgrade: Upgrade,
-    control: Control,
-    listeners: Listeners,
-    signals: OwnedFd,
-    events: Vec<Event>,
-    started: Moment,
-    /// How the settings are read again, and the folder that relative names in them begin in.
-    reread: Reread,
-    folder: PathBuf,
-    /// The descriptor limit that the server has.
-    descriptor_limit: u64,
-    /// SIGHUP came before the server was ready.
-    is_reload_due: bool,
-    /// Said once when the server is ready.
-    starter: daemon::Starter,
-    /// Why the server could not start.
-    failure: Option<error::Error>,
-}
-
-/// Reads the settings of this process again, or says in one line what is wrong with them.
-pub type Reread = fn() -> Result<Settings, String>;
+use server::Parent;
+pub use server::Reread;
 
 /// Serves until it is told to stop; the exit status. `worker_main` is what a forked worker runs.
 ///

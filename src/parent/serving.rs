@@ -1,9 +1,10 @@
 //! Clients to workers and back: what a worker has said or left undone means for its client, and what the clients
 //! need means for the workers.
 
-use super::Parent;
 use super::connections::{Done, Fate, State};
+use super::error::Error;
 use super::life::Life;
+use super::server::Parent;
 use super::workers::{Duty, Finished, Heard, Replacement, Workers};
 use crate::scoreboard::Slot;
 use crate::sys;
@@ -240,8 +241,7 @@ impl Parent {
             death.note_answered(self.connections.catch_up(client, &death.report));
         }
         if let Some(how) = self.workers.note_end(&self.ctx, &death) {
-            self.failure
-                .get_or_insert(super::error::Error::Workers(how));
+            self.failure.get_or_insert(Error::Workers(how));
         }
         let successors = self.upgrade.successors();
         if death.has_left {

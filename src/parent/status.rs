@@ -3,8 +3,8 @@
 //! The first line is `key=value` for programs; the lines behind it are `key: value` for people.
 //! Only reads: nothing here changes the server.
 
-use super::Parent;
 use super::connections::State;
+use super::server::Parent;
 use crate::sys::process;
 use std::fmt::Write;
 

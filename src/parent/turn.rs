@@ -3,7 +3,7 @@
 //! One readiness set holds everything: signals, channels, listeners, clients. (A poll(2) around a
 //! nested epoll set would cost a second call per wake-up.) Refuses to do the work of a turn itself.
 
-use super::Parent;
+use super::server::Parent;
 use super::token::Token;
 use crate::sys;
 use crate::sys::readiness::Event;

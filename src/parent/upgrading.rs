@@ -1,10 +1,10 @@
 //! The steps of an upgrade that concern more than the two servers' line: who accepts, whose are pid file and
 //! control socket, where the clients are.
 
-use super::Parent;
 use super::error::Error;
 use super::life::{Life, START_TIMEOUT};
 use super::listeners::wishes;
+use super::server::Parent;
 use super::upgrade::{End, FromPredecessor, FromSuccessor, Possessions, Step};
 use super::workers::How;
 use crate::instance::UnixSocket;

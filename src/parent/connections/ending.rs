@@ -3,11 +3,13 @@
 //! Refuses to read from clients; what a client still sends after its answer is dropped in the kernel.
 
 use super::canned::{self, Canned};
-use super::{Connections, End, State};
+use super::owner::Connections;
+use super::state::State;
+use super::table::{Connection, End};
 use crate::parent::context::{Context, Id};
 use crate::parent::life::IDLE_GRACE;
 use crate::parent::token::Token;
-use crate::sys::fd::AsFd;
+use crate::sys::fd::{self, AsFd};
 use crate::sys::readiness::Interest;
 use crate::sys::socket;
 use crate::sys::teardown::{self, Direction};
@@ -121,10 +123,7 @@ impl Connections {
     /// Ends a connection whose client has had all that it gets. With unread bytes a close would be a reset,
     /// which may eat the end of the answer.
     pub(super) fn close_gently(&mut self, ctx: &Context, id: Id) {
-        let is_sending = self
-            .table
-            .get(id)
-            .is_some_and(|c| super::parking::unread(c) > 0);
+        let is_sending = self.table.get(id).is_some_and(|c| unread(c) > 0);
         if is_sending {
             self.pass_on(ctx, id);
             self.linger(ctx, id);
@@ -190,6 +189,11 @@ impl Connections {
             self.close(ctx, id);
         }
     }
+}
+
+/// Bytes that have arrived and that nobody has taken.
+pub(super) fn unread(connection: &Connection) -> u64 {
+    fd::bytes_readable(connection.client.as_fd()).map_or(0, |n| n as u64)
 }
 
 /// A client's address in the log.

@@ -4,15 +4,17 @@
 //! has not taken), never read.
 
 use super::canned::Canned;
+use super::ending::unread;
 use super::fate::ticks_aside;
-use super::table::Connection;
+use super::owner::Connections;
+use super::state::State;
+use super::table::{Connection, End};
 use super::wheel::TICK;
-use super::{Connections, End, State};
 use crate::channel::Stage;
 use crate::parent::context::{Context, Id};
 use crate::scoreboard::Spooled;
 use crate::settings::HalfClose;
-use crate::sys::fd::{self, AsFd};
+use crate::sys::fd::AsFd;
 use crate::sys::readiness::{Event, Interest};
 use crate::sys::time::Moment;
 use crate::sys::{poll, socket};
@@ -293,11 +295,6 @@ impl Connections {
             _ => false,
         }
     }
-}
-
-/// Bytes that have arrived and that nobody has taken.
-pub(super) fn unread(connection: &Connection) -> u64 {
-    fd::bytes_readable(connection.client.as_fd()).map_or(0, |n| n as u64)
 }
 
 /// What a parked connection waits for.

@@ -1,7 +1,9 @@
 //! Who waits for a worker, and who is held until a handler that is at `max-concurrent` has room.
 
 use super::canned::Canned;
-use super::{Connections, End, State};
+use super::owner::Connections;
+use super::state::State;
+use super::table::End;
 use crate::channel::Stage;
 use crate::parent::context::{Context, Demand, Id};
 use crate::route;

@@ -3,37 +3,14 @@
 //! What a worker has in hand stands on that worker's account, so that nothing is counted twice and a
 //! worker that dies takes its account along.
 
-use super::Connections;
+use super::owner::Connections;
 use super::table::Connection;
 use crate::channel::Stage;
 use crate::parent::context::{Context, Id};
 use crate::scoreboard::{Origin, Spooled};
-use crate::settings::TrustedProxy;
 use crate::sys::fd::AsFd;
 use crate::sys::file;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-
-/// What is known of a connection's spool.
-pub(super) struct Account {
-    /// What is in it.
-    pub(super) spooled: Spooled,
-    /// What it is counted by.
-    pub(super) origin: Origin,
-    /// It is on the parent's account, and not on a worker's.
-    is_own: bool,
-}
-
-impl Account {
-    /// Of a client that has none yet.
-    pub(super) fn of(peer: Option<SocketAddr>, proxies: &[TrustedProxy]) -> Self {
-        Self {
-            spooled: Spooled::default(),
-            origin: Origin::of(peer, proxies),
-            is_own: true,
-        }
-    }
-}
 
 impl Connection {
     /// Its spool holds what it has not taken of its response.

@@ -3,7 +3,9 @@
 //! Decides by the same rules as the workers, which ask again before they take a byte.
 
 use super::canned::Canned;
-use super::{Connections, End, State};
+use super::owner::Connections;
+use super::state::State;
+use super::table::End;
 use crate::parent::context::{Context, Id};
 use crate::scoreboard::{Budget, Spooled};
 use crate::sys::time::Moment;

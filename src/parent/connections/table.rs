@@ -4,7 +4,7 @@
 //! front of one is who has been in it longest: the next to be served (queued), or the first to go
 //! when every place is taken. Refuses to know of sockets' events, deadlines or workers.
 
-use super::spools::Account;
+use super::account::Account;
 use super::state::State;
 use crate::channel::Stage;
 use crate::parent::context::Id;

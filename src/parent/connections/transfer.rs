@@ -1,10 +1,11 @@
 //! Connections that come in: from a listener, or from another server; and what goes to another server.
 
+use super::account::Account;
 use super::canned::{self, Canned};
 use super::ending::Peer;
-use super::spools::Account;
-use super::table::Connection;
-use super::{Connections, End, State};
+use super::owner::Connections;
+use super::state::State;
+use super::table::{Connection, End};
 use crate::channel::{Serve, Stage};
 use crate::parent::context::{Context, Id};
 use crate::parent::token::Token;

@@ -2,7 +2,9 @@
 
 use super::canned::Canned;
 use super::fate::{Fate, Salvage, fate, salvage};
-use super::{Connections, End, State};
+use super::owner::Connections;
+use super::state::State;
+use super::table::End;
 use crate::channel::{Serve, Verdict};
 use crate::parent::context::{Context, Id, Ordered};
 use crate::scoreboard::{Phase, Report, Ticket};

@@ -1,7 +1,8 @@
 //! Other listeners while the server serves: each stays for an equal wish, new ones are bound before old ones go.
 
+use super::owner::Listeners;
 use super::socket::{Listener, Wish};
-use super::{Context, Listeners};
+use crate::parent::context::Context;
 use crate::parent::error::Error;
 use crate::sys::teardown::{self, Direction};
 use crate::sys::{Errno, socket};

@@ -2,11 +2,12 @@
 //!
 //! A death only marks: what is missing is started once per turn, in `reconcile`, and paced.
 
-use super::pool::{Need, Surplus, growth_due, workers_to_start};
-use super::{Context, Duty, Workers};
+use super::duty::Duty;
+use super::owner::Workers;
+use super::pool::{Need, Replacement, Surplus, growth_due, workers_to_start};
 use crate::birth::Birth;
 use crate::channel::{self, Order};
-use crate::parent::context::Demand;
+use crate::parent::context::{Context, Demand};
 use crate::parent::token::Token;
 use crate::scoreboard::Slot;
 use crate::sys::fd::{self, AsFd};
@@ -81,7 +82,7 @@ impl Workers {
     }
 
     /// What the change to new settings needs next.
-    pub(in crate::parent) fn next_replacement(&mut self, ctx: &Context) -> super::Replacement {
+    pub(in crate::parent) fn next_replacement(&mut self, ctx: &Context) -> Replacement {
         self.pool.next_replacement(ctx.settings.workers)
     }
 

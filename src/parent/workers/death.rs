@@ -1,8 +1,10 @@
 //! The end of a worker: what its exit status and its slot of the scoreboard tell.
 
+use super::duty::Duty;
+use super::owner::{Finished, Heard, Workers};
 use super::pool::Worker;
-use super::{Context, Duty, Finished, Heard, Id, Workers};
 use crate::channel::{self, Said, Verdict};
+use crate::parent::context::{Context, Id};
 use crate::scoreboard::{Phase, Report, Slot};
 use crate::sys::Errno;
 use crate::sys::fd::AsFd;

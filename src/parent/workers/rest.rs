@@ -1,24 +1,16 @@
 //! Workers that rest with their last client (`worker/rest`): how the parent gets both back.
 
-use super::{Context, Duty, Finished, Heard, Workers};
+use super::duty::Duty;
+use super::owner::{Finished, Heard, Workers};
 use crate::channel::{self, Order, Verdict};
+use crate::parent::context::Context;
 use crate::scoreboard::Slot;
 use crate::sys::fd::AsFd;
-use crate::sys::time::Moment;
 use std::time::Duration;
 
 /// Workers may rest again when nobody has had to wait for this long: a rest that is ended at once is of
 /// no use.
 const BUSY: Duration = Duration::from_millis(10);
-
-/// What the parent knows of resting workers beside the scoreboard.
-#[derive(Default)]
-pub(super) struct Rest {
-    /// When somebody last had to wait for a worker.
-    last_waited: Moment,
-    /// Workers whose client was taken back in this turn, who still have its descriptor.
-    roused: Vec<Slot>,
-}
 
 impl Workers {
     /// Whether workers may rest: nobody waits for one, and there are not more of them than are wanted (who

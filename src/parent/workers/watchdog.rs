@@ -2,8 +2,10 @@
 //!
 //! Runs only while some worker has a client or is on its way in or out: an idle server sleeps.
 
+use super::duty::Duty;
+use super::owner::Workers;
 use super::pool::Worker;
-use super::{Context, Duty, Workers};
+use crate::parent::context::Context;
 use crate::parent::life::START_TIMEOUT;
 use crate::scoreboard::{Phase, REST, Slot};
 use crate::sys::proc;

@@ -1,0 +1,429 @@
+//! The owner itself: what workers say, and how they are told to leave.
+
+use super::duty::Duty;
+use super::orphans::Orphans;
+use super::pool::{Pool, Worker};
+use crate::channel::{self, Order, Said, Verdict};
+use crate::parent::context::{Burst, Context, Id, Ordered, Turnover};
+use crate::parent::privilege::OomScore;
+use crate::scoreboard::{Report, Slot, Ticket};
+use crate::sys::fd::AsFd;
+use crate::sys::process::{self, Pid};
+use crate::sys::time::Moment;
+use crate::sys::{Errno, Error, signal};
+use std::fmt::{Display, Write};
+use std::os::fd::OwnedFd;
+
+/// A worker that cannot be told anything.
+const GONE: Error = Error {
+    call: &"sendmsg",
+    errno: Errno::NOTCONN,
+};
+
+/// All workers.
+pub(in crate::parent) struct Workers {
+    pub(super) pool: Pool,
+    pub(super) rest: Rest,
+    pub(super) orphans: Orphans,
+    pub(super) oom_score: OomScore,
+    /// When workers are looked after next; `None` while none needs it.
+    pub(super) watch_at: Option<Moment>,
+    /// When the log was last opened again; workers forked before it have to be told.
+    pub(super) log_reopened: Moment,
+    /// No worker could be forked.
+    pub(super) forks: Burst,
+}
+
+/// What the parent knows of resting workers beside the scoreboard.
+#[derive(Default)]
+pub(super) struct Rest {
+    /// When somebody last had to wait for a worker.
+    pub(super) last_waited: Moment,
+    /// Workers whose client was taken back in this turn, who still have its descriptor.
+    pub(super) roused: Vec<Slot>,
+}
+
+/// A worker has done what it was asked to.
+pub(in crate::parent) struct Finished {
+    pub(in crate::parent) slot: Slot,
+    pub(in crate::parent) client: Id,
+    /// The client that was taken back from it before, of which it has no copy any more.
+    pub(in crate::parent) copy: Option<Id>,
+    pub(in crate::parent) verdict: Verdict,
+    pub(in crate::parent) report: Report,
+    pub(in crate::parent) spool: Option<OwnedFd>,
+}
+
+/// What a worker has said.
+pub(in crate::parent) enum Heard {
+    /// Nothing that is of interest to others.
+    Nothing,
+    /// Its verdict on its client.
+    Done(Finished),
+    /// The handler has ended that ran on after its response.
+    Ended(Report),
+    /// A verdict for whose spool there was no descriptor: its client, if it has one, can only be cut.
+    Lost(Option<Id>),
+}
+
+impl Workers {
+    /// None yet, with room for so many.
+    pub(in crate::parent) fn new(most: usize, oom_score: OomScore) -> Self {
+        Self {
+            pool: Pool::new(most),
+            rest: Rest::default(),
+            orphans: Orphans::new(),
+            oom_score,
+            watch_at: None,
+            log_reopened: Moment::default(),
+            forks: Burst::default(),
+        }
+    }
+
+    /// How fast clients get through.
+    pub(in crate::parent) fn turnover(&self) -> Turnover {
+        self.pool.turnover()
+    }
+
+    /// Workers that are here to stay.
+    pub(in crate::parent) fn living(&self) -> usize {
+        self.pool.living()
+    }
+
+    /// All processes, those that are leaving among them.
+    pub(in crate::parent) fn total(&self) -> usize {
+        self.pool.total()
+    }
+
+    /// Workers that have not said their first verdict.
+    pub(in crate::parent) fn starting(&self) -> usize {
+        self.pool.starting()
+    }
+
+    /// Workers that are ready now.
+    pub(in crate::parent) fn ready(&self) -> usize {
+        self.pool.ready()
+    }
+
+    /// Workers that have a client, or a handler that runs on.
+    pub(in crate::parent) fn busy(&self) -> usize {
+        self.pool.busy()
+    }
+
+    /// Whether a handler runs on whose client has its response.
+    pub(in crate::parent) fn are_finishing(&self) -> bool {
+        self.pool.is_finishing()
+    }
+
+    /// The newest ready worker.
+    pub(in crate::parent) fn newest_ready(&self) -> Option<Slot> {
+        self.pool.newest_ready()
+    }
+
+    /// Every slot, vacant ones among them.
+    pub(in crate::parent) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        self.pool.slots()
+    }
+
+    /// Who has this process id.
+    pub(in crate::parent) fn find(&self, pid: Pid) -> Option<Slot> {
+        self.pool.find(pid)
+    }
+
+    /// What a worker does.
+    pub(in crate::parent) fn duty(&self, slot: Slot) -> Option<Duty> {
+        self.pool.get(slot).map(|worker| worker.duty)
+    }
+
+    /// Whether a worker was forked with settings of before.
+    pub(in crate::parent) fn is_outdated(&self, slot: Slot) -> bool {
+        self.pool.is_outdated(slot)
+    }
+
+    /// For the next order.
+    pub(in crate::parent) fn next_ticket(&mut self) -> Ticket {
+        self.pool.next_ticket()
+    }
+
+    /// Sends a ready worker its order.
+    pub(in crate::parent) fn send(
+        &mut self,
+        ctx: &Context,
+        slot: Slot,
+        client: Id,
+        order: &Ordered<'_>,
+    ) -> Result<(), Error> {
+        let worker = self.pool.get_mut(slot).ok_or(GONE)?;
+        let channel = worker.channel.as_ref().ok_or(GONE)?;
+        let serve = Order::Serve(order.serve);
+        channel::send_order(channel.as_fd(), &serve, Some(order.client), order.spool)?;
+        worker.ticket = order.serve.ticket;
+        self.pool.assign(slot, Duty::Busy(client), ctx.now);
+        self.watch_soon(ctx);
+        Ok(())
+    }
+
+    /// A worker's channel is ready: what it says, if it is still this worker.
+    pub(in crate::parent) fn receive(
+        &mut self,
+        ctx: &Context,
+        slot: Slot,
+        generation: u32,
+    ) -> Heard {
+        let worker = self.pool.get(slot);
+        if let Some(worker) = worker.filter(|w| w.generation == generation)
+            && let Some(channel) = &worker.channel
+        {
+            let said = channel::receive_verdict(channel.as_fd());
+            return self.hear(ctx, slot, said);
+        }
+        Heard::Nothing
+    }
+
+    pub(super) fn hear(&mut self, ctx: &Context, slot: Slot, said: Result<Said, Error>) -> Heard {
+        match said {
+            Ok(Said::Verdict(verdict, report, spool)) => {
+                return self.judge(ctx, slot, (verdict, report, spool));
+            }
+            Ok(Said::Nothing) => {}
+            Ok(Said::Gone) => self.hang_up(ctx, slot),
+            // The verdict's spool found no room among our descriptors. The worker did its part.
+            Err(e) if e.errno == Errno::MFILE => {
+                ctx.log.error(format_args!("unable to take a spool: {e}"));
+                return Heard::Lost(self.lose_spool(ctx, slot));
+            }
+            Err(e) => self.distrust(ctx, slot, &e),
+        }
+        Heard::Nothing
+    }
+
+    /// A verdict has come without its spool; the client that it was about.
+    fn lose_spool(&mut self, ctx: &Context, slot: Slot) -> Option<Id> {
+        let Some(Duty::Busy(id)) = self.duty(slot) else {
+            return None;
+        };
+        if ctx.scoreboard.entry(slot).handler_pid() != 0 {
+            // It stays with its handler, and says so later.
+            self.pool.assign(slot, Duty::Finishing, ctx.now);
+        } else {
+            self.set_free(ctx, slot);
+        }
+        Some(id)
+    }
+
+    /// Takes a verdict, or one that need not be said.
+    pub(super) fn judge(
+        &mut self,
+        ctx: &Context,
+        slot: Slot,
+        (verdict, report, spool): (Verdict, Report, Option<OwnedFd>),
+    ) -> Heard {
+        let Some(worker) = self.pool.get_mut(slot) else {
+            return Heard::Nothing;
+        };
+        match worker.duty {
+            // The kernel has said so already.
+            Duty::Starting if verdict == Verdict::Born => {}
+            Duty::Starting if verdict == Verdict::Ready => {
+                self.pool.assign(slot, Duty::Ready, ctx.now);
+            }
+            // Its last verdict could not be understood as a whole, see `lose_spool`.
+            Duty::Ready if verdict == Verdict::Ready => {}
+            Duty::Finishing if verdict == Verdict::Ready => {
+                self.set_free(ctx, slot);
+                return Heard::Ended(report);
+            }
+            Duty::Busy(client) => {
+                let copy = worker.copy.take();
+                self.pool.note_service(report.ended.since(report.began));
+                return Heard::Done(Finished {
+                    slot,
+                    client,
+                    copy,
+                    verdict,
+                    report,
+                    spool,
+                });
+            }
+            // It was told to leave while it was idle, so it had nothing to say.
+            _ => self.distrust(ctx, slot, &"a verdict without a client"),
+        }
+        Heard::Nothing
+    }
+
+    /// A worker has said its verdict: it is free, or stays with its handler.
+    pub(in crate::parent) fn let_go(&mut self, ctx: &Context, slot: Slot, report: &Report) {
+        if !report.is_handler_running {
+            return self.set_free(ctx, slot);
+        }
+        self.pool.assign(slot, Duty::Finishing, ctx.now);
+        self.watch_soon(ctx);
+    }
+
+    /// A worker is done: it is ready, or leaves.
+    fn set_free(&mut self, ctx: &Context, slot: Slot) {
+        self.pool.pace.note_success();
+        let Some(worker) = self.pool.get_mut(slot) else {
+            return;
+        };
+        worker.has_served = true;
+        let (is_killed, is_dismissed) = (worker.is_killed, worker.is_dismissed);
+        let duty = if is_killed {
+            Duty::Retiring
+        } else {
+            Duty::Ready
+        };
+        self.pool.assign(slot, duty, ctx.now);
+        if is_dismissed {
+            self.retire(ctx, slot);
+        }
+    }
+
+    /// A worker that says what it cannot say is killed; its client is judged by its slot.
+    pub(in crate::parent) fn distrust(&mut self, ctx: &Context, slot: Slot, why: &dyn Display) {
+        if let Some(worker) = self.pool.get(slot) {
+            let pid = worker.pid;
+            ctx.log.error(format_args!("killing worker {pid}: {why}"));
+        }
+        self.drop_channel(ctx, slot);
+        self.kill(ctx, slot);
+    }
+
+    /// A worker that cannot be given an order is of no use.
+    pub(in crate::parent) fn give_up(&mut self, ctx: &Context, slot: Slot, why: Error) {
+        ctx.log
+            .warn(format_args!("unable to reach worker {}: {why}", slot.0));
+        self.kill(ctx, slot);
+    }
+
+    /// A worker has closed its channel: it has died, or is about to leave as it was told. Its exit
+    /// status comes by SIGCHLD; one that stays without a channel is of no use.
+    fn hang_up(&mut self, ctx: &Context, slot: Slot) {
+        self.drop_channel(ctx, slot);
+        if self.duty(slot).is_some_and(|duty| duty != Duty::Retiring) {
+            self.watch_soon(ctx);
+        }
+    }
+
+    /// Forgets a worker's channel.
+    pub(super) fn drop_channel(&mut self, ctx: &Context, slot: Slot) {
+        let Some(worker) = self.pool.get_mut(slot) else {
+            return;
+        };
+        if let Some(channel) = worker.channel.take() {
+            let _ = ctx.readiness.forget(channel.as_fd());
+        }
+        if worker.duty == Duty::Ready {
+            self.pool.assign(slot, Duty::Retiring, ctx.now);
+        }
+    }
+
+    /// Tells every worker that can hear it to open the log again.
+    pub(in crate::parent) fn reopen_log(&mut self, ctx: &Context) {
+        self.log_reopened = ctx.now;
+        for (_, worker) in self.pool.workers() {
+            if let Some(channel) = &worker.channel {
+                // One that cannot take it is not well, and the watchdog's business.
+                let _ = channel::send_order(channel.as_fd(), &Order::ReopenLog, None, None);
+            }
+        }
+    }
+
+    /// Tells an idle worker to leave.
+    pub(in crate::parent) fn retire(&mut self, ctx: &Context, slot: Slot) {
+        if let Some(worker) = self.pool.get_mut(slot) {
+            worker.is_dismissed = true;
+            if let Some(channel) = &worker.channel {
+                let _ = channel::send_order(channel.as_fd(), &Order::Retire, None, None);
+            }
+        }
+        self.pool.assign(slot, Duty::Retiring, ctx.now);
+        self.watch_soon(ctx);
+    }
+
+    /// A busy worker leaves once it is free.
+    pub(in crate::parent) fn dismiss(&mut self, slot: Slot) {
+        self.pool.dismiss(slot);
+    }
+
+    /// Kills a worker. What becomes of its client is decided when it is reaped.
+    pub(in crate::parent) fn kill(&mut self, ctx: &Context, slot: Slot) {
+        let Some(worker) = self.pool.get_mut(slot) else {
+            return;
+        };
+        let (pid, duty) = (worker.pid, worker.duty);
+        if !std::mem::replace(&mut worker.is_killed, true) {
+            // It is our child and not reaped, so the number is still its own.
+            let _ = process::kill(pid, signal::SIGKILL);
+        }
+        if !duty.is_occupied() {
+            self.pool.assign(slot, Duty::Retiring, ctx.now);
+        }
+    }
+
+    /// The life cycle's last resort.
+    pub(in crate::parent) fn kill_all(&mut self, ctx: &Context) {
+        for slot in self.pool.slots() {
+            self.kill(ctx, slot);
+        }
+    }
+
+    /// The server is to end: every worker leaves, at once or when its handler's tree has ended.
+    #[cold]
+    pub(in crate::parent) fn end(&mut self, ctx: &Context) {
+        for slot in self.pool.slots() {
+            match self.duty(slot) {
+                Some(Duty::Ready) => self.retire(ctx, slot),
+                // The end of its channel makes a worker end its handler's tree, then leave.
+                Some(Duty::Busy(_) | Duty::Finishing) => {
+                    self.drop_channel(ctx, slot);
+                    self.pool.assign(slot, Duty::Retiring, ctx.now);
+                }
+                Some(Duty::Starting) => self.kill(ctx, slot),
+                Some(Duty::Retiring) | None => {}
+            }
+        }
+    }
+
+    /// Settings have changed: other ceilings, and workers are to be replaced. How many slots are in use.
+    #[cold]
+    pub(in crate::parent) fn change(&mut self, settings: &crate::settings::Settings) -> usize {
+        self.oom_score.change(settings);
+        let most = settings.limits.max_workers.unwrap_or(settings.workers);
+        let slots = self.pool.set_most(most);
+        self.pool.begin_edition();
+        slots
+    }
+
+    /// One line on each worker, until the text has so many bytes.
+    pub(in crate::parent) fn describe(&self, ctx: &Context, text: &mut String, most_bytes: usize) {
+        let mut workers = self.pool.workers();
+        for (slot, worker) in workers.by_ref() {
+            if text.len() > most_bytes {
+                let _ = write!(text, "\nmore workers: {}", workers.count() + 1);
+                break;
+            }
+            describe(ctx, text, slot, worker);
+        }
+    }
+}
+
+/// Writing to a String cannot fail.
+fn describe(ctx: &Context, text: &mut String, slot: Slot, worker: &Worker) {
+    let entry = ctx.scoreboard.entry(slot);
+    let duty = match worker.duty {
+        Duty::Starting => "starting",
+        Duty::Ready => "ready",
+        Duty::Busy(_) if entry.is_resting() => "ready",
+        Duty::Busy(_) => "busy",
+        Duty::Finishing => "finishing",
+        Duty::Retiring => "leaving",
+    };
+    let since = ctx.now.since(worker.since.max(entry.began())).as_secs();
+    let _ = write!(text, "\nworker {}: {duty} for {since} s", worker.pid);
+    let handler = entry.handler_pid();
+    if handler != 0 {
+        let name = crate::log::Escaped(&entry.handler_name()).to_string();
+        let _ = write!(text, ", {name} (pid {handler})");
+    }
+}
