@@ -9,7 +9,7 @@ pub use verdict::{Said, VERDICT_BYTES, Verdict, receive_verdict, send_verdict};
 pub use verdict::{receive_birth, send_birth};
 
 use crate::scoreboard::Ticket;
-use crate::sys::passing::{self, Record};
+use crate::sys::passing::{self, ReceivedRecord};
 use crate::sys::time::Moment;
 use crate::sys::{Errno, Error, Result};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -118,7 +118,7 @@ pub struct Received {
 /// Worker: waits for an order. `None`: the parent is gone.
 pub fn receive_order(channel: BorrowedFd<'_>) -> Result<Option<Received>> {
     let mut bytes = [0; ORDER_BYTES];
-    let Record {
+    let ReceivedRecord {
         len,
         passed: [client, spool],
     } = passing::await_record(channel, &mut bytes)?;

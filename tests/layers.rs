@@ -135,7 +135,13 @@ const INSIDE: &[(&str, &[&[&str]])] = &[
                 "response::facts",
             ],
             &[
-                "large", "turn", "input", "progress", "stderr", "tree", "receipt",
+                "large_body",
+                "turn",
+                "input",
+                "progress",
+                "stderr",
+                "process_tree",
+                "receipt",
             ],
             &["spool", "client", "date", "buffer", "root"],
         ],
@@ -887,7 +893,7 @@ const HARMLESS: &[(&str, &str)] = &[
     ("sys/mod.rs", "mod fd;\npub use errno::Errno;"),
     (
         "worker/relay/run.rs",
-        "use super::{Relay, client};\nuse crate::worker::tree;",
+        "use super::{Relay, client};\nuse crate::worker::process_tree;",
     ),
     ("sys/fault.rs", "mod table;\npub(super) use table::due;"),
     (

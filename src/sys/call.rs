@@ -123,7 +123,7 @@ pub(super) fn count<T: TryInto<usize>>(n: T) -> usize {
     n.try_into().unwrap_or(0)
 }
 
-/// Between clone and exec: makes a call; true if it failed, and errno says why.
-pub(super) fn has_failed(call: &'static str, f: impl FnOnce() -> i32) -> bool {
-    fault::is_due_in_child(call) || f() < 0
+/// Between clone and exec: makes a call; false if it failed, and errno says why.
+pub(super) fn make_in_child(call: &'static str, f: impl FnOnce() -> i32) -> bool {
+    !fault::due_in_child(call) && f() >= 0
 }

@@ -1,7 +1,7 @@
 //! What a handler may use and touch: resource limits, niceness and Landlock rulesets. Made by the
 //! worker beforehand, applied between clone and exec.
 
-use super::call::{Result, has_failed, once};
+use super::call::{Result, make_in_child, once};
 use super::{fd, file};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -89,13 +89,13 @@ impl Bounds {
     pub(super) fn apply(&self) -> bool {
         for (resource, limit) in &self.limits {
             // SAFETY: the limit is live.
-            if has_failed("setrlimit", || unsafe { libc::setrlimit(*resource, limit) }) {
+            if !make_in_child("setrlimit", || unsafe { libc::setrlimit(*resource, limit) }) {
                 return false;
             }
         }
         // SAFETY: takes integers.
         let be_nice = || unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, self.nice) };
-        self.nice < 0 || !has_failed("setpriority", be_nice)
+        self.nice < 0 || make_in_child("setpriority", be_nice)
     }
 }
 

@@ -5,10 +5,10 @@
 mod table;
 
 #[cfg(feature = "fault-injection")]
-pub(super) use table::{become_parent, become_worker, due, is_due_in_child};
+pub(super) use table::{become_parent, become_worker, due, due_in_child};
 
 #[cfg(not(feature = "fault-injection"))]
-pub(super) use never::{become_parent, become_worker, due, is_due_in_child};
+pub(super) use never::{become_parent, become_worker, due, due_in_child};
 
 /// Without the feature no call fails but those that do.
 #[cfg(not(feature = "fault-injection"))]
@@ -21,7 +21,7 @@ mod never {
     }
 
     #[inline(always)]
-    pub(in crate::sys) fn is_due_in_child(_: &'static str) -> bool {
+    pub(in crate::sys) fn due_in_child(_: &'static str) -> bool {
         false
     }
 

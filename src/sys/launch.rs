@@ -5,7 +5,7 @@
 
 #[cfg(target_os = "linux")]
 use super::call::or_else;
-use super::call::{CallName, Error, Result, has_failed, once};
+use super::call::{CallName, Error, Result, make_in_child, once};
 use super::confine::{self, Bounds, Ruleset};
 use super::errno::Errno;
 use super::process::{self, Pid};
@@ -65,7 +65,7 @@ pub struct Plan<'a> {
 
 /// The step between clone and exec that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum LaunchStep {
     /// clone(2) itself: no process was made.
     Clone,
     /// setpgid, dup2 or prctl.
@@ -82,15 +82,15 @@ pub enum Step {
 
 /// A launch that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct LaunchFailure {
     /// Where.
-    pub step: Step,
+    pub step: LaunchStep,
     /// Why.
     pub error: Error,
 }
 
 /// What the child reads. Plain values only.
-struct Order<'a> {
+struct ChildOrder<'a> {
     program: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
@@ -127,14 +127,14 @@ impl Launcher {
     /// Worker: clone and exec. On success the handler runs (or, where clone is a plain fork,
     /// will say later that it does not: see `failure`). The caller has blocked all signals, since
     /// the child shares its memory and must not run a handler in it; the child unblocks them.
-    pub fn launch(&mut self, plan: &Plan<'_>) -> std::result::Result<Pid, Failure> {
-        let failed = |error| Failure {
-            step: Step::Clone,
+    pub fn launch(&mut self, plan: &Plan<'_>) -> std::result::Result<Pid, LaunchFailure> {
+        let failed = |error| LaunchFailure {
+            step: LaunchStep::Clone,
             error,
         };
         let [step, _] = self.report;
         step.store(0, Ordering::Relaxed);
-        let order = Order {
+        let order = ChildOrder {
             program: plan.program.as_ptr(),
             argv: plan.argv.first,
             envp: plan.envp.first,
@@ -149,18 +149,18 @@ impl Launcher {
 
     /// Why the last launch never became the handler; `None` if it did. Final once the child is
     /// reaped; with a true vfork final as soon as `launch` returns.
-    pub fn failure(&self) -> Option<Failure> {
+    pub fn failure(&self) -> Option<LaunchFailure> {
         let [step, errno] = self.report;
         let (step, call): (_, CallName) = match step.load(Ordering::Acquire) {
             0 => return None,
-            PREPARE => (Step::Prepare, &"dup2"),
-            FOLDER => (Step::Folder, &"fchdir"),
-            LIMIT => (Step::Limit, &"setrlimit"),
-            SANDBOX => (Step::Sandbox, &"landlock_restrict_self"),
-            _ => (Step::Exec, &"execve"),
+            PREPARE => (LaunchStep::Prepare, &"dup2"),
+            FOLDER => (LaunchStep::Folder, &"fchdir"),
+            LIMIT => (LaunchStep::Limit, &"setrlimit"),
+            SANDBOX => (LaunchStep::Sandbox, &"landlock_restrict_self"),
+            _ => (LaunchStep::Exec, &"execve"),
         };
         let errno = Errno::from_raw(i32::try_from(errno.load(Ordering::Relaxed)).unwrap_or(0));
-        Some(Failure {
+        Some(LaunchFailure {
             step,
             error: Error { call, errno },
         })
@@ -174,7 +174,7 @@ const LIMIT: u64 = 4;
 const SANDBOX: u64 = 5;
 
 #[cfg(target_os = "linux")]
-fn clone(stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
+fn clone(stack: &mut [u128], order: &ChildOrder<'_>) -> Result<Pid> {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let top = stack.as_mut_ptr_range().end.cast::<c_void>();
     let order = std::ptr::from_ref(order).cast_mut().cast::<c_void>();
@@ -191,7 +191,7 @@ fn clone(stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
 
 /// Elsewhere fork, at its price; the report tells why a child failed.
 #[cfg(not(target_os = "linux"))]
-fn clone(_stack: &mut [u128], order: &Order<'_>) -> Result<Pid> {
+fn clone(_stack: &mut [u128], order: &ChildOrder<'_>) -> Result<Pid> {
     fork(std::ptr::from_ref(order).cast_mut().cast::<c_void>())
 }
 
@@ -207,8 +207,8 @@ fn fork(order: *mut c_void) -> Result<Pid> {
 
 /// Between clone and exec: system calls only. Never returns to the caller's code.
 extern "C" fn child(order: *mut c_void) -> c_int {
-    // SAFETY: `clone` passes a live Order.
-    let order = unsafe { &*order.cast::<Order>() };
+    // SAFETY: `clone` passes a live ChildOrder.
+    let order = unsafe { &*order.cast::<ChildOrder>() };
     let step = prepare(order);
     let [said, errno] = order.report;
     errno.store(
@@ -221,14 +221,14 @@ extern "C" fn child(order: *mut c_void) -> c_int {
 }
 
 /// Between clone and exec: returns only with the step that failed; errno says why.
-fn prepare(order: &Order<'_>) -> u64 {
+fn prepare(order: &ChildOrder<'_>) -> u64 {
     // SAFETY: takes integers. A group of its own, so that the whole group can be signalled.
-    if has_failed("setpgid", || unsafe { libc::setpgid(0, 0) }) {
+    if !make_in_child("setpgid", || unsafe { libc::setpgid(0, 0) }) {
         return PREPARE;
     }
     for (standard, fd) in (0..).zip(order.standard) {
         // SAFETY: takes integers. The copy survives exec; the original is close-on-exec.
-        if has_failed("dup2", || unsafe { libc::dup2(fd, standard) }) {
+        if !make_in_child("dup2", || unsafe { libc::dup2(fd, standard) }) {
             return PREPARE;
         }
     }
@@ -236,26 +236,26 @@ fn prepare(order: &Order<'_>) -> u64 {
         return LIMIT;
     }
     // SAFETY: takes an integer.
-    if order.folder >= 0 && has_failed("fchdir", || unsafe { libc::fchdir(order.folder) }) {
+    if order.folder >= 0 && !make_in_child("fchdir", || unsafe { libc::fchdir(order.folder) }) {
         return FOLDER;
     }
     #[cfg(target_os = "linux")]
     // Without it the parent ends the handler of a worker that has died, as it ends the rest.
     // SAFETY: takes integers. Last, because a change of user clears it.
-    has_failed("prctl", || unsafe {
+    make_in_child("prctl", || unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0)
     });
     if order.ruleset >= 0
-        && has_failed("landlock_restrict_self", || {
+        && !make_in_child("landlock_restrict_self", || {
             confine::restrict_self(order.ruleset)
         })
     {
         return SANDBOX;
     }
-    if has_failed("sigprocmask", signal::unblock_in_child) {
+    if !make_in_child("sigprocmask", signal::unblock_in_child) {
         return PREPARE;
     }
-    has_failed("execve", || {
+    make_in_child("execve", || {
         // SAFETY: program, argv and envp are NUL-terminated and live until the worker goes on.
         unsafe { libc::execve(order.program, order.argv, order.envp) }
     });
@@ -268,7 +268,7 @@ mod tests {
     use crate::sys::fd::{self, AsFd};
     use crate::sys::{file, process};
 
-    fn launch(program: &CStr) -> (Launcher, std::result::Result<Pid, Failure>, String) {
+    fn launch(program: &CStr) -> (Launcher, std::result::Result<Pid, LaunchFailure>, String) {
         let (read_end, write_end) = fd::pipe().unwrap();
         let null = file::open_at(None, c"/dev/null", file::Open::Read).unwrap();
         let (mut argv, mut envp) = (Pointers::default(), Pointers::default());
@@ -310,7 +310,7 @@ mod tests {
         let failure = launcher.failure().unwrap();
         assert_eq!(
             (failure.step, failure.error.errno),
-            (Step::Exec, Errno::NOENT)
+            (LaunchStep::Exec, Errno::NOENT)
         );
     }
 

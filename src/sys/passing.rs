@@ -12,7 +12,7 @@ pub const MAX_PASSED: usize = 2;
 
 /// Room for a control message, aligned as cmsghdr must be.
 #[repr(C, align(8))]
-struct Control<const BYTES: usize>([u8; BYTES]);
+struct ControlBuffer<const BYTES: usize>([u8; BYTES]);
 
 /// What `MAX_PASSED` descriptors take.
 const SENT: usize = 64;
@@ -28,7 +28,7 @@ pub fn send_record(
     record: &[u8],
     passed: &[BorrowedFd<'_>],
 ) -> Result<usize> {
-    let mut control = Control([0; SENT]);
+    let mut control = ControlBuffer([0; SENT]);
     let mut piece = libc::iovec {
         iov_base: record.as_ptr().cast_mut().cast(),
         iov_len: record.len(),
@@ -56,7 +56,7 @@ pub fn send_record(
 
 fn attach(
     message: &mut libc::msghdr,
-    control: &mut Control<SENT>,
+    control: &mut ControlBuffer<SENT>,
     fds: &[RawFd; MAX_PASSED],
     n: usize,
 ) {
@@ -82,7 +82,7 @@ fn attach(
 
 /// What `receive_record` found.
 #[derive(Debug)]
-pub struct Record {
+pub struct ReceivedRecord {
     /// Bytes of the record; 0 means that the peer is gone.
     pub len: usize,
     /// The descriptors, close-on-exec, in order. Surplus ones have been closed.
@@ -92,8 +92,8 @@ pub struct Record {
 /// recvmsg(2) of one record. Every descriptor that comes is owned at once, so none can leak.
 /// MSG_CTRUNC (the descriptor table is full) is EMFILE: a message without its descriptor must
 /// never be taken for one that had none. Never waits.
-pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Record> {
-    let mut control = Control([0; RECEIVED]);
+pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<ReceivedRecord> {
+    let mut control = ControlBuffer([0; RECEIVED]);
     let mut piece = libc::iovec {
         iov_base: record.as_mut_ptr().cast(),
         iov_len: record.len(),
@@ -118,12 +118,12 @@ pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Recor
             errno: Errno::MFILE,
         });
     }
-    Ok(Record { len, passed })
+    Ok(ReceivedRecord { len, passed })
 }
 
 /// The same, once there is one. It is waited for by poll(2): who waits in recvmsg(2) on a Unix stream is
 /// also awakened when the peer takes what he has said before, finds nothing, and sleeps again.
-pub fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Record> {
+pub fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<ReceivedRecord> {
     loop {
         match receive_record(socket, record) {
             Err(e) if e.is_would_block() => {
@@ -141,7 +141,7 @@ pub fn hang_up(socket: OwnedFd) {
     // Nothing is put in any more.
     let _ = teardown::shutdown(socket.as_fd(), teardown::Direction::Both);
     let mut bytes = [0; 4096];
-    while let Ok(Record { len: 1.., passed }) = receive_record(socket.as_fd(), &mut bytes) {
+    while let Ok(ReceivedRecord { len: 1.., passed }) = receive_record(socket.as_fd(), &mut bytes) {
         for fd in passed.iter().flatten() {
             let _ = teardown::reset_on_close(fd.as_fd(), false);
         }

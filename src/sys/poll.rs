@@ -7,7 +7,7 @@ use super::platform;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// One descriptor in `wait`.
+/// One descriptor of a set.
 pub type PollFd = libc::pollfd;
 
 /// There is something to read, or the other end is closed for writing.
@@ -24,19 +24,15 @@ pub const PEER_CLOSED: i16 = 0;
 pub const HUNG_UP: i16 = libc::POLLHUP | libc::POLLERR;
 
 /// A descriptor with the events that are waited for.
-pub fn poll_fd(fd: BorrowedFd<'_>, events: i16) -> PollFd {
-    PollFd {
-        fd: fd.as_raw_fd(),
-        events,
-        revents: 0,
-    }
+pub fn of(fd: BorrowedFd<'_>, events: i16) -> PollFd {
+    of_any(Some(fd), events)
 }
 
-/// A place in the set that is not waited for.
-pub fn poll_nothing() -> PollFd {
+/// The same, or a place in the set that is not waited for.
+pub fn of_any(fd: Option<BorrowedFd<'_>>, events: i16) -> PollFd {
     PollFd {
-        fd: -1,
-        events: 0,
+        fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
+        events,
         revents: 0,
     }
 }
@@ -88,7 +84,7 @@ fn wait_with(
 
 /// poll(2) of one descriptor: true once one of `events` (or an error) is there in time.
 pub fn wait_one(fd: BorrowedFd<'_>, events: i16, timeout: Duration) -> Result<bool> {
-    let mut set = [poll_fd(fd, events)];
+    let mut set = [of(fd, events)];
     let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: one live entry.
     retry(&"poll", || unsafe { libc::poll(set.as_mut_ptr(), 1, ms) }).map(|n| n > 0)

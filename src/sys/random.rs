@@ -8,7 +8,7 @@ use super::time;
 /// is hard to guess (the clock, and where this program's stack lies).
 pub fn number() -> u64 {
     let mut number = 0_u64;
-    if is_filled(&mut number) {
+    if fill(&mut number) {
         return number;
     }
     let place = (&raw const number).addr() as u64;
@@ -17,7 +17,7 @@ pub fn number() -> u64 {
 
 /// getrandom(2).
 #[cfg(target_os = "linux")]
-fn is_filled(number: &mut u64) -> bool {
+fn fill(number: &mut u64) -> bool {
     let (to, bytes) = (std::ptr::from_mut(number).cast(), size_of::<u64>());
     // SAFETY: the number has so many bytes, and any are a number.
     let filled = unsafe { libc::getrandom(to, bytes, libc::GRND_NONBLOCK) };
@@ -26,7 +26,7 @@ fn is_filled(number: &mut u64) -> bool {
 
 /// getentropy(2).
 #[cfg(not(target_os = "linux"))]
-fn is_filled(number: &mut u64) -> bool {
+fn fill(number: &mut u64) -> bool {
     let (to, bytes) = (std::ptr::from_mut(number).cast(), size_of::<u64>());
     // SAFETY: the number has so many bytes, and any are a number.
     unsafe { libc::getentropy(to, bytes) == 0 }

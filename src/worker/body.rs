@@ -5,8 +5,8 @@
 use super::buffer::Buffer;
 use super::client::Client;
 use super::input;
-use super::large::Large;
-use super::progress::{Left, Progress, read_exactly};
+use super::large_body::LargeBody;
+use super::progress::{BodyProgress, Left, read_exactly};
 use super::spool::{NoRoom, Spool, SpoolKeeper, Use};
 use crate::http::{Chunked, Malformed};
 use crate::scoreboard::Phase;
@@ -22,7 +22,7 @@ const LOW_WATER: u64 = 32 * 1024;
 const LIVELY: u64 = 4 * 1024;
 
 /// What reading came to.
-pub(super) enum Read<'a> {
+pub(super) enum BodyRead<'a> {
     /// All of it is here: in a spool, or in the reader's memory.
     Complete(Option<Spool<'a>>),
     /// The client has to send more first; the spool is what the next worker needs.
@@ -40,7 +40,7 @@ pub(super) enum Read<'a> {
 }
 
 /// Why the next piece is not there.
-enum Stop {
+enum ReadStop {
     Wait,
     TooLarge,
     Malformed(Malformed),
@@ -49,7 +49,7 @@ enum Stop {
     Unable(NoRoom),
 }
 
-impl From<sys::Error> for Stop {
+impl From<sys::Error> for ReadStop {
     fn from(e: sys::Error) -> Self {
         match e.errno {
             Errno::CONNRESET | Errno::PIPE => Self::ClientGone,
@@ -62,7 +62,7 @@ impl From<sys::Error> for Stop {
 /// Reads bodies; its memory is reused from request to request.
 pub(super) struct BodyReader {
     memory: Vec<u8>,
-    large: Option<Large>,
+    large: Option<LargeBody>,
     scratch: Buffer,
     /// The data of one piece's chunks: stored together, since a chunk may be one byte.
     decoded: Vec<u8>,
@@ -88,8 +88,8 @@ impl Reading<'_, '_> {
     }
 
     /// Waits for more, as long as what the client has delivered since the last wait is worth it.
-    fn goes_on(&self, total: u64, moved: u64) -> bool {
-        self.is_lively(self.delivered(total)) && self.client.goes_on(poll::READABLE, moved)
+    fn wait_briefly(&self, total: u64, moved: u64) -> bool {
+        self.is_lively(self.delivered(total)) && self.client.wait_briefly(poll::READABLE, moved)
     }
 
     fn delivered(&self, total: u64) -> u64 {
@@ -124,7 +124,7 @@ impl BodyReader {
     }
 
     /// The same if it is large.
-    pub(super) fn take_large(&mut self) -> Option<Large> {
+    pub(super) fn take_large(&mut self) -> Option<LargeBody> {
         self.large.take()
     }
 
@@ -151,9 +151,9 @@ impl BodyReader {
     pub(super) fn read<'a>(
         &mut self,
         job: &Reading<'_, 'a>,
-        progress: &mut Progress,
+        progress: &mut BodyProgress,
         mut spool: Option<Spool<'a>>,
-    ) -> Read<'a> {
+    ) -> BodyRead<'a> {
         let mut moved = 0;
         while !progress.is_done() {
             let before = progress.total;
@@ -167,35 +167,35 @@ impl BodyReader {
                 Err(stop) => stop,
             };
             match stop {
-                Stop::Wait if job.goes_on(progress.total, moved) => moved = 0,
-                Stop::Wait => return self.park(job, *progress, spool),
-                Stop::Stalled => {
+                ReadStop::Wait if job.wait_briefly(progress.total, moved) => moved = 0,
+                ReadStop::Wait => return self.park(job, *progress, spool),
+                ReadStop::Stalled => {
                     return match self.put_away(job, *progress, spool) {
-                        Ok(spool) => Read::Stalled(spool.into_fd()),
-                        Err(why) => Read::Unable(why),
+                        Ok(spool) => BodyRead::Stalled(spool.into_fd()),
+                        Err(why) => BodyRead::Unable(why),
                     };
                 }
-                Stop::TooLarge => return Read::TooLarge,
-                Stop::Malformed(malformed) => return Read::Malformed(malformed),
-                Stop::ClientGone => return Read::ClientGone,
-                Stop::Unable(why) => return Read::Unable(why),
+                ReadStop::TooLarge => return BodyRead::TooLarge,
+                ReadStop::Malformed(malformed) => return BodyRead::Malformed(malformed),
+                ReadStop::ClientGone => return BodyRead::ClientGone,
+                ReadStop::Unable(why) => return BodyRead::Unable(why),
             }
         }
         if job.taken_up.is_some() && !job.client.is_unix() {
             // The mark of `park`: the next request may be shorter than what this body lacked.
             let _ = socket::set_receive_low_water(job.client.socket(), 1);
         }
-        Read::Complete(spool)
+        BodyRead::Complete(spool)
     }
 
     fn read_piece<'a>(
         &mut self,
         job: &Reading<'_, 'a>,
-        progress: &mut Progress,
+        progress: &mut BodyProgress,
         spool: &mut Option<Spool<'a>>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ReadStop> {
         self.check_room(job, progress, spool.is_some())?;
-        let Progress { left, total, .. } = progress;
+        let BodyProgress { left, total, .. } = progress;
         match left {
             Left::Bytes(left) => {
                 let before = *left;
@@ -211,9 +211,9 @@ impl BodyReader {
     fn check_room(
         &self,
         job: &Reading<'_, '_>,
-        progress: &Progress,
+        progress: &BodyProgress,
         has_spool: bool,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ReadStop> {
         let piece = match progress.left {
             Left::Bytes(left) => left.min(PIECE as u64),
             Left::Chunks(_) => PIECE as u64,
@@ -224,8 +224,8 @@ impl BodyReader {
             return Ok(());
         }
         match progress.total + piece > job.keeper.budget.total {
-            true => Err(Stop::Unable(job.keeper.limit())),
-            false => Err(Stop::Stalled),
+            true => Err(ReadStop::Unable(job.keeper.limit())),
+            false => Err(ReadStop::Stalled),
         }
     }
 
@@ -236,7 +236,7 @@ impl BodyReader {
         left: &mut u64,
         total: u64,
         spool: &mut Option<Spool<'a>>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ReadStop> {
         let client = job.client.socket();
         let n = match &mut self.large {
             Some(large) => large.receive(client)?,
@@ -246,7 +246,7 @@ impl BodyReader {
             }
         };
         if n == 0 {
-            return Err(Stop::ClientGone);
+            return Err(ReadStop::ClientGone);
         }
         let whole = total.saturating_add(*left);
         *left -= n as u64;
@@ -256,7 +256,7 @@ impl BodyReader {
         let piece = self.scratch.get(..n).unwrap_or_default();
         let used_for = job.use_of_spool(total + n as u64);
         if spool.is_none() && self.memory.len() + n > PIECE && used_for == Use::Bulk {
-            self.large = Large::new(job.keeper, whole, [&self.memory, piece]);
+            self.large = LargeBody::new(job.keeper, whole, [&self.memory, piece]);
         }
         if self.large.is_some() {
             self.memory.clear();
@@ -272,20 +272,20 @@ impl BodyReader {
         chunked: &mut Chunked,
         total: &mut u64,
         spool: &mut Option<Spool<'a>>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ReadStop> {
         let n = socket::peek(job.client.socket(), &mut self.scratch)?;
         if n == 0 {
-            return Err(Stop::ClientGone);
+            return Err(ReadStop::ClientGone);
         }
         let mut rest = self.scratch.get(..n).unwrap_or_default();
         self.decoded.clear();
         while !rest.is_empty() && !chunked.is_done() {
-            let step = chunked.decode(rest).map_err(Stop::Malformed)?;
+            let step = chunked.decode(rest).map_err(ReadStop::Malformed)?;
             self.decoded.extend_from_slice(step.data);
             let total = *total + self.decoded.len() as u64;
             // A chunk that cannot fit is refused by its size, before it is read.
             if total.saturating_add(chunked.announced()) > job.max_body {
-                return Err(Stop::TooLarge);
+                return Err(ReadStop::TooLarge);
             }
             rest = rest.get(step.consumed..).unwrap_or_default();
         }
@@ -302,9 +302,9 @@ impl BodyReader {
     fn park<'a>(
         &mut self,
         job: &Reading<'_, 'a>,
-        mut progress: Progress,
+        mut progress: BodyProgress,
         spool: Option<Spool<'a>>,
-    ) -> Read<'a> {
+    ) -> BodyRead<'a> {
         if progress.wants_continue && progress.total == 0 {
             // A client that does not take 25 bytes now will send its body unasked, or not at all.
             let _ = socket::send(job.client.socket(), b"HTTP/1.1 100 Continue\r\n\r\n", false);
@@ -317,8 +317,8 @@ impl BodyReader {
             usize::try_from(low_water).unwrap_or(1),
         );
         match self.put_away(job, progress, spool) {
-            Ok(spool) => Read::Parked(spool.into_fd()),
-            Err(why) => Read::Unable(why),
+            Ok(spool) => BodyRead::Parked(spool.into_fd()),
+            Err(why) => BodyRead::Unable(why),
         }
     }
 
@@ -326,7 +326,7 @@ impl BodyReader {
     pub(super) fn put_away<'a>(
         &mut self,
         job: &Reading<'_, 'a>,
-        progress: Progress,
+        progress: BodyProgress,
         spool: Option<Spool<'a>>,
     ) -> Result<Spool<'a>, NoRoom> {
         job.keeper.check_waiting()?;
@@ -372,7 +372,7 @@ fn store<'a>(
     spool: &mut Option<Spool<'a>>,
     piece: &[u8],
     (used_for, expected): (Use, u64),
-) -> Result<(), Stop> {
+) -> Result<(), ReadStop> {
     if spool.is_none() && memory.len() + piece.len() > PIECE {
         let mut new = Spool::new(keeper, used_for, expected).map_err(unable)?;
         new.append(memory).map_err(unable)?;
@@ -388,8 +388,8 @@ fn store<'a>(
     }
 }
 
-fn unable(why: sys::Error) -> Stop {
-    Stop::Unable(why.into())
+fn unable(why: sys::Error) -> ReadStop {
+    ReadStop::Unable(why.into())
 }
 
 #[cfg(test)]
@@ -465,7 +465,7 @@ mod tests {
             let total = taken_up.unwrap_or(0) + delivered;
             assert_eq!(job.is_lively(delivered), is_lively, "{case}");
             // Only a lively one is waited for, and has its spool where much is written at once.
-            assert_eq!(job.goes_on(total, 64 * KIB), is_lively, "{case}");
+            assert_eq!(job.wait_briefly(total, 64 * KIB), is_lively, "{case}");
             let is_bulk = is_lively && delivered > PIECE as u64;
             assert_eq!(job.use_of_spool(total) == Use::Bulk, is_bulk, "{case}");
         }

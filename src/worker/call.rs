@@ -1,21 +1,21 @@
 //! One call of a handler: its body, its launch, its relay, and what the client gets in the end.
 
-use super::body::{PIECE, Read, Reading};
+use super::body::{BodyRead, PIECE, Reading};
 use super::client::Outcome;
 use super::context::Context;
 use super::detached;
-use super::ending::{self, Fate, Finished};
+use super::ending::{self, Finished, ResponseFate};
 use super::launch_failure::{self, NotLaunched};
 use super::outlet::{self, Outlet};
 use super::plan::{Body, Call, Job, Running};
-use super::progress::Progress;
-use super::relay::{Relay, Scene};
-use super::released::{Over, Parts, Released};
+use super::process_tree::{self, Swept};
+use super::progress::BodyProgress;
+use super::relay::{Relay, RelayTask};
+use super::released::{RelayParts, ReleasedHandler, WaitEnd};
 use super::request::Request;
 use super::response::Response;
 use super::spool::{NoRoom, Spool};
-use super::stderr::{self, Stderr};
-use super::tree::{self, Swept};
+use super::stderr::{self, HandlerStderr};
 use crate::channel::Verdict;
 use crate::http::{BodyLength, Version};
 use crate::log::Escaped;
@@ -32,7 +32,7 @@ use std::time::Duration;
 const TOO_LARGE: &str = "body longer than max-body";
 
 /// A body that an earlier worker began to read.
-pub(super) type Begun<'a> = Option<(Progress, Option<Spool<'a>>)>;
+pub(super) type Begun<'a> = Option<(BodyProgress, Option<Spool<'a>>)>;
 
 /// What one call came to.
 pub(super) enum Called {
@@ -48,7 +48,7 @@ impl<'a> Context<'a> {
         request: &Request<'_>,
         handler: &Handler,
         begun: Begun<'a>,
-    ) -> Result<(Progress, Option<Spool<'a>>), Outcome> {
+    ) -> Result<(BodyProgress, Option<Spool<'a>>), Outcome> {
         let head = request.head;
         let settings = self.settings_of(handler);
         let max_body = settings
@@ -74,20 +74,20 @@ impl<'a> Context<'a> {
             None => (self.take_head(request, &job, handler)?, None),
         };
         match self.reader.read(&job, &mut progress, spool) {
-            Read::Complete(spool) if is_resumed && !self.has_claimed(settings, handler) => {
+            BodyRead::Complete(spool) if is_resumed && !self.claim_place(settings, handler) => {
                 Err(self.wait_with_body(request, &job, progress, spool))
             }
-            Read::Complete(spool) => {
+            BodyRead::Complete(spool) => {
                 Ok((progress, spool.filter(|_| head.body != BodyLength::None)))
             }
-            Read::Parked(spool) => Err(Outcome::with(Verdict::Body, spool)),
-            Read::ClientGone => Err(Outcome::of(Verdict::Close)),
-            Read::TooLarge => Err(self.fail_for(request, request.broken(), 413, TOO_LARGE)),
-            Read::Malformed(m) => {
+            BodyRead::Parked(spool) => Err(Outcome::with(Verdict::Body, spool)),
+            BodyRead::ClientGone => Err(Outcome::of(Verdict::Close)),
+            BodyRead::TooLarge => Err(self.fail_for(request, request.broken(), 413, TOO_LARGE)),
+            BodyRead::Malformed(m) => {
                 Err(self.fail_for(request, request.broken(), m.status(), m.reason()))
             }
-            Read::Stalled(spool) => Err(Outcome::with(Verdict::Stall, spool)),
-            Read::Unable(why) => Err(self.has_no_room(request, &why)),
+            BodyRead::Stalled(spool) => Err(Outcome::with(Verdict::Stall, spool)),
+            BodyRead::Unable(why) => Err(self.has_no_room(request, &why)),
         }
     }
 
@@ -106,9 +106,9 @@ impl<'a> Context<'a> {
         request: &Request<'_>,
         job: &Reading<'_, 'a>,
         handler: &Handler,
-    ) -> Result<Progress, Outcome> {
+    ) -> Result<BodyProgress, Outcome> {
         let head = request.head;
-        let must_wait = !self.has_claimed(self.settings_of(handler), handler);
+        let must_wait = !self.claim_place(self.settings_of(handler), handler);
         if request.input.taken() == 0 {
             if must_wait {
                 return Err(Outcome::of(Verdict::Retry));
@@ -122,7 +122,7 @@ impl<'a> Context<'a> {
         if request.input.consume(client, head.length).is_err() {
             return Err(Outcome::of(Verdict::Close));
         }
-        let progress = Progress::new(head.body, head.expect_continue);
+        let progress = BodyProgress::new(head.body, head.expect_continue);
         match must_wait {
             true => Err(self.wait_with_body(request, job, progress, None)),
             false => Ok(progress),
@@ -134,7 +134,7 @@ impl<'a> Context<'a> {
         &mut self,
         request: &Request<'_>,
         job: &Reading<'_, 'a>,
-        progress: Progress,
+        progress: BodyProgress,
         spool: Option<Spool<'a>>,
     ) -> Outcome {
         match self.reader.put_away(job, progress, spool) {
@@ -156,7 +156,7 @@ impl<'a> Context<'a> {
     /// Claims a place among those that run this handler at a time; false if all are taken. Claimed
     /// first and counted then, so that there are never too many; two who claim the last place at once
     /// may both be refused, and are asked again one after the other.
-    pub(super) fn has_claimed(&self, settings: &HandlerSettings, handler: &Handler) -> bool {
+    pub(super) fn claim_place(&self, settings: &HandlerSettings, handler: &Handler) -> bool {
         let (entry, hash) = (self.birth.entry(), handler.hash());
         let limit = settings
             .max_concurrent
@@ -216,7 +216,7 @@ impl<'a> Context<'a> {
         deadline: Moment,
     ) -> Called {
         let (finished, is_running, parts) = {
-            let scene = Scene {
+            let task = RelayTask {
                 birth: self.birth,
                 client: request.client,
                 channel: request.channel,
@@ -224,21 +224,22 @@ impl<'a> Context<'a> {
                 settings: call.settings,
                 stderr: &self.stderr,
                 can_probe: request.head.version == Version::Http11,
-                is_gusher: self.gushers.has(call.handler.hash()),
+                prints_much: self.large_outputs.has(call.handler.hash()),
                 deadline,
             };
             let response = Response::new(&mut self.buffers, request.manner);
             let max_spool = self.birth.settings.limits.max_spool;
             let outlet = Outlet::new(request.client, self.keeper, max_spool);
-            let mut relay = Relay::new(scene, running, response, outlet, &mut self.relay_buffer);
+            let mut relay = Relay::new(task, running, response, outlet, &mut self.relay_buffer);
             let end = relay.run();
-            self.gushers.note(call.handler.hash(), relay.printed());
+            self.large_outputs
+                .note(call.handler.hash(), relay.printed());
             let finished = ending::finish(&mut relay, end, self.planner.failure());
             (finished, end.is_handler_running(), relay.into_parts())
         };
         if is_running {
             let settings = self.settings_of(&call.handler);
-            self.released = Some(Released { parts, settings });
+            self.released = Some(ReleasedHandler { parts, settings });
             return self.conclude_call(request, call, finished);
         }
         self.birth.entry().set_handler_pid(0);
@@ -252,8 +253,8 @@ impl<'a> Context<'a> {
 
     /// Stays with a handler whose client was let go until it ends, or has to be ended; then the
     /// request is over as any other: nothing of it is left, and its receipt is in the log.
-    pub(super) fn stay_with(&mut self, released: Released<'a>, channel: BorrowedFd<'_>) {
-        let Released {
+    pub(super) fn stay_with(&mut self, released: ReleasedHandler<'a>, channel: BorrowedFd<'_>) {
+        let ReleasedHandler {
             mut parts,
             settings,
         } = released;
@@ -261,29 +262,30 @@ impl<'a> Context<'a> {
         let log = self.birth.log;
         let name = std::mem::take(&mut self.receipt.handler);
         let paused = std::mem::take(&mut parts.stderr);
-        let mut stderr = Stderr::resume((log, &name), parts.pid, &self.stderr, paused);
+        let mut stderr = HandlerStderr::resume((log, &name), parts.pid, &self.stderr, paused);
         let (over, reaped) = parts.wait(&mut stderr, channel);
         match over {
-            Over::TimedOut => log.warn(format_args!(
+            WaitEnd::TimedOut => log.warn(format_args!(
                 "{}: over its time limit after its client was let go, ended",
                 Escaped(&name)
             )),
-            Over::TooMuch => log.warn(format_args!(
+            WaitEnd::TooMuch => log.warn(format_args!(
                 "{}: printed too much after its client was let go, ended",
                 Escaped(&name)
             )),
-            Over::Unfed(why) => log.error(format_args!(
+            WaitEnd::Unfed(why) => log.error(format_args!(
                 "{}: unable to feed the rest of its body after its client was let go: {why}, ended",
                 Escaped(&name)
             )),
-            Over::Ended => ending::log_late_end(log, &name, reaped),
-            Over::ParentGone => {}
+            WaitEnd::Ended => ending::log_late_end(log, &name, reaped),
+            WaitEnd::ParentGone => {}
         }
         let grace = match over {
-            Over::ParentGone => Duration::ZERO,
+            WaitEnd::ParentGone => Duration::ZERO,
             _ => grace,
         };
-        let reaped = reaped.or_else(|| tree::end_handler(parts.pid, settings, grace, channel));
+        let reaped =
+            reaped.or_else(|| process_tree::end_handler(parts.pid, settings, grace, channel));
         stderr.finish();
         parts.stderr = stderr.pause();
         self.birth.entry().set_handler_pid(0);
@@ -303,21 +305,21 @@ impl<'a> Context<'a> {
     }
 
     /// Nothing of a request outlives it, unless its handler may detach.
-    pub(super) fn clean_up(&mut self, settings: &HandlerSettings, parts: Parts) {
+    pub(super) fn clean_up(&mut self, settings: &HandlerSettings, parts: RelayParts) {
         let was_alone = if settings.detach {
-            let has_left = tree::has_survivors();
+            let has_left = process_tree::reap_and_find_others();
             if has_left {
                 self.must_retire = true;
                 detached::listen(self.birth.log, &self.receipt.handler, &self.stderr, parts);
             }
             !has_left
         } else {
-            let swept = tree::end_rest(self.birth.log, &self.receipt.handler, parts.pid);
+            let swept = process_tree::end_rest(self.birth.log, &self.receipt.handler, parts.pid);
             self.must_retire |= swept == Swept::NotAll;
             swept == Swept::Nothing
         };
         if !(was_alone && self.stderr.is_as_new())
-            && let Ok(stderr) = stderr::Pipe::new()
+            && let Ok(stderr) = stderr::StderrPipe::new()
         {
             self.stderr = stderr;
         }
@@ -338,16 +340,16 @@ impl<'a> Context<'a> {
             let _ = teardown::reset_on_close(client.socket(), false);
         }
         let outcome = match finished.fate {
-            Fate::Complete if is_nph => {
+            ResponseFate::Complete if is_nph => {
                 // The handler's own bytes: only the end of the connection says that they are over.
                 let _ = teardown::shutdown(client.socket(), teardown::Direction::Write);
                 outlet::close(client)
             }
-            Fate::Redirect(target) => return Called::Redirect(target),
-            Fate::NotLaunched(why) => {
+            ResponseFate::Redirect(target) => return Called::Redirect(target),
+            ResponseFate::NotLaunched(why) => {
                 return Called::Done(self.fail_launch(request, &call.handler, &why));
             }
-            Fate::Replace(status) => {
+            ResponseFate::Replace(status) => {
                 // An nph handler may have taken something from the connection.
                 let manner = match is_nph {
                     true => request.broken(),
@@ -355,17 +357,17 @@ impl<'a> Context<'a> {
                 };
                 return Called::Done(self.fail(request, manner, status));
             }
-            Fate::Complete => match (finished.spool, finished.must_close) {
+            ResponseFate::Complete => match (finished.spool, finished.must_close) {
                 (Some(spool), true) => Outcome::with(Verdict::DrainClose, spool),
                 (Some(spool), false) => Outcome::with(Verdict::DrainKeep, spool),
                 (None, true) => outlet::close(client),
                 (None, false) => Outcome::of(Verdict::Keep),
             },
-            Fate::Cut => {
+            ResponseFate::Cut => {
                 self.receipt.is_cut = true;
                 outlet::cut(client, self.keeper, finished.spool)
             }
-            Fate::Drop => {
+            ResponseFate::Drop => {
                 self.receipt.is_client_gone = true;
                 Outcome::of(Verdict::Close)
             }

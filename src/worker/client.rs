@@ -109,7 +109,7 @@ impl Client {
 
     /// Waits a little for a client that has moved so many bytes since the last wait; true if it can go
     /// on.
-    pub(super) fn goes_on(&self, events: i16, moved: u64) -> bool {
+    pub(super) fn wait_briefly(&self, events: i16, moved: u64) -> bool {
         let (begun, waited) = (time::now(), self.waited.get());
         let worked = begun.since(self.received).saturating_sub(waited);
         let wait = patience(moved, worked, waited);

@@ -6,7 +6,7 @@ use super::buffer::Buffer;
 use super::client::{Client, Outcome};
 use super::plan::Planner;
 use super::receipt::Receipt;
-use super::released::Released;
+use super::released::ReleasedHandler;
 use super::request::{Manner, Request};
 use super::response::Buffers;
 use super::root::Root;
@@ -40,14 +40,14 @@ pub(super) struct Context<'a> {
     pub(super) answerer: Answerer<'a>,
     pub(super) buffers: Buffers,
     pub(super) relay_buffer: Buffer,
-    pub(super) stderr: stderr::Pipe,
+    pub(super) stderr: stderr::StderrPipe,
     pub(super) receipt: Receipt,
-    pub(super) gushers: Gushers,
+    pub(super) large_outputs: LargeOutputs,
     /// Settings of handlers without a section.
-    pub(super) plain: &'a HandlerSettings,
+    pub(super) default_settings: &'a HandlerSettings,
     pub(super) must_retire: bool,
     /// A handler that runs on although its response is complete.
-    pub(super) released: Option<Released<'a>>,
+    pub(super) released: Option<ReleasedHandler<'a>>,
 }
 
 /// A folder was asked for without the slash that the links on its page are relative to.
@@ -99,11 +99,11 @@ impl<'a> Context<'a> {
             answerer: Answerer::new(&settings.error_pages, keeper),
             buffers: Buffers::default(),
             relay_buffer: Buffer::new(RELAY_BYTES),
-            stderr: stderr::Pipe::new()?,
+            stderr: stderr::StderrPipe::new()?,
             receipt: Receipt::default(),
-            gushers: Gushers::default(),
+            large_outputs: LargeOutputs::default(),
             // Lives as long as the process, like the settings it stands in for.
-            plain: Box::leak(Box::new(HandlerSettings {
+            default_settings: Box::leak(Box::new(HandlerSettings {
                 allowance: settings.allowance.clone(),
                 ..HandlerSettings::new(b"")
             })),
@@ -260,7 +260,7 @@ impl<'a> Context<'a> {
             .handlers
             .iter()
             .find(|h| h.name == handler.script_name);
-        own.unwrap_or(self.plain)
+        own.unwrap_or(self.default_settings)
     }
 }
 
@@ -270,9 +270,9 @@ const PIPE_BYTES: u64 = 64 * 1024;
 /// Handlers whose last output filled their pipe. They stand still until somebody reads, so to wait
 /// for their end first is to wait in vain. A few are remembered, by their hash.
 #[derive(Default)]
-pub(super) struct Gushers([u64; 16]);
+pub(super) struct LargeOutputs([u64; 16]);
 
-impl Gushers {
+impl LargeOutputs {
     fn place(&mut self, handler: u64) -> Option<&mut u64> {
         let at = usize::try_from(handler % self.0.len() as u64);
         at.ok().and_then(|at| self.0.get_mut(at))
@@ -285,11 +285,11 @@ impl Gushers {
 
     /// A handler has printed so much.
     pub(super) fn note(&mut self, handler: u64, printed: u64) {
-        let is_gusher = printed >= PIPE_BYTES;
+        let prints_much = printed >= PIPE_BYTES;
         if let Some(place) = self.place(handler)
-            && (is_gusher || *place == handler)
+            && (prints_much || *place == handler)
         {
-            *place = if is_gusher { handler } else { 0 };
+            *place = if prints_much { handler } else { 0 };
         }
     }
 }
@@ -300,14 +300,14 @@ mod tests {
 
     #[test]
     fn who_last_filled_its_pipe_is_remembered_until_it_does_not() {
-        let mut gushers = Gushers::default();
-        gushers.note(17, PIPE_BYTES - 1);
-        assert!(!gushers.has(17));
-        gushers.note(17, PIPE_BYTES);
-        assert!(gushers.has(17) && !gushers.has(33) && !gushers.has(1));
-        gushers.note(33, 5);
-        assert!(gushers.has(17), "another one in the same place");
-        gushers.note(17, 5);
-        assert!(!gushers.has(17));
+        let mut large_outputs = LargeOutputs::default();
+        large_outputs.note(17, PIPE_BYTES - 1);
+        assert!(!large_outputs.has(17));
+        large_outputs.note(17, PIPE_BYTES);
+        assert!(large_outputs.has(17) && !large_outputs.has(33) && !large_outputs.has(1));
+        large_outputs.note(33, 5);
+        assert!(large_outputs.has(17), "another one in the same place");
+        large_outputs.note(17, 5);
+        assert!(!large_outputs.has(17));
     }
 }

@@ -5,8 +5,8 @@
 //! Their stderr goes to the log as the handler's own, within the rest of its `max-stderr`; their stdout
 //! was the response, which is over, and goes nowhere.
 
-use super::released::Parts;
-use super::stderr::{Pipe, Stderr};
+use super::released::RelayParts;
+use super::stderr::{HandlerStderr, StderrPipe};
 use crate::log::{Escaped, Log};
 use crate::sys::fd::{self, AsFd};
 use crate::sys::file::{self, Open};
@@ -14,7 +14,7 @@ use crate::sys::{poll, process, signal};
 use std::os::fd::AsRawFd;
 
 /// Worker: forks the process that listens. It is found as what it listens to: by the worker's mark.
-pub(super) fn listen(log: &Log, name: &[u8], pipe: &Pipe, parts: Parts) {
+pub(super) fn listen(log: &Log, name: &[u8], pipe: &StderrPipe, parts: RelayParts) {
     match process::fork() {
         Ok(Some(_)) => {}
         // Nothing that the worker owns is dropped here: most of it is closed, and its numbers others'.
@@ -33,7 +33,7 @@ pub(super) fn listen(log: &Log, name: &[u8], pipe: &Pipe, parts: Parts) {
 
 /// Child: keeps the log and the two pipes, and nobody's terminal. The log is its own, so that neither the
 /// server's stderr is held open, nor a line lost.
-fn become_listener(log: &Log, pipe: &Pipe, parts: &Parts) -> crate::sys::Result<Log> {
+fn become_listener(log: &Log, pipe: &StderrPipe, parts: &RelayParts) -> crate::sys::Result<Log> {
     let log = log.again()?;
     let mut keep = log.descriptors();
     keep.push(pipe.read_end().as_raw_fd());
@@ -48,19 +48,15 @@ fn become_listener(log: &Log, pipe: &Pipe, parts: &Parts) -> crate::sys::Result<
 }
 
 /// Child: until nobody can say any more.
-fn hear(log: &Log, name: &[u8], pipe: &Pipe, parts: Parts) {
+fn hear(log: &Log, name: &[u8], pipe: &StderrPipe, parts: RelayParts) {
     let mut stdout = parts.stdout;
-    let mut stderr = Stderr::resume((log, name), parts.pid, pipe, parts.stderr);
+    let mut stderr = HandlerStderr::resume((log, name), parts.pid, pipe, parts.stderr);
     let (mut is_open, mut bytes) = (true, [0; 4096]);
     while is_open || stdout.is_some() {
-        let mut set = [poll::poll_nothing(); 2];
-        let [of_stdout, of_stderr] = &mut set;
-        if let Some(stdout) = &stdout {
-            *of_stdout = poll::poll_fd(stdout.as_fd(), poll::READABLE);
-        }
-        if is_open {
-            *of_stderr = poll::poll_fd(stderr.fd(), poll::READABLE);
-        }
+        let mut set = [
+            poll::of_any(stdout.as_ref().map(AsFd::as_fd), poll::READABLE),
+            poll::of_any(is_open.then_some(stderr.fd()), poll::READABLE),
+        ];
         if poll::wait(&mut set, None).is_err() {
             return;
         }

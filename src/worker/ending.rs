@@ -2,7 +2,7 @@
 //! incomplete response must never look like a complete one.
 
 use super::launch_failure::NotLaunched;
-use super::relay::{End, Relay};
+use super::relay::{Relay, RelayEnd};
 use super::response::{Failed, Wrong};
 use crate::cgi;
 use crate::log::{Escaped, Log};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// What becomes of a response whose relay has ended.
 #[derive(Debug)]
-pub(super) enum Fate {
+pub(super) enum ResponseFate {
     /// It is good.
     Complete,
     /// Another path answers in its place.
@@ -32,7 +32,7 @@ pub(super) enum Fate {
 
 /// A relay that is over.
 pub(super) struct Finished {
-    pub(super) fate: Fate,
+    pub(super) fate: ResponseFate,
     pub(super) reaped: Option<Reaped>,
     pub(super) status: u16,
     /// Bytes that went to the client or its spool.
@@ -46,7 +46,7 @@ pub(super) struct Finished {
 /// Judges what the handler did, ends the response accordingly, and logs what was wrong.
 pub(super) fn finish(
     relay: &mut Relay<'_, '_>,
-    end: End,
+    end: RelayEnd,
     failure: Option<NotLaunched>,
 ) -> Finished {
     let is_nph = relay.has_answered_itself();
@@ -57,13 +57,13 @@ pub(super) fn finish(
     };
     let is_failed = relay.has_failed();
     let mut fate = match failure {
-        Some(why) => Fate::NotLaunched(why),
+        Some(why) => ResponseFate::NotLaunched(why),
         None => fate_of(end, is_failed, wrong, relay.response.is_unsent() && !is_nph),
     };
     log_ending(relay, end, wrong, &fate);
-    if matches!(fate, Fate::Complete) && !is_nph {
+    if matches!(fate, ResponseFate::Complete) && !is_nph {
         fate = match relay.response.take_redirect() {
-            Some(target) => Fate::Redirect(target),
+            Some(target) => ResponseFate::Redirect(target),
             None => complete(relay),
         };
     }
@@ -78,57 +78,57 @@ pub(super) fn finish(
     }
 }
 
-fn complete(relay: &mut Relay<'_, '_>) -> Fate {
+fn complete(relay: &mut Relay<'_, '_>) -> ResponseFate {
     match relay.response.complete(&mut relay.outlet) {
         Ok(()) => match relay.deliver_rest() {
-            None => Fate::Complete,
+            None => ResponseFate::Complete,
             Some(end) => fate_of(end, false, None, false),
         },
-        Err(Failed::Blocked(super::outlet::Blocked::Gone)) => Fate::Drop,
-        Err(_) => Fate::Cut,
+        Err(Failed::Blocked(super::outlet::Blocked::Gone)) => ResponseFate::Drop,
+        Err(_) => ResponseFate::Cut,
     }
 }
 
 /// Decides the end of a response.
-fn fate_of(end: End, is_failed: bool, wrong: Option<Wrong>, is_unsent: bool) -> Fate {
+fn fate_of(end: RelayEnd, is_failed: bool, wrong: Option<Wrong>, is_unsent: bool) -> ResponseFate {
     let bad = |status| {
         if is_unsent {
-            Fate::Replace(status)
+            ResponseFate::Replace(status)
         } else {
-            Fate::Cut
+            ResponseFate::Cut
         }
     };
     match end {
-        End::ClientGone | End::Unheard | End::ParentGone => Fate::Drop,
-        End::ClientStuck => Fate::Cut,
-        End::TimedOut => bad(504),
-        End::TooMuch => bad(502),
-        End::NoSpool => bad(507),
-        End::Broken(_) => bad(500),
-        End::Bad(_) => bad(502),
-        End::Complete if is_failed || wrong.is_some() => bad(502),
+        RelayEnd::ClientGone | RelayEnd::RunsOn | RelayEnd::ParentGone => ResponseFate::Drop,
+        RelayEnd::ClientStuck => ResponseFate::Cut,
+        RelayEnd::TimedOut => bad(504),
+        RelayEnd::TooMuch => bad(502),
+        RelayEnd::NoSpool => bad(507),
+        RelayEnd::Broken(_) => bad(500),
+        RelayEnd::Bad(_) => bad(502),
+        RelayEnd::Complete if is_failed || wrong.is_some() => bad(502),
         // How the handler ends is nobody's business any more but the log's.
-        End::Complete | End::Released => Fate::Complete,
+        RelayEnd::Complete | RelayEnd::Released => ResponseFate::Complete,
     }
 }
 
 /// Says once why a response is not what its handler meant it to be.
-fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate) {
+fn log_ending(relay: &Relay<'_, '_>, end: RelayEnd, wrong: Option<Wrong>, fate: &ResponseFate) {
     let log = relay.log();
     let name = Escaped(relay.name());
     let bad = match (end, wrong) {
-        (End::Bad(bad), _) | (End::Complete, Some(Wrong::Bad(bad))) => Some(bad),
+        (RelayEnd::Bad(bad), _) | (RelayEnd::Complete, Some(Wrong::Bad(bad))) => Some(bad),
         _ => None,
     };
     let status = Status(relay.reaped, relay.most_cpu());
     match (end, fate) {
-        (_, Fate::NotLaunched(_)) => {}
-        (_, Fate::Replace(_) | Fate::Cut) if bad.is_some() => {
+        (_, ResponseFate::NotLaunched(_)) => {}
+        (_, ResponseFate::Replace(_) | ResponseFate::Cut) if bad.is_some() => {
             let first = Escaped(cgi::first_line(relay.response.raw()));
             let why = bad.map(|bad| bad.to_string()).unwrap_or_default();
             match end {
                 // We ended it ourselves then.
-                End::Bad(_) => {
+                RelayEnd::Bad(_) => {
                     log.warn(format_args!("{name}: not a response: {why} (\"{first}\")"));
                 }
                 _ => log.warn(format_args!(
@@ -136,19 +136,21 @@ fn log_ending(relay: &Relay<'_, '_>, end: End, wrong: Option<Wrong>, fate: &Fate
                 )),
             }
         }
-        (End::TimedOut, _) => {
+        (RelayEnd::TimedOut, _) => {
             log.warn(format_args!("{name}: over its time limit, ended; {status}"));
         }
-        (End::TooMuch, _) => log.warn(format_args!("{name}: printed more than max-output, ended")),
-        (End::NoSpool, _) => log.error(format_args!("{name}: no room to spool its response")),
-        (End::ClientStuck, _) => {
+        (RelayEnd::TooMuch, _) => {
+            log.warn(format_args!("{name}: printed more than max-output, ended"));
+        }
+        (RelayEnd::NoSpool, _) => log.error(format_args!("{name}: no room to spool its response")),
+        (RelayEnd::ClientStuck, _) => {
             log.info(format_args!("{name}: the client took nothing for too long"));
         }
-        (End::Broken(e), _) => log.error(format_args!("{name}: unable to relay: {e}")),
-        (End::Complete, Fate::Replace(_) | Fate::Cut) if wrong.is_none() => {
+        (RelayEnd::Broken(e), _) => log.error(format_args!("{name}: unable to relay: {e}")),
+        (RelayEnd::Complete, ResponseFate::Replace(_) | ResponseFate::Cut) if wrong.is_none() => {
             log.warn(format_args!("{name}: failed after its response: {status}"));
         }
-        (End::Complete, Fate::Replace(_) | Fate::Cut) => {
+        (RelayEnd::Complete, ResponseFate::Replace(_) | ResponseFate::Cut) => {
             log.warn(format_args!("{name}: its response is incomplete; {status}"));
         }
         _ => log_oddities(relay),
@@ -229,23 +231,23 @@ mod tests {
     fn what_was_not_sent_is_replaced_and_what_was_sent_is_cut() {
         let short = Some(Wrong::Short);
         for (end, is_failed, wrong, unsent, sent) in [
-            (End::Complete, false, None, "Complete", "Complete"),
-            (End::Complete, true, None, "Replace(502)", "Cut"),
-            (End::Released, true, None, "Complete", "Complete"),
-            (End::Complete, false, short, "Replace(502)", "Cut"),
+            (RelayEnd::Complete, false, None, "Complete", "Complete"),
+            (RelayEnd::Complete, true, None, "Replace(502)", "Cut"),
+            (RelayEnd::Released, true, None, "Complete", "Complete"),
+            (RelayEnd::Complete, false, short, "Replace(502)", "Cut"),
             (
-                End::Bad(BadOutput::FirstLine),
+                RelayEnd::Bad(BadOutput::FirstLine),
                 false,
                 None,
                 "Replace(502)",
                 "Cut",
             ),
-            (End::TimedOut, true, short, "Replace(504)", "Cut"),
-            (End::TooMuch, true, short, "Replace(502)", "Cut"),
-            (End::NoSpool, true, short, "Replace(507)", "Cut"),
-            (End::ClientGone, true, short, "Drop", "Drop"),
-            (End::ClientStuck, true, short, "Cut", "Cut"),
-            (End::ParentGone, true, short, "Drop", "Drop"),
+            (RelayEnd::TimedOut, true, short, "Replace(504)", "Cut"),
+            (RelayEnd::TooMuch, true, short, "Replace(502)", "Cut"),
+            (RelayEnd::NoSpool, true, short, "Replace(507)", "Cut"),
+            (RelayEnd::ClientGone, true, short, "Drop", "Drop"),
+            (RelayEnd::ClientStuck, true, short, "Cut", "Cut"),
+            (RelayEnd::ParentGone, true, short, "Drop", "Drop"),
         ] {
             assert_eq!(
                 format!("{:?}", fate_of(end, is_failed, wrong, true)),

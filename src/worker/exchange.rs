@@ -5,7 +5,7 @@ use super::client::{Client, Outcome};
 use super::context::{Context, is_safe, lacks_slash};
 use super::input::{Arrived, Input};
 use super::plan::Call;
-use super::released::Released;
+use super::released::ReleasedHandler;
 use super::request::{Manner, Request};
 use super::{outlet, progress};
 use crate::birth::Birth;
@@ -72,12 +72,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// That handler, to be stayed with.
-    pub(super) fn take_released(&mut self) -> Option<Released<'a>> {
+    pub(super) fn take_released(&mut self) -> Option<ReleasedHandler<'a>> {
         self.context.released.take()
     }
 
     /// Stays with it until it has ended.
-    pub(super) fn stay_with(&mut self, released: Released<'a>, channel: BorrowedFd<'_>) {
+    pub(super) fn stay_with(&mut self, released: ReleasedHandler<'a>, channel: BorrowedFd<'_>) {
         self.context.stay_with(released, channel);
     }
 

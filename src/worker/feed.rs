@@ -1,6 +1,6 @@
 //! Feeds a body to a handler that wants a pipe (`stdin = pipe`), while its output is relayed.
 
-use super::large::Large;
+use super::large_body::LargeBody;
 use crate::sys::{self, Errno, fd, fd::AsFd, file};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -9,7 +9,7 @@ pub(super) enum Source {
     /// A file. Where it stands is the file's own offset.
     File(OwnedFd),
     /// Memory, from this byte on.
-    Memory(Large, usize),
+    Memory(LargeBody, usize),
 }
 
 /// A body on its way into a pipe.

@@ -2,7 +2,7 @@
 
 use crate::doctor::{self, Who};
 use crate::route::Handler;
-use crate::sys::launch::{Failure, Step};
+use crate::sys::launch::{LaunchFailure, LaunchStep};
 use crate::sys::{Errno, Error, fd::AsFd};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub(super) enum NotLaunched {
     /// Nothing was started.
     Unprepared(Error),
     /// clone or what follows it.
-    Failed(Failure),
+    Failed(LaunchFailure),
     /// The kernel cannot make the sandbox that its section asks for.
     Unconfined(Error),
     /// A path of its sandbox.
@@ -45,8 +45,8 @@ pub(super) fn status_of(why: &NotLaunched) -> u16 {
     match why {
         NotLaunched::Unprepared(e) if e.is_shortage() => 503,
         NotLaunched::Failed(f) if f.error.is_shortage() => 503,
-        NotLaunched::Failed(Failure {
-            step: Step::Exec,
+        NotLaunched::Failed(LaunchFailure {
+            step: LaunchStep::Exec,
             error,
         }) if error.errno == Errno::ACCES => 403,
         NotLaunched::Unprepared(e) if matches!(e.errno, Errno::NOSPC | Errno::DQUOT) => 507,
@@ -58,8 +58,8 @@ pub(super) fn status_of(why: &NotLaunched) -> u16 {
 /// Why execve has failed, for somebody who wrote a handler: the words of `--check`.
 pub(super) fn advice(why: &NotLaunched, handler: &Handler, root: BorrowedFd<'_>) -> String {
     let error = match why {
-        NotLaunched::Failed(Failure {
-            step: Step::Exec,
+        NotLaunched::Failed(LaunchFailure {
+            step: LaunchStep::Exec,
             error,
         }) => error,
         NotLaunched::Unconfined(_) => {

@@ -13,7 +13,7 @@
 //! | `redirect` | other paths than the one that was asked for |
 //! | `ending` | how a response ends |
 //! | `body` | the request's body: in memory, or in a spool |
-//! | `large` | a large body that arrives without a stop |
+//! | `large_body` | a large body that arrives without a stop |
 //! | `progress` | how far a body has been read, and how the next worker learns of it |
 //! | `confine` | what a handler may use and touch |
 //! | `plan` | environment, arguments and descriptors of a launch |
@@ -24,7 +24,7 @@
 //! | `outlet` | what the client takes now, and the spool for the rest |
 //! | `stderr` | the handler's complaints, into the log |
 //! | `detached` | hears what a handler has left on purpose |
-//! | `tree` | ends a handler and everything it started |
+//! | `process_tree` | ends a handler and everything it started |
 //! | `turn` | who puts away now, where many want to |
 //! | `spool` | a file that holds what the client has not sent or taken yet |
 //! | `answer` | the server's own short responses |
@@ -43,10 +43,11 @@ mod ending;
 mod exchange;
 mod feed;
 mod input;
-mod large;
+mod large_body;
 mod launch_failure;
 mod outlet;
 mod plan;
+mod process_tree;
 mod progress;
 mod receipt;
 mod redirect;
@@ -58,7 +59,6 @@ mod rest;
 mod root;
 mod spool;
 mod stderr;
-mod tree;
 mod turn;
 
 use crate::birth::Birth;
@@ -69,7 +69,7 @@ use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, descendants, poll, privilege, process, signal, socket};
 use client::{Client, Outcome};
 use exchange::Exchange;
-use rest::Ended;
+use rest::RestEnd;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -130,8 +130,8 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
             } => {
                 let Some(fd) = client else { return Ok(()) };
                 let client = Client::new(fd, serve);
-                if let Some(outcome) = attend(&mut exchange, channel.as_fd(), client, spool) {
-                    say(&mut exchange, channel.as_fd(), &outcome)?;
+                if let Some(outcome) = serve_client(&mut exchange, channel.as_fd(), client, spool) {
+                    give_verdict(&mut exchange, channel.as_fd(), &outcome)?;
                 }
                 if exchange.must_retire() {
                     return Ok(());
@@ -144,7 +144,11 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
 
 /// Says the verdict. If a handler runs on after its response, stays with it, and says that it is free
 /// when that has ended.
-fn say(exchange: &mut Exchange<'_>, channel: BorrowedFd<'_>, outcome: &Outcome) -> sys::Result<()> {
+fn give_verdict(
+    exchange: &mut Exchange<'_>,
+    channel: BorrowedFd<'_>,
+    outcome: &Outcome,
+) -> sys::Result<()> {
     let entry = exchange.entry();
     let released = exchange.take_released();
     let report = Report {
@@ -193,7 +197,7 @@ fn find_parent(birth: &Birth<'_>) -> sys::Result<OwnedFd> {
 
 /// Serves a client, and goes on with it for as long as nobody else needs this worker. `None`: the
 /// parent has taken it back, so there is no verdict. The client's descriptor is closed either way.
-fn attend(
+fn serve_client(
     exchange: &mut Exchange<'_>,
     channel: BorrowedFd<'_>,
     mut client: Client,
@@ -201,20 +205,20 @@ fn attend(
 ) -> Option<Outcome> {
     loop {
         let is_whole = client.serve.stage == Stage::Head && !client.serve.is_head_resumed;
-        let outcome = serve_one(exchange, channel, &client, spool.take());
+        let outcome = serve_request(exchange, channel, &client, spool.take());
         let is_done = outcome.verdict == Verdict::Keep && !exchange.has_released();
         if !is_done || !is_whole || exchange.must_retire() {
             return Some(outcome);
         }
         match rest::rest(exchange, channel, client.socket()) {
-            Ended::Spoken => client.begin_next(),
-            Ended::Taken => return None,
-            Ended::Over(verdict) => return Some(Outcome::of(verdict)),
+            RestEnd::Spoken => client.begin_next(),
+            RestEnd::Taken => return None,
+            RestEnd::Over(verdict) => return Some(Outcome::of(verdict)),
         }
     }
 }
 
-fn serve_one(
+fn serve_request(
     exchange: &mut Exchange<'_>,
     channel: BorrowedFd<'_>,
     client: &Client,

@@ -85,7 +85,7 @@ impl<'a> Outlet<'a> {
     }
 
     /// Whether what the handler has printed may be put away now, if it has to be.
-    pub(super) fn may_put_away(&mut self) -> bool {
+    pub(super) fn take_turn(&mut self) -> bool {
         !self.is_backed_up() || self.turn.take()
     }
 
@@ -123,7 +123,7 @@ impl<'a> Outlet<'a> {
     fn send_or_put_away(&mut self, mut part: &[u8]) -> Result<(), Blocked> {
         while !self.is_backed_up() && !part.is_empty() {
             let moved = std::mem::take(&mut self.since_wait);
-            if !self.client.goes_on(poll::WRITABLE, moved) {
+            if !self.client.wait_briefly(poll::WRITABLE, moved) {
                 break;
             }
             let n = taken(socket::send(self.client.socket(), part, false))?;

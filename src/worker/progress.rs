@@ -15,7 +15,7 @@ const TRAILER_BYTES: usize = 4 + 8 + 8 + 1 + 8 + CHUNKED_BYTES + 1;
 
 /// How far a body has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct BodyProgress {
     pub(super) left: Left,
     /// Decoded bytes so far.
     pub(super) total: u64,
@@ -29,7 +29,7 @@ pub(super) enum Left {
     Chunks(Chunked),
 }
 
-impl Progress {
+impl BodyProgress {
     /// At the start of a body.
     pub(super) fn new(body: BodyLength, expect_continue: bool) -> Self {
         let left = match body {
@@ -107,7 +107,7 @@ impl Progress {
 
 /// What a spool of an unfinished body says.
 pub(super) struct Resumed<'a> {
-    pub(super) progress: Progress,
+    pub(super) progress: BodyProgress,
     pub(super) head: Vec<u8>,
     pub(super) spool: Spool<'a>,
 }
@@ -123,7 +123,7 @@ pub(super) fn resume<'a>(keeper: SpoolKeeper<'a>, fd: OwnedFd) -> sys::Result<Re
     let mut trailer = [0; TRAILER_BYTES];
     let trailer_at = size.checked_sub(TRAILER_BYTES as u64).ok_or(broken)?;
     read_exactly(&fd, &mut trailer, trailer_at)?;
-    let (progress, head_len) = Progress::from_trailer(&trailer).ok_or(broken)?;
+    let (progress, head_len) = BodyProgress::from_trailer(&trailer).ok_or(broken)?;
     if head_len > size || progress.total.checked_add(head_len) != Some(trailer_at) {
         return Err(broken);
     }
@@ -160,25 +160,25 @@ mod tests {
         chunked.decode(b"10\r\nabc").unwrap();
         for left in [Left::Bytes(0), Left::Bytes(u64::MAX), Left::Chunks(chunked)] {
             for wants_continue in [false, true] {
-                let progress = Progress {
+                let progress = BodyProgress {
                     left,
                     total: 77,
                     wants_continue,
                 };
                 let trailer = progress.to_trailer(1234);
-                assert_eq!(Progress::from_trailer(&trailer), Some((progress, 1234)));
+                assert_eq!(BodyProgress::from_trailer(&trailer), Some((progress, 1234)));
             }
         }
     }
 
     #[test]
     fn a_damaged_trailer_is_refused() {
-        let progress = Progress::new(BodyLength::Chunked, false);
+        let progress = BodyProgress::new(BodyLength::Chunked, false);
         let good = progress.to_trailer(10);
         for place in [0, 3, 20] {
             let mut bad = good;
             bad[place] ^= 0xff;
-            assert_eq!(Progress::from_trailer(&bad), None, "byte {place}");
+            assert_eq!(BodyProgress::from_trailer(&bad), None, "byte {place}");
         }
     }
 }

@@ -31,18 +31,18 @@ pub(super) struct Receipt {
     /// The client was gone before the end.
     pub(super) is_client_gone: bool,
     /// What is known of a client that was released while its handler ran on.
-    released: Option<Released>,
+    released: Option<ReleasedClient>,
 }
 
 /// Of a released client, for the line that is written at the end of its handler.
-struct Released {
-    facts: Facts,
+struct ReleasedClient {
+    facts: ClientFacts,
     request: Vec<u8>,
 }
 
 /// What the line says of the client.
 #[derive(Clone, Copy)]
-struct Facts {
+struct ClientFacts {
     peer: Option<SocketAddr>,
     received: Moment,
     queued: Duration,
@@ -50,7 +50,7 @@ struct Facts {
     released: Option<Moment>,
 }
 
-impl Facts {
+impl ClientFacts {
     fn of(client: &Client) -> Self {
         Self {
             peer: client.serve.peer,
@@ -90,23 +90,23 @@ impl Receipt {
             return;
         }
         let now = time::now();
-        let facts = Facts::of(client);
+        let facts = ClientFacts::of(client);
         log.receipt(&|line| self.put(line, &facts, request, now));
     }
 
     /// Keeps what the line needs of a client that is released now.
     pub(super) fn release(&mut self, client: &Client, request: &[u8]) {
-        let facts = Facts {
+        let facts = ClientFacts {
             released: Some(time::now()),
-            ..Facts::of(client)
+            ..ClientFacts::of(client)
         };
         let request = request.to_vec();
-        self.released = Some(Released { facts, request });
+        self.released = Some(ReleasedClient { facts, request });
     }
 
     /// Writes the line of a client that was released, once its handler has ended.
     pub(super) fn write_released(&mut self, log: &Log) {
-        if let Some(Released { facts, request }) = self.released.take()
+        if let Some(ReleasedClient { facts, request }) = self.released.take()
             && log.has(Level::Info)
         {
             let now = time::now();
@@ -114,7 +114,7 @@ impl Receipt {
         }
     }
 
-    fn put(&self, line: &mut Line<'_>, client: &Facts, request: &[u8], now: Moment) {
+    fn put(&self, line: &mut Line<'_>, client: &ClientFacts, request: &[u8], now: Moment) {
         put_peer(line, client.peer);
         line.text(b" \"");
         line.escaped(request);

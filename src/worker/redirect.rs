@@ -20,10 +20,10 @@ use std::time::Duration;
 const MAX_REDIRECTS: usize = 10;
 
 /// Whether a request may run a handler.
-enum Place {
-    Claimed,
+enum Claim {
+    Granted,
     /// Others have run it all the time.
-    None,
+    TimedOut,
     ClientGone,
 }
 
@@ -75,31 +75,28 @@ impl<'a> Context<'a> {
         request: &Request<'_>,
         settings: &HandlerSettings,
         handler: &Handler,
-    ) -> Place {
+    ) -> Claim {
         let entry = self.birth.entry();
         entry.set_redirected(true);
         let until = time::now().after(self.birth.settings.limits.queue_timeout);
         let half_close = settings
             .half_close
             .unwrap_or(self.birth.settings.half_close);
-        let client = match half_close {
-            HalfClose::Serve => poll::poll_nothing(),
-            _ => poll::poll_fd(request.client.socket(), 0),
-        };
-        while !self.has_claimed(settings, handler) {
+        let client = Some(request.client.socket()).filter(|_| half_close != HalfClose::Serve);
+        while !self.claim_place(settings, handler) {
             let now = time::now();
             if now >= until {
-                return Place::None;
+                return Claim::TimedOut;
             }
             entry.set_deadline(until);
             entry.enter(Phase::Launched, now);
-            let mut set = [client, poll::poll_fd(request.channel, 0)];
+            let mut set = [poll::of_any(client, 0), poll::of(request.channel, 0)];
             let _ = poll::wait_undisturbed(&mut set, Some(PACE));
             if set.iter().any(|fd| fd.revents != 0) {
-                return Place::ClientGone;
+                return Claim::ClientGone;
             }
         }
-        Place::Claimed
+        Claim::Granted
     }
 
     /// Calls the handler that another one has named, and those that it names in turn, as for a GET.
@@ -133,13 +130,13 @@ impl<'a> Context<'a> {
             }
             let settings = self.settings_of(&handler);
             match self.wait_for_place(request, settings, &handler) {
-                Place::Claimed => {}
-                Place::ClientGone => {
+                Claim::Granted => {}
+                Claim::ClientGone => {
                     self.receipt.is_client_gone = true;
                     self.conclude(request, 0, 0);
                     return Outcome::of(Verdict::Close);
                 }
-                Place::None => {
+                Claim::TimedOut => {
                     let why = "no place in time under max-concurrent after a local redirect";
                     return self.fail_for(request, request.manner, 503, why);
                 }

@@ -10,13 +10,14 @@ use super::client::Client;
 use super::feed::Feed;
 use super::outlet::{Blocked, Outlet};
 use super::plan::Running;
-use super::released::Parts;
+use super::process_tree;
+use super::released::RelayParts;
 use super::response::{Failed, Response};
-use super::stderr::{self, Paused, Stderr};
+use super::stderr::{self, HandlerStderr, PausedStderr};
 use crate::birth::Birth;
 use crate::log::Log;
 use crate::settings::HandlerSettings;
-use crate::sys::process::{self, Ended, Pid, Reaped};
+use crate::sys::process::{Ended, Pid, Reaped};
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 /// Why a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum RelayEnd {
     /// The handler's output is over.
     Complete,
     /// The response is complete, and the handler runs on: the client need not wait for that.
@@ -38,7 +39,7 @@ pub(super) enum End {
     /// The client left.
     ClientGone,
     /// The client left, and the handler is to run to its end all the same.
-    Unheard,
+    RunsOn,
     /// The client took nothing for too long.
     ClientStuck,
     /// There is no room for what the client did not take.
@@ -49,34 +50,34 @@ pub(super) enum End {
     Broken(sys::Error),
 }
 
-impl End {
+impl RelayEnd {
     /// Only the client's part of the request is over.
     pub(super) fn is_handler_running(self) -> bool {
-        matches!(self, Self::Released | Self::Unheard)
+        matches!(self, Self::Released | RelayEnd::RunsOn)
     }
 }
 
 /// What the relay works with.
-pub(super) struct Scene<'r> {
+pub(super) struct RelayTask<'r> {
     pub(super) birth: &'r Birth<'r>,
     pub(super) client: &'r Client,
     pub(super) channel: BorrowedFd<'r>,
     pub(super) name: &'r [u8],
     pub(super) settings: &'r HandlerSettings,
-    pub(super) stderr: &'r stderr::Pipe,
+    pub(super) stderr: &'r stderr::StderrPipe,
     /// The client may be asked with 100 (Continue) whether it is still there.
     pub(super) can_probe: bool,
     /// The handler will probably print more than its pipe holds.
-    pub(super) is_gusher: bool,
+    pub(super) prints_much: bool,
     pub(super) deadline: Moment,
 }
 
 /// A relay in progress.
 pub(super) struct Relay<'r, 'b> {
-    scene: Scene<'r>,
+    task: RelayTask<'r>,
     pid: Pid,
     stdout: Option<OwnedFd>,
-    stderr: Stderr<'r>,
+    stderr: HandlerStderr<'r>,
     feed: Option<Feed>,
     pub(super) response: Response<'b>,
     pub(super) outlet: Outlet<'r>,
@@ -113,7 +114,7 @@ pub(super) const MOST_DROPPED: u64 = 16 * 1024 * 1024;
 
 impl<'r, 'b> Relay<'r, 'b> {
     pub(super) fn new(
-        scene: Scene<'r>,
+        task: RelayTask<'r>,
         running: Running,
         response: Response<'b>,
         outlet: Outlet<'r>,
@@ -125,13 +126,13 @@ impl<'r, 'b> Relay<'r, 'b> {
             is_nph: running.stdout.is_none(),
             written: running.written,
             stdout: running.stdout,
-            stderr: Stderr::resume(
-                (scene.birth.log, scene.name),
+            stderr: HandlerStderr::resume(
+                (task.birth.log, task.name),
                 running.pid,
-                scene.stderr,
-                Paused::new(scene.settings.allowance.stderr),
+                task.stderr,
+                PausedStderr::new(task.settings.allowance.stderr),
             ),
-            allowed: scene.settings.allowance.output.unwrap_or(u64::MAX),
+            allowed: task.settings.allowance.output.unwrap_or(u64::MAX),
             feed: running.feed,
             response,
             outlet,
@@ -142,29 +143,29 @@ impl<'r, 'b> Relay<'r, 'b> {
             has_client_fin: false,
             is_eof_judged: false,
             whole_since: None,
-            is_first_wait: !scene.is_gusher,
+            is_first_wait: !task.prints_much,
             is_wide: false,
             is_held_up: false,
             now,
-            scene,
+            task,
         }
     }
 
     /// The handler's output went to the client without us: its first byte, as far as that can be told.
     pub(super) fn has_answered_itself(&self) -> bool {
-        let now = || socket::bytes_written(self.scene.client.socket());
+        let now = || socket::bytes_written(self.task.client.socket());
         self.is_nph && (self.written.is_none() || self.written != now())
     }
 
     /// The handler's name.
     pub(super) fn name(&self) -> &'r [u8] {
-        self.scene.name
+        self.task.name
     }
 
     /// The way it ended makes its output worthless.
     pub(super) fn has_failed(&self) -> bool {
         match self.reaped.map(|reaped| reaped.ended) {
-            Some(Ended::Exited(status)) => self.scene.settings.strict_exit && status != 0,
+            Some(Ended::Exited(status)) => self.task.settings.strict_exit && status != 0,
             Some(Ended::Killed(_)) | None => true,
         }
     }
@@ -179,46 +180,45 @@ impl<'r, 'b> Relay<'r, 'b> {
     }
 
     /// What is left of the relay when the client has been let go.
-    pub(super) fn into_parts(self) -> Parts {
-        Parts {
+    pub(super) fn into_parts(self) -> RelayParts {
+        RelayParts {
             pid: self.pid,
             stdout: self.stdout,
             stderr: self.stderr.pause(),
             feed: self.feed,
             allowed: self.allowed,
-            deadline: self.scene.deadline,
+            deadline: self.task.deadline,
         }
     }
 
-    /// Takes the handler's exit in, if it has ended, and whoever it has left behind and that ended
-    /// before it. A handler that nobody can be told of is no success.
-    fn reap(&mut self) -> Option<End> {
-        while self.reaped.is_none() {
-            match process::reap(None) {
-                Ok(None) => return None,
-                Ok(Some(reaped)) if reaped.pid != self.pid => {}
-                Ok(reaped) => {
-                    self.reaped = reaped;
-                    self.quiet_since = self.now;
-                }
-                Err(e) => return Some(End::Broken(e)),
-            }
+    /// Takes the handler's exit in, if it has ended. A handler that nobody can be told of is no success.
+    fn reap(&mut self) -> Option<RelayEnd> {
+        if self.reaped.is_some() {
+            return None;
         }
-        None
+        match process_tree::reap_handler(self.pid) {
+            Ok(None) => None,
+            Ok(reaped) => {
+                self.reaped = reaped;
+                self.quiet_since = self.now;
+                None
+            }
+            Err(e) => Some(RelayEnd::Broken(e)),
+        }
     }
 
     /// The log.
     pub(super) fn log(&self) -> &'r Log {
-        self.scene.birth.log
+        self.task.birth.log
     }
 
     /// The CPU time that the handler may have.
     pub(super) fn most_cpu(&self) -> Option<Duration> {
-        self.scene.settings.allowance.cpu
+        self.task.settings.allowance.cpu
     }
 
     /// Takes so many bytes off what the handler may print; false if that is too much.
-    fn may_print(&mut self, bytes: usize) -> bool {
+    fn use_up_output(&mut self, bytes: usize) -> bool {
         let left = self.allowed.checked_sub(bytes as u64);
         self.allowed = left.unwrap_or(0);
         left.is_some()
@@ -226,12 +226,12 @@ impl<'r, 'b> Relay<'r, 'b> {
 
     /// Bytes that it has printed.
     pub(super) fn printed(&self) -> u64 {
-        let most = self.scene.settings.allowance.output;
+        let most = self.task.settings.allowance.output;
         most.unwrap_or(u64::MAX) - self.allowed
     }
 }
 
-impl From<Failed> for End {
+impl From<Failed> for RelayEnd {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::Bad(bad) => Self::Bad(bad),

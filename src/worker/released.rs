@@ -5,26 +5,27 @@
 //! Refuses to have anything to do with a client.
 
 use super::feed::Feed;
-use super::stderr::{Paused, Stderr};
+use super::process_tree;
+use super::stderr::{HandlerStderr, PausedStderr};
 use crate::settings::HandlerSettings;
 use crate::sys::fd::{self, AsFd};
-use crate::sys::process::{self, Pid, Reaped};
+use crate::sys::process::{Pid, Reaped};
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, poll};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// A handler whose client was let go.
-pub(super) struct Released<'a> {
-    pub(super) parts: Parts,
+pub(super) struct ReleasedHandler<'a> {
+    pub(super) parts: RelayParts,
     pub(super) settings: &'a HandlerSettings,
 }
 
 /// What is left of its relay.
-pub(super) struct Parts {
+pub(super) struct RelayParts {
     pub(super) pid: Pid,
     /// What it still prints is read and dropped: a closed pipe would kill it.
     pub(super) stdout: Option<OwnedFd>,
-    pub(super) stderr: Paused,
+    pub(super) stderr: PausedStderr,
     pub(super) feed: Option<Feed>,
     /// Bytes that it may still print.
     pub(super) allowed: u64,
@@ -33,7 +34,7 @@ pub(super) struct Parts {
 
 /// Why nobody waits for the handler any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
+pub(super) enum WaitEnd {
     /// It has ended by itself.
     Ended,
     TimedOut,
@@ -43,31 +44,28 @@ pub(super) enum Over {
     ParentGone,
 }
 
-impl Parts {
+impl RelayParts {
     /// Waits until it has ended or has to be ended, and why.
     pub(super) fn wait(
         &mut self,
-        stderr: &mut Stderr<'_>,
+        stderr: &mut HandlerStderr<'_>,
         channel: BorrowedFd<'_>,
-    ) -> (Over, Option<Reaped>) {
+    ) -> (WaitEnd, Option<Reaped>) {
         loop {
-            match self.reap() {
+            match process_tree::reap_handler(self.pid) {
                 Ok(None) => {}
-                Ok(reaped) => return (Over::Ended, reaped),
-                Err(_) => return (Over::Ended, None),
+                Ok(reaped) => return (WaitEnd::Ended, reaped),
+                Err(_) => return (WaitEnd::Ended, None),
             }
             let now = time::now();
             if now >= self.deadline {
-                return (Over::TimedOut, None);
+                return (WaitEnd::TimedOut, None);
             }
-            let perhaps = |fd: Option<BorrowedFd<'_>>, events| {
-                fd.map_or_else(poll::poll_nothing, |fd| poll::poll_fd(fd, events))
-            };
             let mut set = [
-                perhaps(self.stdout.as_ref().map(AsFd::as_fd), poll::READABLE),
-                poll::poll_fd(stderr.fd(), poll::READABLE),
-                poll::poll_fd(channel, 0),
-                perhaps(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
+                poll::of_any(self.stdout.as_ref().map(AsFd::as_fd), poll::READABLE),
+                poll::of(stderr.fd(), poll::READABLE),
+                poll::of(channel, 0),
+                poll::of_any(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
             ];
             // SIGCHLD is blocked outside of this wait, so none is lost.
             if !poll::wait(&mut set, Some(self.deadline.since(now))).unwrap_or(false) {
@@ -75,7 +73,7 @@ impl Parts {
             }
             let [stdout, of_stderr, parent, feed] = set.map(|entry| entry.revents);
             if parent != 0 {
-                return (Over::ParentGone, None);
+                return (WaitEnd::ParentGone, None);
             }
             if of_stderr != 0 {
                 stderr.read();
@@ -83,20 +81,10 @@ impl Parts {
             if feed != 0
                 && let Err(why) = self.feed_on()
             {
-                return (Over::Unfed(why), None);
+                return (WaitEnd::Unfed(why), None);
             }
             if stdout != 0 && !self.drop_output() {
-                return (Over::TooMuch, None);
-            }
-        }
-    }
-
-    /// Its end, if it has ended. Others may have ended before it.
-    fn reap(&self) -> sys::Result<Option<Reaped>> {
-        loop {
-            match process::reap(None)? {
-                Some(other) if other.pid != self.pid => {}
-                found => return Ok(found),
+                return (WaitEnd::TooMuch, None);
             }
         }
     }

@@ -7,9 +7,9 @@ mod facts;
 use super::date::DateCache;
 use super::outlet::{Blocked, Outlet};
 use super::request::Manner;
-use crate::cgi::{BadOutput, OutputParser, Progress};
+use crate::cgi::{self, BadOutput, OutputParser};
 use crate::http::{self, Chunked, Framing, ResponseHead};
-use facts::{Facts, reference};
+use facts::{OutputFacts, reference};
 use std::io::IoSlice;
 
 /// A body up to this size is held back until the handler pauses or ends.
@@ -37,7 +37,7 @@ pub(super) struct Buffers {
 
 /// Where a response stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum ResponseStage {
     /// The output's head is not complete.
     Head,
     /// Nothing of the response was written.
@@ -52,7 +52,7 @@ enum Stage {
 pub(super) struct Response<'b> {
     buffers: &'b mut Buffers,
     manner: Manner,
-    stage: Stage,
+    stage: ResponseStage,
     pub(super) status: u16,
     /// What the handler said of its body's length.
     declared: Option<u64>,
@@ -95,7 +95,7 @@ impl<'b> Response<'b> {
         Self {
             buffers,
             manner,
-            stage: Stage::Head,
+            stage: ResponseStage::Head,
             status: 0,
             declared: None,
             body_bytes: 0,
@@ -110,13 +110,13 @@ impl<'b> Response<'b> {
 
     /// Nothing was written to the client yet: it can still get an error instead.
     pub(super) fn is_unsent(&self) -> bool {
-        matches!(self.stage, Stage::Head | Stage::Held)
+        matches!(self.stage, ResponseStage::Head | ResponseStage::Held)
     }
 
     /// There is something to write as soon as the handler pauses. Of what is broken already the client is
     /// better told by a status.
     pub(super) fn is_holding(&self) -> bool {
-        self.stage == Stage::Held && self.redirect.is_none() && !self.has_broken_chunks
+        self.stage == ResponseStage::Held && self.redirect.is_none() && !self.has_broken_chunks
     }
 
     /// Another handler answers in place of this one, once it has ended.
@@ -126,7 +126,7 @@ impl<'b> Response<'b> {
 
     /// All that was declared is here.
     pub(super) fn is_declared_complete(&self) -> bool {
-        self.stage != Stage::Head && self.declared == Some(self.body_bytes)
+        self.stage != ResponseStage::Head && self.declared == Some(self.body_bytes)
     }
 
     /// Nothing that the handler may still print belongs to it.
@@ -135,12 +135,15 @@ impl<'b> Response<'b> {
         let are_chunks_over = self.chunks.is_some_and(|chunks| chunks.is_done());
         let is_long_enough = !self.is_opening && self.is_declared_complete();
         let is_at_end = !has_body || are_chunks_over || is_long_enough;
-        self.stage != Stage::Head && self.redirect.is_none() && is_at_end && self.judge().is_ok()
+        self.stage != ResponseStage::Head
+            && self.redirect.is_none()
+            && is_at_end
+            && self.judge().is_ok()
     }
 
     /// A redirect to elsewhere that has said nothing of a body, and printed none so far.
     pub(super) fn is_bare_redirect(&self) -> bool {
-        self.is_bare && self.stage == Stage::Held && self.body_bytes == 0
+        self.is_bare && self.stage == ResponseStage::Held && self.body_bytes == 0
     }
 
     /// The target of an internal redirect.
@@ -155,7 +158,7 @@ impl<'b> Response<'b> {
 
     /// Takes a piece of the handler's output.
     pub(super) fn feed(&mut self, piece: &[u8], outlet: &mut Outlet<'_>) -> Result<(), Failed> {
-        if self.stage != Stage::Head {
+        if self.stage != ResponseStage::Head {
             return self.take_body(piece, outlet);
         }
         self.buffers.raw.extend_from_slice(piece);
@@ -167,8 +170,8 @@ impl<'b> Response<'b> {
             ..
         } = &mut *self.buffers;
         let output = match parser.parse(raw, MAX_OUTPUT_HEAD).map_err(Failed::Bad)? {
-            Progress::Partial => return Ok(()),
-            Progress::Complete(output) => output,
+            cgi::Progress::Partial => return Ok(()),
+            cgi::Progress::Complete(output) => output,
         };
         for (name, value) in output.fields() {
             if name.eq_ignore_ascii_case(b"location") {
@@ -179,7 +182,7 @@ impl<'b> Response<'b> {
         }
         reason.extend_from_slice(output.reason.unwrap_or_default());
         let head_length = output.head_length;
-        let facts = Facts::of(&output);
+        let facts = OutputFacts::of(&output);
         self.learn(facts);
         let raw = std::mem::take(&mut self.buffers.raw);
         let result = self.take_body(raw.get(head_length..).unwrap_or_default(), outlet);
@@ -256,7 +259,7 @@ impl<'b> Response<'b> {
         if part.is_empty() {
             return Ok(());
         }
-        if self.stage != Stage::Open(Framing::Chunked) {
+        if self.stage != ResponseStage::Open(Framing::Chunked) {
             return outlet.write(&[IoSlice::new(part)]);
         }
         let mut size = [0; 18];
@@ -268,8 +271,8 @@ impl<'b> Response<'b> {
         ])
     }
 
-    fn learn(&mut self, facts: Facts) {
-        self.stage = Stage::Held;
+    fn learn(&mut self, facts: OutputFacts) {
+        self.stage = ResponseStage::Held;
         self.status = facts.status;
         self.redirect = facts.redirect;
         self.is_opening = facts.is_chunked;
@@ -284,7 +287,7 @@ impl<'b> Response<'b> {
 
     /// Writes what is held back.
     pub(super) fn flush(&mut self, outlet: &mut Outlet<'_>) -> Result<(), Failed> {
-        if self.stage == Stage::Held && self.redirect.is_none() {
+        if self.stage == ResponseStage::Held && self.redirect.is_none() {
             let framing = http::frame(self.manner.version, self.status, self.declared);
             self.open(framing, outlet).map_err(Failed::Blocked)?;
         }
@@ -313,7 +316,7 @@ impl<'b> Response<'b> {
         http::begin(head, &response);
         head.extend_from_slice(fields);
         http::finish(head);
-        self.stage = Stage::Open(framing);
+        self.stage = ResponseStage::Open(framing);
         if body.is_empty() || framing == Framing::Chunked {
             outlet.write(&[IoSlice::new(head)])?;
         } else {
@@ -327,7 +330,7 @@ impl<'b> Response<'b> {
 
     /// The handler's output is over: what was wrong with it, if anything.
     pub(super) fn judge(&self) -> Result<(), Wrong> {
-        if self.stage == Stage::Head {
+        if self.stage == ResponseStage::Head {
             return Err(Wrong::Bad(BadOutput::at_end(&self.buffers.raw)));
         }
         // An opening that says nothing to the end is plain.
@@ -345,8 +348,8 @@ impl<'b> Response<'b> {
     pub(super) fn complete(&mut self, outlet: &mut Outlet<'_>) -> Result<(), Failed> {
         self.take_opening(outlet)?;
         let framing = match self.stage {
-            Stage::Head | Stage::Complete(_) => return Ok(()),
-            Stage::Held => {
+            ResponseStage::Head | ResponseStage::Complete(_) => return Ok(()),
+            ResponseStage::Held => {
                 // Of a HEAD response's body nothing is known but what the handler said.
                 let length = match self.manner.is_head {
                     true => self.declared,
@@ -356,7 +359,7 @@ impl<'b> Response<'b> {
                 self.open(framing, outlet).map_err(Failed::Blocked)?;
                 framing
             }
-            Stage::Open(framing) => framing,
+            ResponseStage::Open(framing) => framing,
         };
         let has_body = http::has_body(self.manner.is_head, self.status);
         if framing == Framing::Chunked && has_body {
@@ -364,7 +367,7 @@ impl<'b> Response<'b> {
                 .write(&[IoSlice::new(b"0\r\n\r\n")])
                 .map_err(Failed::Blocked)?;
         }
-        self.stage = Stage::Complete(framing);
+        self.stage = ResponseStage::Complete(framing);
         Ok(())
     }
 
@@ -375,7 +378,7 @@ impl<'b> Response<'b> {
         self.manner.close
             || matches!(
                 self.stage,
-                Stage::Open(Framing::Close) | Stage::Complete(Framing::Close)
+                ResponseStage::Open(Framing::Close) | ResponseStage::Complete(Framing::Close)
             )
     }
 }

@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 
 /// How a rest has ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum RestEnd {
     /// The client speaks.
     Spoken,
     /// The parent has the client, so there is nothing to say of it.
@@ -27,37 +27,37 @@ pub(super) fn rest(
     exchange: &Exchange<'_>,
     channel: BorrowedFd<'_>,
     client: BorrowedFd<'_>,
-) -> Ended {
+) -> RestEnd {
     let (entry, board) = (exchange.entry(), exchange.scoreboard());
     if board.needs_workers() || !entry.rest() {
-        return Ended::Over(Verdict::Keep);
+        return RestEnd::Over(Verdict::Keep);
     }
     // Once more: the parent may have looked for resting workers between the two.
     let ended = if board.needs_workers() {
-        Ended::Over(Verdict::Keep)
+        RestEnd::Over(Verdict::Keep)
     } else {
         wait(exchange, channel, client)
     };
     if entry.end_rest() {
         ended
     } else {
-        Ended::Taken
+        RestEnd::Taken
     }
 }
 
-fn wait(exchange: &Exchange<'_>, channel: BorrowedFd<'_>, client: BorrowedFd<'_>) -> Ended {
+fn wait(exchange: &Exchange<'_>, channel: BorrowedFd<'_>, client: BorrowedFd<'_>) -> RestEnd {
     let mut set = [
-        poll::poll_fd(channel, poll::READABLE),
-        poll::poll_fd(client, poll::READABLE),
+        poll::of(channel, poll::READABLE),
+        poll::of(client, poll::READABLE),
     ];
     let time = REST.min(exchange.keep_alive_timeout());
     if poll::wait_undisturbed(&mut set, Some(time)).is_err() {
-        return Ended::Over(Verdict::Keep);
+        return RestEnd::Over(Verdict::Keep);
     }
     match set.map(|fd| fd.revents) {
         // The parent knows what that means: over a Unix domain socket a request may come with it.
-        [_, client] if client & poll::HUNG_UP != 0 => Ended::Over(Verdict::Keep),
-        [0, client] if client != 0 => Ended::Spoken,
-        _ => Ended::Over(Verdict::Keep),
+        [_, client] if client & poll::HUNG_UP != 0 => RestEnd::Over(Verdict::Keep),
+        [0, client] if client != 0 => RestEnd::Spoken,
+        _ => RestEnd::Over(Verdict::Keep),
     }
 }

@@ -16,7 +16,7 @@ const MAX_READS: usize = 16;
 const MAX_LINE: usize = 1024;
 
 /// The pipe: only its read end, which handlers never see, is non-blocking.
-pub(super) struct Pipe {
+pub(super) struct StderrPipe {
     read_end: OwnedFd,
     write_end: OwnedFd,
     /// As the write end was made: status flags, size.
@@ -28,7 +28,7 @@ pub(super) struct Pipe {
     is_empty: Cell<bool>,
 }
 
-impl Pipe {
+impl StderrPipe {
     pub(super) fn new() -> sys::Result<Self> {
         let (read_end, write_end) = fd::pipe()?;
         fd::set_nonblocking(read_end.as_fd(), true)?;
@@ -65,11 +65,11 @@ impl Pipe {
 }
 
 /// One handler's stderr.
-pub(super) struct Stderr<'r> {
+pub(super) struct HandlerStderr<'r> {
     log: &'r Log,
     name: &'r [u8],
     pid: Pid,
-    pipe: &'r Pipe,
+    pipe: &'r StderrPipe,
     line: Vec<u8>,
     /// Bytes that may still reach the log.
     left: u64,
@@ -78,13 +78,13 @@ pub(super) struct Stderr<'r> {
 
 /// Where one handler's stderr stands, while nobody reads it.
 #[derive(Default)]
-pub(super) struct Paused {
+pub(super) struct PausedStderr {
     line: Vec<u8>,
     left: u64,
     is_cut: bool,
 }
 
-impl Paused {
+impl PausedStderr {
     /// Before the first byte of so many that may reach the log.
     pub(super) fn new(left: Option<u64>) -> Self {
         Self {
@@ -94,15 +94,15 @@ impl Paused {
     }
 }
 
-impl<'r> Stderr<'r> {
+impl<'r> HandlerStderr<'r> {
     /// Begins, or goes on where [`pause`](Self::pause) stopped.
     pub(super) fn resume(
         (log, name): (&'r Log, &'r [u8]),
         pid: Pid,
-        pipe: &'r Pipe,
-        paused: Paused,
+        pipe: &'r StderrPipe,
+        paused: PausedStderr,
     ) -> Self {
-        let Paused { line, left, is_cut } = paused;
+        let PausedStderr { line, left, is_cut } = paused;
         Self {
             log,
             name,
@@ -115,8 +115,8 @@ impl<'r> Stderr<'r> {
     }
 
     /// Stops for a while.
-    pub(super) fn pause(self) -> Paused {
-        Paused {
+    pub(super) fn pause(self) -> PausedStderr {
+        PausedStderr {
             line: self.line,
             left: self.left,
             is_cut: self.is_cut,

@@ -19,22 +19,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Which kind of process this is; a row's number for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ProcessKind {
     Start = 1,
     Parent,
     Worker,
     Handler,
 }
 
-const KINDS: [(&str, Kind); 4] = [
-    ("start", Kind::Start),
-    ("parent", Kind::Parent),
-    ("worker", Kind::Worker),
-    ("handler", Kind::Handler),
+const KINDS: [(&str, ProcessKind); 4] = [
+    ("start", ProcessKind::Start),
+    ("parent", ProcessKind::Parent),
+    ("worker", ProcessKind::Worker),
+    ("handler", ProcessKind::Handler),
 ];
 
 /// The kind of this process. Between clone and exec it still shows the worker's.
-static KIND: AtomicU64 = AtomicU64::new(Kind::Start as u64);
+static KIND: AtomicU64 = AtomicU64::new(ProcessKind::Start as u64);
 
 /// Words of a row, and rows of the table. tests/faults knows this layout.
 const WORDS: usize = 10;
@@ -56,19 +56,19 @@ const FAILED: usize = 9;
 /// Numbers from here on stand for signals.
 const SIGNALS: u64 = 1000;
 
-type Row = [AtomicU64; WORDS];
+type TableRow = [AtomicU64; WORDS];
 
-static TABLE: OnceLock<&'static [Row]> = OnceLock::new();
+static TABLE: OnceLock<&'static [TableRow]> = OnceLock::new();
 
 /// This process is the parent from now on.
 pub(in crate::sys) fn become_parent() {
-    KIND.store(Kind::Parent as u64, Ordering::Relaxed);
+    KIND.store(ProcessKind::Parent as u64, Ordering::Relaxed);
 }
 
 /// Right after a fork, in the child: whom the parent forks is a worker.
 pub(in crate::sys) fn become_worker() {
-    if KIND.load(Ordering::Relaxed) == Kind::Parent as u64 {
-        KIND.store(Kind::Worker as u64, Ordering::Relaxed);
+    if KIND.load(Ordering::Relaxed) == ProcessKind::Parent as u64 {
+        KIND.store(ProcessKind::Worker as u64, Ordering::Relaxed);
     }
 }
 
@@ -78,8 +78,8 @@ pub(in crate::sys) fn due(call: &'static str) -> Option<Errno> {
 }
 
 /// Between clone and exec: true, with errno set, if the call is to fail.
-pub(in crate::sys) fn is_due_in_child(call: &'static str) -> bool {
-    let errno = due_in(Kind::Handler as u64, call);
+pub(in crate::sys) fn due_in_child(call: &'static str) -> bool {
+    let errno = due_in(ProcessKind::Handler as u64, call);
     if let Some(errno) = errno {
         errno.set();
     }
@@ -91,7 +91,7 @@ fn due_in(kind: u64, call: &str) -> Option<Errno> {
 }
 
 /// One more use; the errno if it is one that fails.
-fn count(row: &Row) -> Option<Errno> {
+fn count(row: &TableRow) -> Option<Errno> {
     let word = |n: usize| row.get(n);
     let errno = word(ERRNO)?.load(Ordering::Acquire);
     let used = word(USES)?.fetch_add(1, Ordering::Relaxed) + 1;
@@ -123,7 +123,7 @@ fn errno_of(number: u64) -> Errno {
 }
 
 /// The row of a call, taken if there is none.
-fn row<'a>(table: &'a [Row], kind: u64, call: &str) -> Option<&'a Row> {
+fn row<'a>(table: &'a [TableRow], kind: u64, call: &str) -> Option<&'a TableRow> {
     let key = key(kind, call);
     for row in table {
         let [place, ..] = row;
@@ -146,7 +146,7 @@ fn key(kind: u64, call: &str) -> u64 {
     call.bytes().fold(start, |hash, b| step(hash, b.into()))
 }
 
-fn name(row: &Row, kind: u64, call: &str) {
+fn name(row: &TableRow, kind: u64, call: &str) {
     let words = row.iter().skip(NAME).zip(call.as_bytes().chunks(8));
     for (word, part) in words.take(KIND_OF - NAME) {
         let mut bytes = [0; 8];
@@ -161,7 +161,7 @@ fn name(row: &Row, kind: u64, call: &str) {
 }
 
 /// The first call of the program: maps the table and reads the plan.
-fn begin() -> &'static [Row] {
+fn begin() -> &'static [TableRow] {
     let table = map(std::env::var_os("CAFFEINE_FAULT_TABLE"));
     let plan = std::env::var("CAFFEINE_FAULT").unwrap_or_default();
     for fault in plan.split(',').filter(|fault| !fault.is_empty()) {
@@ -177,7 +177,7 @@ fn give_up(why: &str) -> ! {
     std::process::exit(2)
 }
 
-fn map(path: Option<std::ffi::OsString>) -> &'static [Row] {
+fn map(path: Option<std::ffi::OsString>) -> &'static [TableRow] {
     use std::os::fd::AsRawFd;
     let mut options = std::fs::OpenOptions::new();
     let file = path.map(|path| options.read(true).write(true).open(path));
@@ -193,11 +193,11 @@ fn map(path: Option<std::ffi::OsString>) -> &'static [Row] {
         give_up("no table");
     }
     // SAFETY: the mapping holds the rows, page-aligned, and is never unmapped; all atomics.
-    unsafe { std::slice::from_raw_parts(start.cast::<Row>(), ROWS) }
+    unsafe { std::slice::from_raw_parts(start.cast::<TableRow>(), ROWS) }
 }
 
 /// Puts one fault of the plan into the table.
-fn arm(table: &[Row], fault: &str) -> Option<()> {
+fn arm(table: &[TableRow], fault: &str) -> Option<()> {
     let mut words = fault.split(':');
     let (kind, call, errno, when) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let (_, kind) = KINDS.iter().find(|(name, _)| *name == kind)?;
@@ -226,7 +226,7 @@ mod tests {
     fn failing(when: &str) -> Vec<usize> {
         let table = map(None);
         arm(table, &format!("worker:read:EIO:{when}")).unwrap();
-        let row = row(table, Kind::Worker as u64, "read").unwrap();
+        let row = row(table, ProcessKind::Worker as u64, "read").unwrap();
         (1..=8).filter(|_| count(row) == Some(Errno::IO)).collect()
     }
 

@@ -1,15 +1,15 @@
 //! What the client does while its handler runs.
 
-use super::{End, Relay};
+use super::{Relay, RelayEnd};
 use crate::settings::HalfClose;
 use crate::sys::{poll, socket, teardown, time};
 use crate::worker::response::Failed;
 
 impl Relay<'_, '_> {
     /// What the client did: took some of the response, closed its half, or left.
-    pub(super) fn hear_client(&mut self, events: i16) -> Option<End> {
+    pub(super) fn hear_client(&mut self, events: i16) -> Option<RelayEnd> {
         if events & poll::HUNG_UP != 0 {
-            return Some(End::ClientGone);
+            return Some(RelayEnd::ClientGone);
         }
         if events & poll::WRITABLE != 0 {
             match self.outlet.drain() {
@@ -18,7 +18,7 @@ impl Relay<'_, '_> {
                     self.quiet_since = self.now;
                 }
                 Ok(false) => {}
-                Err(blocked) => return Some(End::from(Failed::Blocked(blocked))),
+                Err(blocked) => return Some(RelayEnd::from(Failed::Blocked(blocked))),
             }
         }
         if events & poll::PEER_CLOSED != 0 && !self.has_client_fin {
@@ -29,44 +29,44 @@ impl Relay<'_, '_> {
     }
 
     fn half_close(&self) -> HalfClose {
-        let own = self.scene.settings.half_close;
-        own.unwrap_or(self.scene.birth.settings.half_close)
+        let own = self.task.settings.half_close;
+        own.unwrap_or(self.task.birth.settings.half_close)
     }
 
     /// A handler whose client is lost may be told to run to its end: then nobody gets what it prints.
-    pub(super) fn or_unheard(&mut self, end: End) -> End {
-        let is_lost = matches!(end, End::ClientGone | End::ClientStuck);
+    pub(super) fn or_run_on(&mut self, end: RelayEnd) -> RelayEnd {
+        let is_lost = matches!(end, RelayEnd::ClientGone | RelayEnd::ClientStuck);
         if !is_lost || self.half_close() != HalfClose::Serve {
             return end;
         }
-        if end == End::ClientStuck {
+        if end == RelayEnd::ClientStuck {
             // Should it wake up, it must not take what it has for all of it.
-            let _ = teardown::reset_on_close(self.scene.client.socket(), true);
+            let _ = teardown::reset_on_close(self.task.client.socket(), true);
         }
-        End::Unheard
+        RelayEnd::RunsOn
     }
 
     /// Waits until the client or a spool has taken what a full disk kept out of it, and the response ends.
     /// `Some`: why it did not.
-    pub(in crate::worker) fn deliver_rest(&mut self) -> Option<End> {
+    pub(in crate::worker) fn deliver_rest(&mut self) -> Option<RelayEnd> {
         self.client_progress = self.now;
         while self.outlet.has_rest() {
             // The handler has ended; what counts is the client's time.
             let until = self.client_deadline();
-            self.scene.birth.entry().set_deadline(until);
+            self.task.birth.entry().set_deadline(until);
             let mut set = [
-                poll::poll_fd(self.scene.client.socket(), poll::WRITABLE),
-                poll::poll_fd(self.scene.channel, 0),
+                poll::of(self.task.client.socket(), poll::WRITABLE),
+                poll::of(self.task.channel, 0),
             ];
             match poll::wait(&mut set, Some(until.since(self.now))) {
                 Ok(true) => {}
-                Ok(false) => return Some(End::ClientStuck),
-                Err(e) => return Some(End::Broken(e)),
+                Ok(false) => return Some(RelayEnd::ClientStuck),
+                Err(e) => return Some(RelayEnd::Broken(e)),
             }
             self.now = time::now();
             let [client, channel] = set.map(|entry| entry.revents);
             if channel != 0 {
-                return Some(End::ParentGone);
+                return Some(RelayEnd::ParentGone);
             }
             let end = self.hear_client(client);
             if end.is_some() {
@@ -78,16 +78,16 @@ impl Relay<'_, '_> {
 
     /// A full close and a half-close look the same. A client that is gone answers an interim
     /// response with RST; one that waits for its response ignores it (RFC 9110 section 15.2).
-    fn judge_fin(&mut self) -> Option<End> {
+    fn judge_fin(&mut self) -> Option<RelayEnd> {
         match self.half_close() {
-            HalfClose::Gone => return Some(End::ClientGone),
+            HalfClose::Gone => return Some(RelayEnd::ClientGone),
             HalfClose::Serve => {}
             HalfClose::Probe
-                if self.scene.can_probe && self.response.is_unsent() && !self.is_nph =>
+                if self.task.can_probe && self.response.is_unsent() && !self.is_nph =>
             {
                 let probe = b"HTTP/1.1 100 Continue\r\n\r\n";
-                if socket::send(self.scene.client.socket(), probe, false).is_err() {
-                    return Some(End::ClientGone);
+                if socket::send(self.task.client.socket(), probe, false).is_err() {
+                    return Some(RelayEnd::ClientGone);
                 }
             }
             HalfClose::Probe => {}

@@ -14,16 +14,16 @@ const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
 impl Relay<'_, '_> {
     pub(super) fn after_eof_deadline(&self) -> Moment {
         self.quiet_since
-            .after(self.scene.birth.settings.limits.after_exit)
+            .after(self.task.birth.settings.limits.after_exit)
     }
 
     /// Silence after the exit that ends the response, though somebody still holds stdout: a filter, or a
     /// job that may detach and is not waited for.
     pub(super) fn after_exit_deadline(&self) -> Moment {
-        let after_exit = self.scene.birth.settings.limits.after_exit;
+        let after_exit = self.task.birth.settings.limits.after_exit;
         let is_group_left = || process::kill_group(self.pid, 0).is_ok();
         self.quiet_since
-            .after(if !self.scene.settings.detach && is_group_left() {
+            .after(if !self.task.settings.detach && is_group_left() {
                 GROUP_AFTER_EXIT.max(after_exit)
             } else {
                 after_exit
@@ -32,13 +32,13 @@ impl Relay<'_, '_> {
 
     pub(super) fn client_deadline(&self) -> Moment {
         self.client_progress
-            .after(self.scene.birth.settings.limits.progress_timeout)
+            .after(self.task.birth.settings.limits.progress_timeout)
     }
 
     /// When the client is released although the handler still runs, if its response is complete: most
     /// handlers end within a pause, and then one word to the parent is enough.
     pub(super) fn release_deadline(&self) -> Option<Moment> {
-        let may_fail_late = self.scene.settings.strict_exit;
+        let may_fail_late = self.task.settings.strict_exit;
         let since = self.whole_since.filter(|_| !may_fail_late);
         since
             .or_else(|| self.bare_redirect_since())
@@ -49,13 +49,13 @@ impl Relay<'_, '_> {
     /// A redirect without a Content-Type has no body (RFC 3875 section 6.2.3), unless its handler prints
     /// one all the same.
     fn bare_redirect_since(&self) -> Option<Moment> {
-        let may_fail_late = self.scene.settings.strict_exit;
+        let may_fail_late = self.task.settings.strict_exit;
         (self.response.is_bare_redirect() && !may_fail_late).then_some(self.quiet_since)
     }
 
     /// The next moment at which something is due without an event.
     pub(super) fn next_deadline(&mut self) -> Moment {
-        let mut next = self.scene.deadline;
+        let mut next = self.task.deadline;
         if self.is_pause_due() || self.is_first_wait || self.outlet.turn().is_taken() {
             next = next.min(self.now.after(PAUSE));
         }
@@ -86,7 +86,7 @@ impl Relay<'_, '_> {
     /// There is something to send as soon as the handler pauses. What a strict exit status can
     /// still make a failure is held back to the end, as long as there is room.
     pub(super) fn is_pause_due(&self) -> bool {
-        let can_fail_late = self.scene.settings.strict_exit;
+        let can_fail_late = self.task.settings.strict_exit;
         let is_open = self.stdout.is_some() && self.release_deadline().is_none();
         is_open && self.response.is_holding() && !can_fail_late
     }

@@ -1,12 +1,11 @@
 //! The loop: waits for bytes, for the handler's end and for the client's in one ppoll.
 
 use super::deadlines::PAUSE;
-use super::{End, Relay};
+use super::{Relay, RelayEnd};
 use crate::sys::fd::AsFd;
 use crate::sys::{self, fd, poll, time};
 use crate::worker::feed::Feed;
-use crate::worker::tree;
-use std::os::fd::BorrowedFd;
+use crate::worker::process_tree;
 use std::time::Duration;
 
 /// Bytes that the pipe of a handler with much to say may hold: what a user may have without a right
@@ -16,27 +15,27 @@ const WIDE_PIPE: i32 = 1024 * 1024;
 impl Relay<'_, '_> {
     /// Relays until the end; then the handler is reaped and its stderr is in the log, unless the client
     /// is released before.
-    pub(in crate::worker) fn run(&mut self) -> End {
+    pub(in crate::worker) fn run(&mut self) -> RelayEnd {
         let end = loop {
-            match self.turn() {
+            match self.run_once() {
                 Ok(None) => {}
-                Ok(Some(end)) => break self.or_unheard(end),
-                Err(e) => break End::Broken(e),
+                Ok(Some(end)) => break self.or_run_on(end),
+                Err(e) => break RelayEnd::Broken(e),
             }
         };
         if end.is_handler_running() {
             return end;
         }
         if self.reaped.is_none() {
-            let (scene, grace) = (&self.scene, self.scene.birth.settings.limits.kill_grace);
-            self.reaped = tree::end_handler(self.pid, scene.settings, grace, scene.channel);
+            let (task, grace) = (&self.task, self.task.birth.settings.limits.kill_grace);
+            self.reaped = process_tree::end_handler(self.pid, task.settings, grace, task.channel);
         }
         self.stderr.finish();
         end
     }
 
     /// One wait and what it brought.
-    fn turn(&mut self) -> sys::Result<Option<End>> {
+    fn run_once(&mut self) -> sys::Result<Option<RelayEnd>> {
         if let Some(end) = self.check_end() {
             return Ok(Some(end));
         }
@@ -63,7 +62,7 @@ impl Relay<'_, '_> {
         }
         let [stdout, stderr, client, channel, feed] = came;
         if channel != 0 {
-            return Ok(Some(End::ParentGone));
+            return Ok(Some(RelayEnd::ParentGone));
         }
         if let Some(end) = self.hear_client(client) {
             return Ok(Some(end));
@@ -84,12 +83,12 @@ impl Relay<'_, '_> {
     }
 
     /// Whether everything is over, or has taken too long.
-    fn check_end(&mut self) -> Option<End> {
-        if self.now >= self.scene.deadline {
-            return Some(End::TimedOut);
+    fn check_end(&mut self) -> Option<RelayEnd> {
+        if self.now >= self.task.deadline {
+            return Some(RelayEnd::TimedOut);
         }
         if self.outlet.is_full() && self.now >= self.client_deadline() {
-            return Some(End::ClientStuck);
+            return Some(RelayEnd::ClientStuck);
         }
         let is_silent = self.stdout.is_none();
         if self.reaped.is_none() && is_silent && !self.is_nph {
@@ -103,23 +102,23 @@ impl Relay<'_, '_> {
             // What a full spool keeps us from reading is no silence.
             let is_enough = is_silent || self.response.is_declared_complete();
             let is_over = || !self.is_held_up && self.now >= self.after_exit_deadline();
-            return (is_enough || is_over()).then_some(End::Complete);
+            return (is_enough || is_over()).then_some(RelayEnd::Complete);
         }
         if self.is_eof_open() && self.now >= self.after_eof_deadline() {
             // Its output is over and it does something else. What cannot be judged now is judged at its exit.
             self.is_eof_judged = true;
-            let may_fail_late = self.scene.settings.strict_exit || self.response.is_redirect();
+            let may_fail_late = self.task.settings.strict_exit || self.response.is_redirect();
             let is_good = !may_fail_late && self.response.judge().is_ok();
-            return is_good.then_some(End::Released);
+            return is_good.then_some(RelayEnd::Released);
         }
         let is_due = self.release_deadline().is_some_and(|at| self.now >= at);
-        is_due.then_some(End::Released)
+        is_due.then_some(RelayEnd::Released)
     }
 
     /// Time in which the handler could not go on because of its client is not the handler's.
     fn give_back(&mut self, waited: Duration) {
-        self.scene.deadline = self.scene.deadline.after(waited);
-        self.scene.birth.entry().set_deadline(self.scene.deadline);
+        self.task.deadline = self.task.deadline.after(waited);
+        self.task.birth.entry().set_deadline(self.task.deadline);
     }
 
     /// stdout, stderr, client, channel, feed.
@@ -136,25 +135,22 @@ impl Relay<'_, '_> {
             true => poll::WRITABLE,
             false => 0,
         };
-        let perhaps = |fd: Option<BorrowedFd<'_>>, events| {
-            fd.map_or_else(poll::poll_nothing, |fd| poll::poll_fd(fd, events))
-        };
         let stdout = self.stdout.as_ref().filter(|_| !self.is_held_up);
         [
-            perhaps(stdout.map(|stdout| stdout.as_fd()), for_output),
-            poll::poll_fd(self.stderr.fd(), for_output),
-            poll::poll_fd(self.scene.client.socket(), for_fin | for_room),
+            poll::of_any(stdout.map(|stdout| stdout.as_fd()), for_output),
+            poll::of(self.stderr.fd(), for_output),
+            poll::of(self.task.client.socket(), for_fin | for_room),
             // Only its end is of interest now: orders wait until this request is done.
-            poll::poll_fd(self.scene.channel, 0),
-            perhaps(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
+            poll::of(self.task.channel, 0),
+            poll::of_any(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
         ]
     }
 
-    fn read_stdout(&mut self, has_no_writer: bool) -> sys::Result<Option<End>> {
+    fn read_stdout(&mut self, has_no_writer: bool) -> sys::Result<Option<RelayEnd>> {
         let Some(stdout) = &self.stdout else {
             return Ok(None);
         };
-        if !self.outlet.may_put_away() {
+        if !self.outlet.take_turn() {
             self.is_held_up = true;
             return Ok(None);
         }
@@ -174,8 +170,8 @@ impl Relay<'_, '_> {
         if n == 0 {
             return Ok(None);
         }
-        if !self.may_print(n) {
-            return Ok(Some(End::TooMuch));
+        if !self.use_up_output(n) {
+            return Ok(Some(RelayEnd::TooMuch));
         }
         let piece = self.buffer.get(..n).unwrap_or_default();
         let was_backed_up = self.outlet.is_backed_up();
@@ -186,20 +182,23 @@ impl Relay<'_, '_> {
         }
         let is_full = self.outlet.is_full();
         if is_full {
-            self.scene.birth.entry().count_client_wait();
+            self.task.birth.entry().count_client_wait();
         }
         if is_full || n < self.buffer.len() {
             self.outlet.turn().end();
         }
-        Ok(result.err().map(End::from))
+        Ok(result.err().map(RelayEnd::from))
     }
 
     /// The handler pauses: what is held back goes out, so that streams flow.
-    fn flush_after_pause(&mut self) -> Option<End> {
+    fn flush_after_pause(&mut self) -> Option<RelayEnd> {
         let has_paused = self.now >= self.quiet_since.after(PAUSE);
         if !has_paused || !self.is_pause_due() {
             return None;
         }
-        self.response.flush(&mut self.outlet).err().map(End::from)
+        self.response
+            .flush(&mut self.outlet)
+            .err()
+            .map(RelayEnd::from)
     }
 }

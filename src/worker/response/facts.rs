@@ -4,7 +4,7 @@ use crate::cgi::Output;
 use crate::http;
 
 /// What of an output's head is kept beside its fields.
-pub(super) struct Facts {
+pub(super) struct OutputFacts {
     pub(super) status: u16,
     pub(super) declared: Option<u64>,
     pub(super) is_chunked: bool,
@@ -12,7 +12,7 @@ pub(super) struct Facts {
     pub(super) is_bare: bool,
 }
 
-impl Facts {
+impl OutputFacts {
     pub(super) fn of(output: &Output<'_>) -> Self {
         let has = |name: &[u8]| output.fields().any(|(n, _)| n.eq_ignore_ascii_case(name));
         let is_redirect = (300..400).contains(&output.status) && has(b"Location");

@@ -7,12 +7,12 @@ use crate::sys::{self, socket};
 use std::os::fd::BorrowedFd;
 
 /// A body whose length was told.
-pub(super) struct Large {
+pub(super) struct LargeBody {
     region: Region,
     len: usize,
 }
 
-impl Large {
+impl LargeBody {
     /// Room for a body of this size, which begins with these pieces; `None` if it has to be spooled.
     pub(super) fn new(keeper: SpoolKeeper<'_>, whole: u64, pieces: [&[u8]; 2]) -> Option<Self> {
         let size = usize::try_from(whole).ok()?;

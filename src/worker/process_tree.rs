@@ -6,7 +6,7 @@ use crate::log::{Escaped, Log};
 use crate::settings::HandlerSettings;
 use crate::sys::process::{self, Pid, Reaped};
 use crate::sys::time::{self, Moment};
-use crate::sys::{Errno, descendants, poll, signal};
+use crate::sys::{self, Errno, descendants, poll, signal};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -37,20 +37,20 @@ pub(super) fn end_handler(
     grace: Duration,
     channel: BorrowedFd<'_>,
 ) -> Option<Reaped> {
-    tell(pid, settings, signal::SIGTERM);
+    signal_all(pid, settings, signal::SIGTERM);
     let reaped = reap_until(pid, time::now().after(grace), channel);
     if reaped.is_some() {
         // The group may live on without its leader.
         let _ = process::kill_group(pid, signal::SIGKILL);
         return reaped;
     }
-    tell(pid, settings, signal::SIGKILL);
+    signal_all(pid, settings, signal::SIGKILL);
     reap_until(pid, time::now().after(PATIENCE), channel)
 }
 
 /// Signals a handler with all that goes with it. It may have left its group, and any of them may have a
 /// group of their own.
-fn tell(handler: Pid, settings: &HandlerSettings, signal: i32) {
+fn signal_all(handler: Pid, settings: &HandlerSettings, signal: i32) {
     // ESRCH: it has just ended by itself, or left.
     let _ = process::kill_group(handler, signal);
     let mut all = Vec::new();
@@ -67,10 +67,20 @@ fn tell(handler: Pid, settings: &HandlerSettings, signal: i32) {
     }
 }
 
+/// How a handler has ended, if it has; takes in whoever it has left behind and that ended before it.
+pub(super) fn reap_handler(handler: Pid) -> sys::Result<Option<Reaped>> {
+    loop {
+        match process::reap(None)? {
+            Some(other) if other.pid != handler => {}
+            found => return Ok(found),
+        }
+    }
+}
+
 /// Waits for one child until a deadline, or the parent's end. The worker sleeps in `poll::wait`,
 /// where SIGCHLD wakes it.
 fn reap_until(pid: Pid, deadline: Moment, channel: BorrowedFd<'_>) -> Option<Reaped> {
-    let mut set = [poll::poll_fd(channel, 0)];
+    let mut set = [poll::of(channel, 0)];
     loop {
         match process::reap(Some(pid)) {
             Ok(None) => {}
@@ -161,6 +171,6 @@ fn kill_each(mut children: Vec<Pid>) -> Vec<Pid> {
 }
 
 /// Whether anything is left.
-pub(super) fn has_survivors() -> bool {
+pub(super) fn reap_and_find_others() -> bool {
     reap_all().1
 }
