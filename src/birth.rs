@@ -40,4 +40,4 @@ impl Birth<'_> {
 }
 
 /// Runs a worker until it has to leave; the result is its exit status.
-pub type WorkerMain = fn(&Birth<'_>) -> i32;
+pub(crate) type WorkerMain = fn(&Birth<'_>) -> i32;

@@ -4,7 +4,7 @@
 ///
 /// Howard Hinnant's `civil_from_days`: years start in March, so that the leap day is a year's last
 /// and (5m + 2) / 153 gives the month; an era is the 400 years after which the calendar repeats.
-pub fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era =

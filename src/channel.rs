@@ -5,8 +5,9 @@
 
 mod verdict;
 
+pub use verdict::receive_birth;
+pub(crate) use verdict::send_birth;
 pub use verdict::{Said, VERDICT_BYTES, Verdict, receive_verdict, send_verdict};
-pub use verdict::{receive_birth, send_birth};
 
 use crate::scoreboard::Ticket;
 use crate::sys::passing::{self, ReceivedRecord};

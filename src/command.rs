@@ -1,25 +1,27 @@
-//! The two ends of the command line: what this process was asked to do (its words, its home folder
-//! and the configuration file, given to `cli`, which is pure), and what it prints in answer.
-//! Refuses to serve.
+//! From argv to the exit code: what this process was asked to do (its words, its home folder and the
+//! configuration file, given to `cli`, which is pure), who does it, and what is printed in answer.
+//! Refuses to serve; the parent does that.
 
 use crate::cli::error::{Place, Reason};
-use crate::cli::{self, Command, Environment, UsageError};
-use crate::doctor;
+use crate::cli::{self, Ask, Command, Environment, UsageError};
+use crate::parent::{self, Inheritance};
 use crate::settings::{ErrorPage, SEARCH_PATH, Settings};
 use crate::sys::fd::{self, AsFd};
-use crate::sys::{self, Errno, file, privilege};
+use crate::sys::{self, Errno, file, privilege, signal};
+use crate::{controller, doctor, worker};
 use std::ffi::CString;
 use std::fmt::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// More than any configuration file may hold; what reads on for ever is not one.
 const CONFIG_BYTES: usize = 1 << 20;
 
 /// Why a command is not known, or cannot print. `Display` is one line.
 #[derive(Debug)]
-pub enum Error {
+enum Error {
     /// A mistake in words or file.
     Usage(UsageError),
     /// A file cannot be read: the option that names another one.
@@ -44,11 +46,60 @@ impl fmt::Display for Error {
     }
 }
 
+/// Runs the whole program: does what its command line asks. The exit code is 0, 1 when the system
+/// refused, 2 for a mistake in words or file.
+pub fn run() -> ExitCode {
+    // First of all, since a number that is not taken is given to what is opened next. The standard
+    // library has put /dev/null in the place of closed standard descriptors.
+    let inherited = Inheritance::take();
+    fd::close_all_but(&inherited.numbers());
+    let code = match (signal::reset_inherited(), read()) {
+        (Ok(()), Ok(command)) => act(command, inherited),
+        (Err(e), _) => failed(1, &e),
+        (_, Err(e)) => failed(2, &e),
+    };
+    ExitCode::from(code)
+}
+
+fn failed(code: u8, why: &dyn fmt::Display) -> u8 {
+    eprintln!("caffeine: {why}");
+    code
+}
+
+fn act(command: Command, inherited: Inheritance) -> u8 {
+    let printed = match command {
+        Command::Serve(settings) => {
+            return parent::serve(*settings, inherited, worker::run, reread);
+        }
+        Command::Check(settings, mistakes) => {
+            return check(&settings, &mistakes).unwrap_or_else(|e| failed(1, &e));
+        }
+        Command::Control(ask, settings) => {
+            let answer = match ask {
+                Ask::Status => controller::status(&settings.socket),
+                Ask::Reload => controller::reload(&settings.socket, settings.pid_file.as_deref()),
+                Ask::Stop => controller::stop(&settings.socket, settings.pid_file.as_deref()),
+            };
+            match answer {
+                Ok(text) => print(&text),
+                Err(e) => return failed(1, &e),
+            }
+        }
+        Command::List => print(&controller::list()),
+        Command::PrintLog(path) => print_log(&path),
+        Command::Help => print(&cli::help::text()),
+        Command::Version => print(cli::VERSION_LINE),
+        Command::Man => print(&cli::man::text()),
+        Command::Completions(shell) => print(&cli::completions::text(shell)),
+    };
+    printed.map_or_else(|e| failed(1, &e), |()| 0)
+}
+
 /// Reads the command of this process.
 ///
 /// # Errors
 /// The first mistake, or a configuration file that was named and cannot be read.
-pub fn read() -> Result<Command, Error> {
+fn read() -> Result<Command, Error> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let home = std::env::var_os("HOME").or_else(|| privilege::home_folder().ok());
     let home = home.as_deref();
@@ -77,7 +128,7 @@ pub fn read() -> Result<Command, Error> {
 ///
 /// # Errors
 /// One line, as `read`'s.
-pub fn reread() -> Result<Settings, String> {
+fn reread() -> Result<Settings, String> {
     match read() {
         Ok(Command::Serve(settings)) => Ok(*settings),
         Ok(_) => Err(String::from("it is no server's any more")),
@@ -107,7 +158,7 @@ fn read_error_pages(settings: &mut Settings, mistakes: &mut Vec<UsageError>) {
 ///
 /// # Errors
 /// As `print`.
-pub fn check(settings: &Settings, mistakes: &[UsageError]) -> Result<u8, Error> {
+fn check(settings: &Settings, mistakes: &[UsageError]) -> Result<u8, Error> {
     let own_path = settings.env.iter().rfind(|(name, _)| name == "PATH");
     let search_path = own_path.map_or(SEARCH_PATH, |(_, path)| path.as_encoded_bytes());
     let findings = doctor::check(settings, search_path);
@@ -156,7 +207,7 @@ fn read_file(path: &Path, most: usize) -> sys::Result<Vec<u8>> {
 ///
 /// # Errors
 /// stdout cannot be written; that its reader has seen enough is none.
-pub fn print(text: &str) -> Result<(), Error> {
+fn print(text: &str) -> Result<(), Error> {
     printed(fd::print(text.as_bytes()))
 }
 
@@ -164,7 +215,7 @@ pub fn print(text: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// It is missing, or as `print`.
-pub fn print_log(path: &Path) -> Result<(), Error> {
+fn print_log(path: &Path) -> Result<(), Error> {
     let file = open(path).map_err(|why| Error::File(path.to_path_buf(), why, "--log-file"))?;
     printed(copy(&file))
 }

@@ -36,7 +36,7 @@ const END: &[u8] = b".sock";
 
 /// Why a server could not be asked, or did not do what it was asked.
 #[derive(Debug)]
-pub struct Error {
+pub(crate) struct Error {
     /// The socket or pid file that it is about.
     path: PathBuf,
     /// The rest of the line.
@@ -181,7 +181,7 @@ fn converse(socket: &OwnedFd, word: &[u8], proof: Option<&OwnedFd>, deadline: Mo
 ///
 /// # Errors
 /// No server, or not one of this user's.
-pub fn status(socket: &Path) -> Result<String, Error> {
+pub(crate) fn status(socket: &Path) -> Result<String, Error> {
     let answer = ask(socket, None, b"status\n", PATIENCE)?;
     let mut text = String::new();
     let mut is_first = true;
@@ -206,7 +206,7 @@ pub fn status(socket: &Path) -> Result<String, Error> {
 ///
 /// # Errors
 /// No server, or it keeps its configuration: why.
-pub fn reload(socket: &Path, pid_file: Option<&Path>) -> Result<String, Error> {
+pub(crate) fn reload(socket: &Path, pid_file: Option<&Path>) -> Result<String, Error> {
     let answer = ask(socket, pid_file, b"reload\n", 2 * PATIENCE)?;
     match answer.refusal() {
         None => Ok(format!("reloaded (pid {})\n", answer.pid)),
@@ -221,7 +221,7 @@ pub fn reload(socket: &Path, pid_file: Option<&Path>) -> Result<String, Error> {
 ///
 /// # Errors
 /// No server, or it is still there after all its graces.
-pub fn stop(socket: &Path, pid_file: Option<&Path>) -> Result<String, Error> {
+pub(crate) fn stop(socket: &Path, pid_file: Option<&Path>) -> Result<String, Error> {
     let answer = ask(socket, pid_file, b"stop\n", PATIENCE)?;
     if let Some(why) = answer.refusal() {
         return Err(error(socket, why));
@@ -247,7 +247,7 @@ pub fn stop(socket: &Path, pid_file: Option<&Path>) -> Result<String, Error> {
 
 /// `--list`: the text to print. Sockets are looked for where they are by default; what does not
 /// answer, or is not this user's, is not listed.
-pub fn list() -> String {
+pub(crate) fn list() -> String {
     let names = file::names_in(Path::new(FOLDER), |name| instance_of(name).is_some());
     let mut names = names.unwrap_or_default();
     // Those for which there was no place in the folder. Each client's end bears the name, too.

@@ -9,9 +9,9 @@ mod fault;
 mod folders;
 mod holder;
 
-pub use fault::{Error, Result, unplaced};
-pub use folders::{free_for_spools, open_root, prepare_log};
-pub use holder::held;
+pub(crate) use fault::{Error, Result, unplaced};
+pub(crate) use folders::{free_for_spools, open_root, prepare_log};
+pub(crate) use holder::held;
 
 use crate::sys::file::{self, Open, Stat};
 use crate::sys::process::{self, Pid};
@@ -75,7 +75,7 @@ const PID_FILE_BYTES: usize = 16;
 /// The pid file, locked for as long as this lives. The lock, not the number in it, says whether
 /// its server lives: numbers are used again.
 #[derive(Debug)]
-pub struct PidFile {
+pub(crate) struct PidFile {
     // Removed first, unlocked after: nobody can lock what is about to vanish.
     made: Made,
     file: OwnedFd,
@@ -85,7 +85,7 @@ pub struct PidFile {
 
 impl PidFile {
     /// Takes the pid file, or says whose it is. The process id in it is written by `write`.
-    pub fn take(path: &Path) -> Result<Self> {
+    pub(crate) fn take(path: &Path) -> Result<Self> {
         let name = c_path(path, PID_FILE)?;
         // Somebody may remove the file between the look and the lock: then look again.
         for _ in 0..8 {
@@ -116,14 +116,14 @@ impl PidFile {
     /// Whether an open descriptor is one of this file that can be written to. Only this user can open it so
     /// (mode 0600), and of his processes none in a sandbox that does not name it: O_PATH, and reading where
     /// all may be read, are not enough.
-    pub fn is_same_as(&self, other: &OwnedFd) -> bool {
+    pub(crate) fn is_same_as(&self, other: &OwnedFd) -> bool {
         // Asked first, since it waits for no file system.
         fd::is_read_write(other.as_fd())
             && file::stat(other.as_fd()).is_ok_and(|found| found.identity == self.made.identity)
     }
 
     /// Writes a server's process id. Who reads meanwhile finds it or the one before, never a part.
-    pub fn write(&self, pid: Pid) -> Result<()> {
+    pub(crate) fn write(&self, pid: Pid) -> Result<()> {
         let text = format!("{pid}\n");
         let mut bytes = [b'\n'; PID_FILE_BYTES];
         for (place, byte) in bytes.iter_mut().zip(text.bytes()) {
@@ -221,7 +221,7 @@ fn owner_in(file: &OwnedFd) -> Option<Pid> {
 
 /// A listening Unix socket whose file goes when this is dropped.
 #[derive(Debug)]
-pub struct UnixSocket {
+pub(crate) struct UnixSocket {
     /// The listener.
     pub listener: OwnedFd,
     made: Made,
@@ -230,7 +230,7 @@ pub struct UnixSocket {
 impl UnixSocket {
     /// Binds it. `private`: only this user may connect (mode 0600). The socket of a dead server of
     /// this user is replaced, whatever else is there is not. `option` is what names it.
-    pub fn bind(path: &Path, private: bool, option: &'static str) -> Result<Self> {
+    pub(crate) fn bind(path: &Path, private: bool, option: &'static str) -> Result<Self> {
         let refused = |why| failed("bind", path, why, option);
         if socket::is_abstract(path) {
             return match socket::listen_unix(path, private, BACKLOG) {
@@ -264,13 +264,13 @@ impl UnixSocket {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.made.path
     }
 }
 
 /// Connections that wait for accept. The kernel caps it at net.core.somaxconn.
-pub const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Removes a socket nobody listens on.
 fn make_way(path: &Path, option: &'static str) -> Result<()> {

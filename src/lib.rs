@@ -6,8 +6,8 @@
 //! Layers, arrows point down only (`tests/layers.rs` checks it):
 //!
 //! ```text
-//! main.rs      argv in, exit code out
-//! command      argv, home folder and configuration file in, texts out
+//! main.rs      calls `run`
+//! command      argv in, exit code out: reads what is asked, and has it done
 //! controller   talks to running servers
 //! cli          option table, argv, configuration file, help, man page, completions   (pure)
 //! parent       loop, pool of workers, lot of parked connections
@@ -23,26 +23,35 @@
 //! settings limits calendar program text                                               (pure)
 //! sys          every system call
 //! ```
+//!
+//! Outside the crate there is only [`run`]; `testing` is for benchmarks, fuzz targets and one test.
 
-pub mod birth;
-pub mod calendar;
-pub mod cgi;
-pub mod channel;
-pub mod cli;
-pub mod command;
-pub mod controller;
-pub mod doctor;
-pub mod http;
-pub mod instance;
-pub mod limits;
-pub mod log;
-pub mod parent;
-pub mod program;
-pub mod route;
-pub mod scoreboard;
-pub mod settings;
-pub mod text;
+// With clippy.toml: whatever another module may use says what it is.
+#![warn(clippy::missing_docs_in_private_items)]
+
+mod birth;
+mod calendar;
+mod cgi;
+mod channel;
+mod cli;
+mod command;
+mod controller;
+mod doctor;
+mod http;
+mod instance;
+mod limits;
+mod log;
+mod parent;
+mod program;
+mod route;
+mod scoreboard;
+mod settings;
+#[doc(hidden)]
+pub mod testing;
+mod text;
 
 #[allow(unsafe_code, reason = "the one layer that makes system calls")]
-pub mod sys;
-pub mod worker;
+mod sys;
+mod worker;
+
+pub use command::run;

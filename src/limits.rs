@@ -9,7 +9,7 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 /// Ceiling of the elastic pool: `max-workers` is never more.
-pub const MAX_WORKERS: usize = 4096;
+pub(crate) const MAX_WORKERS: usize = 4096;
 
 /// The limits of DESIGN section 7 under their option names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Default for Limits {
 
 /// `max-spool-total` for bodies of up to so many bytes, and so much free space where spools are kept:
 /// 256M, or a quarter of that space; but room for four of the largest bodies, or half of that space.
-pub fn spool_total(largest_body: u64, free: u64) -> u64 {
+pub(crate) fn spool_total(largest_body: u64, free: u64) -> u64 {
     let bodies = largest_body.saturating_mul(4).min(free / 2);
     let total = (256 * MIB).min(free / 4).max(bodies);
     total - if total > MIB { total % MIB } else { 0 }

@@ -205,7 +205,7 @@ impl Log {
 ///
 /// # Errors
 /// EPERM and ELOOP are such a refusal.
-pub fn open_own(path: &CStr) -> sys::Result<OwnedFd> {
+pub(crate) fn open_own(path: &CStr) -> sys::Result<OwnedFd> {
     if !is_in_shared_folder(path) {
         return file::open_at(None, path, Open::Append);
     }
@@ -269,7 +269,7 @@ impl fmt::Write for Line<'_> {
 }
 
 /// Bytes from outside, printable: `\xNN` for what is not ASCII, `\\` and `\"`.
-pub struct Escaped<'a>(pub &'a [u8]);
+pub(crate) struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,11 +14,11 @@ const PATH_BYTES: usize = 4096;
 const HEADERS_BYTES: usize = 4096;
 
 /// Reads at an offset into the buffer: how many bytes there were.
-pub type ReadAt<'a> = &'a mut dyn FnMut(u64, &mut [u8]) -> usize;
+pub(crate) type ReadAt<'a> = &'a mut dyn FnMut(u64, &mut [u8]) -> usize;
 
 /// What a file is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Program {
+pub(crate) enum Program {
     /// Nothing.
     Empty,
     /// A script.
@@ -35,7 +35,7 @@ pub enum Program {
 
 /// A `#!` line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Script {
+pub(crate) struct Script {
     /// The first word.
     pub interpreter: Vec<u8>,
     /// The rest of the line, which is one argument.
@@ -46,7 +46,7 @@ pub struct Script {
 
 /// A compiled program.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Elf {
+pub(crate) struct Elf {
     /// `e_machine`.
     pub machine: u16,
     /// The class is 64 bits.
@@ -59,7 +59,7 @@ pub struct Elf {
 
 /// Who loads a compiled program.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Loader {
+pub(crate) enum Loader {
     /// The kernel alone: it is static.
     Kernel,
     /// This program (PT_INTERP).
@@ -69,7 +69,7 @@ pub enum Loader {
 }
 
 /// Looks at a file.
-pub fn inspect(read: ReadAt<'_>) -> Program {
+pub(crate) fn inspect(read: ReadAt<'_>) -> Program {
     let mut bytes = [0; LINE_BYTES];
     let n = read(0, &mut bytes);
     let head = bytes.get(..n).unwrap_or_default();
@@ -228,13 +228,13 @@ const OWN: &[(u16, bool)] = if cfg!(any(target_arch = "x86_64", target_arch = "x
 
 impl Elf {
     /// Whether it was built for this machine.
-    pub fn fits(&self) -> bool {
+    pub(crate) fn fits(&self) -> bool {
         let is_own = OWN.is_empty() || OWN.contains(&(self.machine, self.is_64));
         is_own && self.is_big == cfg!(target_endian = "big")
     }
 
     /// The machine that it was built for.
-    pub fn machine_name(&self) -> &'static str {
+    pub(crate) fn machine_name(&self) -> &'static str {
         let row = MACHINES.iter().find(|(number, _)| *number == self.machine);
         row.map_or("another kind of machine", |(_, name)| name)
     }

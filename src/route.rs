@@ -4,7 +4,8 @@
 
 mod writers;
 
-pub use writers::{Stranger, Writers};
+pub(crate) use writers::Stranger;
+pub use writers::Writers;
 
 use crate::http::DecodedPath;
 use crate::sys::beneath::{self, Beneath};
@@ -68,7 +69,7 @@ impl Handler {
 }
 
 /// What stands for a handler of this name in the scoreboard.
-pub fn hash_of(script_name: &[u8]) -> u64 {
+pub(crate) fn hash_of(script_name: &[u8]) -> u64 {
     // FNV-1a: short names, no need for more.
     let start = 0xcbf2_9ce4_8422_2325_u64;
     let hash = script_name.iter().fold(start, |hash, &byte| {
@@ -287,7 +288,7 @@ const NO_FILE: &str = "not a file";
 const LEADS_OUT: &str = "link that leads out of --path";
 
 /// Whether there is a file that this SCRIPT_NAME can stand for.
-pub fn names_file(root: BorrowedFd<'_>, script_name: &[u8]) -> bool {
+pub(crate) fn names_file(root: BorrowedFd<'_>, script_name: &[u8]) -> bool {
     let below = script_name.get(1..).unwrap_or_default();
     let mut segments = below.split(|byte| *byte == b'/');
     let name = CString::new(below).unwrap_or_default();
@@ -297,7 +298,7 @@ pub fn names_file(root: BorrowedFd<'_>, script_name: &[u8]) -> bool {
 
 /// Names that are never found: hidden files, editors' backups, what a configuration file of this server
 /// is called, and a segment with an encoded slash in it, which names no file.
-pub fn is_hidden(segment: &[u8]) -> bool {
+pub(crate) fn is_hidden(segment: &[u8]) -> bool {
     segment.starts_with(b".")
         || segment.ends_with(b"~")
         || segment.ends_with(b".bak")

@@ -5,8 +5,9 @@
 mod share;
 mod spooled;
 
-pub use share::{REST, Ticket};
-pub use spooled::{Budget, Origin, Spooled};
+pub(crate) use share::REST;
+pub use share::Ticket;
+pub(crate) use spooled::{Budget, Origin, Spooled};
 
 use crate::limits::MAX_WORKERS;
 use crate::sys::time::Moment;

@@ -5,8 +5,8 @@
 mod confine;
 mod contradictions;
 
-pub use confine::{Allowance, Ports, Sandbox};
-pub use contradictions::contradictions;
+pub(crate) use confine::{Allowance, Ports, Sandbox};
+pub(crate) use contradictions::contradictions;
 
 use crate::limits::Limits;
 use std::ffi::OsString;
@@ -15,13 +15,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// `PATH` of a handler, unless the configuration sets another.
-pub const SEARCH_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const SEARCH_PATH: &[u8] =
+    b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Bytes of an instance's name: its socket's path has room for it.
-pub const MAX_INSTANCE: usize = 64;
+pub(crate) const MAX_INSTANCE: usize = 64;
 
 /// Whether an instance may be called so: part of a file name in any folder, plain in any terminal.
-pub fn is_instance(name: &[u8]) -> bool {
+pub(crate) fn is_instance(name: &[u8]) -> bool {
     let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"._-".contains(b);
     (1..=MAX_INSTANCE).contains(&name.len()) && !name.starts_with(b".") && name.iter().all(is_plain)
 }

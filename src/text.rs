@@ -8,7 +8,7 @@ use std::net::IpAddr;
 const SIZES: [(&str, u64); 3] = [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
 
 /// A size in its largest whole unit.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match SIZES
         .iter()
         .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
@@ -23,14 +23,14 @@ const ADDRESS_BYTES: usize = 45;
 
 /// The text of one address, as its `Display` has it.
 #[derive(Debug)]
-pub struct AddressText {
+pub(crate) struct AddressText {
     bytes: [u8; ADDRESS_BYTES],
     len: usize,
 }
 
 impl AddressText {
     /// Writes it.
-    pub fn new(address: IpAddr) -> Self {
+    pub(crate) fn new(address: IpAddr) -> Self {
         let mut text = Self {
             bytes: [0; ADDRESS_BYTES],
             len: 0,
@@ -55,7 +55,7 @@ impl AddressText {
     }
 
     /// The text.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 

@@ -11,14 +11,14 @@
     reason = "a test may stop at what it does not expect"
 )]
 
-use caffeine::birth::Birth;
-use caffeine::channel::{self, Order, Said, Serve, Stage, Verdict};
-use caffeine::cli::{self, Command};
-use caffeine::log::Log;
-use caffeine::scoreboard::{Scoreboard, Slot, Ticket};
-use caffeine::settings::{Level, Settings};
-use caffeine::sys::fd::AsFd;
-use caffeine::sys::{file, poll, socket, time};
+use caffeine::testing::birth::Birth;
+use caffeine::testing::channel::{self, Order, Said, Serve, Stage, Verdict};
+use caffeine::testing::cli::{self, Command};
+use caffeine::testing::log::Log;
+use caffeine::testing::scoreboard::{Scoreboard, Slot, Ticket};
+use caffeine::testing::settings::{Level, Settings};
+use caffeine::testing::sys::fd::AsFd;
+use caffeine::testing::sys::{file, poll, socket, time};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ffi::CString;
@@ -202,10 +202,10 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
             root: root.as_fd(),
             listeners: &[None],
             handler_descriptor_limit: None,
-            cpus: caffeine::sys::machine::cpus(),
+            cpus: caffeine::testing::sys::machine::cpus(),
         };
         IS_COUNTED.set(true);
-        caffeine::worker::run(&birth)
+        caffeine::testing::worker::run(&birth)
     });
     assert!(poll::wait_one(meeting.as_fd(), poll::READABLE, DEADLINE).unwrap());
     let (channel, _) = socket::accept(meeting.as_fd()).unwrap();

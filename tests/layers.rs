@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom; those in one row do not use each other.
 const LAYERS: &[&[&str]] = &[
-    &["main", "lib"],
+    &["main", "lib", "testing"],
     &["command"],
     &["controller"],
     &["cli"],
@@ -543,7 +543,7 @@ fn is_in_no_row(own: &[String]) -> bool {
 
 /// Why `from` may not use `to`; `None` if it may.
 fn wrong_arrow(from: &str, to: &str) -> Option<String> {
-    if from == to || from == "lib" || from == "main" {
+    if from == to || rank(from) == Some(0) {
         return None;
     }
     let Some(below) = rank(to) else {

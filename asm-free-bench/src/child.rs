@@ -1,8 +1,8 @@
 //! A forked process that runs one function of this program. It dies with its starter.
 
 use crate::failure::Failure;
-use caffeine::sys::fd;
-use caffeine::sys::process::{self, Ended, Pid};
+use caffeine::testing::sys::fd;
+use caffeine::testing::sys::process::{self, Ended, Pid};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The process; killed and reaped when dropped.

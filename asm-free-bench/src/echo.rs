@@ -5,10 +5,10 @@
 use crate::child::Child;
 use crate::failure::Failure;
 use crate::parsers::LIMITS;
-use caffeine::http::{self, DecodedPath, FieldStore, Progress};
-use caffeine::route::{Route, Router, Writers};
-use caffeine::sys::fd::AsFd;
-use caffeine::sys::{poll, socket};
+use caffeine::testing::http::{self, DecodedPath, FieldStore, Progress};
+use caffeine::testing::route::{Route, Router, Writers};
+use caffeine::testing::sys::fd::AsFd;
+use caffeine::testing::sys::{poll, socket};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};

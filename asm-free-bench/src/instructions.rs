@@ -4,7 +4,7 @@
 
 use crate::failure::Failure;
 use crate::parsers::{BROWSER, CURL, LIMITS, MAX_FIELDS};
-use caffeine::http::{self, FieldStore, Progress};
+use caffeine::testing::http::{self, FieldStore, Progress};
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::process::Command;

@@ -4,11 +4,11 @@
 use crate::child::Child;
 use crate::failure::Failure;
 use crate::samples::nanos;
-use caffeine::channel::{self, Order, Received, Serve, Stage, VERDICT_BYTES, Verdict};
-use caffeine::scoreboard::{Report, Ticket};
-use caffeine::sys::fd::{self, AsFd};
-use caffeine::sys::time::Moment;
-use caffeine::sys::{file, memory, socket};
+use caffeine::testing::channel::{self, Order, Received, Serve, Stage, VERDICT_BYTES, Verdict};
+use caffeine::testing::scoreboard::{Report, Ticket};
+use caffeine::testing::sys::fd::{self, AsFd};
+use caffeine::testing::sys::time::Moment;
+use caffeine::testing::sys::{file, memory, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -5,9 +5,9 @@ use crate::child::Child;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::scratch::Scratch;
-use caffeine::sys::fd::{self, AsFd};
-use caffeine::sys::process::Ended;
-use caffeine::sys::readiness::Readiness;
+use caffeine::testing::sys::fd::{self, AsFd};
+use caffeine::testing::sys::process::Ended;
+use caffeine::testing::sys::readiness::Readiness;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -39,7 +39,7 @@ impl Server {
     pub(crate) fn start(binary: &Path, scratch: &Scratch) -> Result<Self, Failure> {
         let unable = |e| Failure::unable(&format!("start {}", binary.display()), e);
         let (stderr, theirs) = fd::pipe().map_err(unable)?;
-        let mut readiness = Readiness::new(false).map_err(unable)?;
+        let readiness = Readiness::new(false).map_err(unable)?;
         readiness.watch(stderr.as_fd(), 0).map_err(unable)?;
         fd::set_nonblocking(stderr.as_fd(), true).map_err(unable)?;
         let child = Child::fork(theirs.as_fd(), || {

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use caffeine::cli::{self, Command, Environment, Parsed, UsageError, error::Reason, options};
+use caffeine::testing::cli::{self, Command, Environment, Parsed, Reason, UsageError};
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -84,7 +84,7 @@ fn as_file(words: &[OsString]) -> Option<Vec<u8>> {
             Some(at) => (&word[..at], &word[at + 1..]),
             None => (word, &b"yes"[..]),
         };
-        let row = options::find(name)?;
+        let row = cli::find_option(name)?;
         let differs = value.trim_ascii() != value || value.contains(&0) || value.starts_with(b"~/");
         // A word whose value is the next one is not worth the trouble.
         if !row.standing().on_line

@@ -6,8 +6,8 @@
 
 #![no_main]
 
-use caffeine::cgi::{BadOutput, Kind, Output, OutputParser, Progress};
-use caffeine::http::{self, Framing, ResponseHead, Version, is_field_value, is_token};
+use caffeine::testing::cgi::{BadOutput, Kind, Output, OutputParser, Progress};
+use caffeine::testing::http::{self, Framing, ResponseHead, Version, is_field_value, is_token};
 use libfuzzer_sys::fuzz_target;
 
 const MAX_HEAD: usize = 4096;

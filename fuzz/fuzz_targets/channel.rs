@@ -5,8 +5,8 @@
 
 #![no_main]
 
-use caffeine::channel::{self, ORDER_BYTES, Order, Said, VERDICT_BYTES, Verdict};
-use caffeine::sys::socket;
+use caffeine::testing::channel::{self, ORDER_BYTES, Order, Said, VERDICT_BYTES, Verdict};
+use caffeine::testing::sys::socket;
 use libfuzzer_sys::fuzz_target;
 use std::cell::Cell;
 use std::fs;

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use caffeine::http::{CHUNKED_BYTES, Chunked, Malformed};
+use caffeine::testing::http::{CHUNKED_BYTES, Chunked, Malformed};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, PartialEq)]

@@ -5,8 +5,8 @@
 
 #![no_main]
 
-use caffeine::cli::{self, Command, Environment, UsageError, error::Place};
-use caffeine::settings::Settings;
+use caffeine::testing::cli::{self, Command, Environment, Place, UsageError};
+use caffeine::testing::settings::Settings;
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -68,7 +68,7 @@ fn check_error(bytes: &[u8], error: &UsageError) {
 /// A comment before each line, and blanks around it.
 fn check_padded(bytes: &[u8], told: &Result<Settings, UsageError>) {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.len() > cli::config::MAX_BYTES / 8 {
+    if bytes.len() > cli::MAX_CONFIG_BYTES / 8 {
         return;
     }
     let mut padded = Vec::new();
@@ -142,7 +142,7 @@ fn word_of(line: &[u8]) -> Option<OsString> {
     let (key, value) = (line[..equals].trim_ascii(), line[equals + 1..].trim_ascii());
     let blank = key.iter().position(u8::is_ascii_whitespace);
     let (name, variable) = key.split_at(blank.unwrap_or(key.len()));
-    let row = cli::options::find(name).expect("accepted");
+    let row = cli::find_option(name).expect("accepted");
     if !row.standing().on_line {
         return None;
     }

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use caffeine::parent::upgrade::records::{RECORD_BYTES, decode, encode};
+use caffeine::testing::handover::{RECORD_BYTES, decode, encode};
 use libfuzzer_sys::fuzz_target;
 
 // The first bytes of a record; zeroes follow, as in most.

@@ -8,7 +8,7 @@
 
 #![no_main]
 
-use caffeine::http::{
+use caffeine::testing::http::{
     DecodedPath, FieldStore, Head, HeadLimits, Malformed, Progress, is_field_value, is_token,
     parse, split,
 };

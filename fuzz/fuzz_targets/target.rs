@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use caffeine::http::{DecodedPath, Form, is_authority, push_path, split, split_port};
+use caffeine::testing::http::{DecodedPath, Form, is_authority, push_path, split, split_port};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|target: &[u8]| {

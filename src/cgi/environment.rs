@@ -6,12 +6,11 @@
 //! the launch.
 
 use super::names;
-use memchr::memchr;
 use std::fmt::{self, Display};
 
 /// Why an environment string was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// The name is empty, or contains `=` or NUL (POSIX.1-2024, XBD 8.1).
     Name,
     /// The value contains NUL: the handler would see it cut short.
@@ -31,7 +30,7 @@ impl std::error::Error for Refused {}
 
 /// Environment strings of one handler, in the order in which they were written.
 #[derive(Debug, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     bytes: Vec<u8>,
     /// Each is the start, in `bytes`, of a string that ends in NUL.
     offsets: Vec<usize>,
@@ -41,7 +40,7 @@ pub struct Environment {
 
 impl Environment {
     /// An empty arena; the first request warms it.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             bytes: Vec::new(),
             offsets: Vec::new(),
@@ -50,14 +49,14 @@ impl Environment {
     }
 
     /// Forgets all strings, keeps the memory.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.offsets.clear();
         self.replaced = 0;
     }
 
     /// Adds `name=value`. The name is a caller's own; [`check`](Self::check) judges the value.
-    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
         self.begin(name).append(value);
     }
 
@@ -69,7 +68,7 @@ impl Environment {
     ///
     /// # Errors
     /// [`Refused::Name`]; the arena is then as it was before.
-    pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
         if name.is_empty() || name.iter().any(|&byte| byte == b'=' || byte == 0) {
             return Err(Refused::Name);
         }
@@ -82,7 +81,7 @@ impl Environment {
     }
 
     /// Begins the string `name=`, with a name of the caller's own; its value follows in pieces.
-    pub fn begin(&mut self, name: &[u8]) -> Entry<'_> {
+    pub(crate) fn begin(&mut self, name: &[u8]) -> Entry<'_> {
         self.offsets.push(self.bytes.len());
         self.bytes.extend_from_slice(name);
         self.bytes.push(b'=');
@@ -90,7 +89,7 @@ impl Environment {
     }
 
     /// Begins `HTTP_NAME=` for the field `name`, of letters, digits and `-` (RFC 3875 4.1.18).
-    pub fn begin_field(&mut self, name: &[u8]) -> Entry<'_> {
+    pub(crate) fn begin_field(&mut self, name: &[u8]) -> Entry<'_> {
         self.offsets.push(self.bytes.len());
         self.bytes.extend_from_slice(b"HTTP_");
         self.bytes
@@ -104,7 +103,7 @@ impl Environment {
     ///
     /// # Errors
     /// [`Refused::Nul`].
-    pub fn check(&self) -> Result<(), Refused> {
+    pub(crate) fn check(&self) -> Result<(), Refused> {
         if count_nuls(&self.bytes) == self.offsets.len() + self.replaced {
             Ok(())
         } else {
@@ -113,26 +112,23 @@ impl Environment {
     }
 
     /// The strings, each `NAME=value` without its NUL.
-    pub fn entries(&self) -> impl Iterator<Item = &[u8]> {
-        self.offsets.iter().filter_map(|&at| {
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> Vec<String> {
+        let entry_at = |&at: &usize| {
             let rest = self.bytes.get(at..)?;
-            rest.get(..memchr(0, rest)?)
-        })
-    }
-
-    /// The value of `name`, if it is set.
-    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.entries()
-            .find_map(|entry| entry.strip_prefix(name)?.strip_prefix(b"="))
+            let entry = rest.get(..memchr::memchr(0, rest)?)?;
+            Some(String::from_utf8_lossy(entry).into_owned())
+        };
+        self.offsets.iter().filter_map(entry_at).collect()
     }
 
     /// All strings with their NULs; also those that [`set`](Self::set) replaced.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Where each string starts in [`bytes`](Self::bytes). Every one is followed by a NUL.
-    pub fn offsets(&self) -> &[usize] {
+    pub(crate) fn offsets(&self) -> &[usize] {
         &self.offsets
     }
 }
@@ -155,11 +151,11 @@ fn count_nuls(bytes: &[u8]) -> usize {
 
 /// A string being written. It ends, and is part of the environment, when this is dropped.
 #[derive(Debug)]
-pub struct Entry<'a>(&'a mut Vec<u8>);
+pub(crate) struct Entry<'a>(&'a mut Vec<u8>);
 
 impl Entry<'_> {
     /// Appends bytes to the value.
-    pub fn append(&mut self, bytes: &[u8]) {
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 }
@@ -174,13 +170,6 @@ impl Drop for Entry<'_> {
 mod tests {
     use super::*;
 
-    fn listed(environment: &Environment) -> Vec<String> {
-        let entries = environment.entries();
-        entries
-            .map(|entry| String::from_utf8_lossy(entry).into_owned())
-            .collect()
-    }
-
     #[test]
     fn strings_end_in_nul_and_start_at_their_offsets() {
         let mut environment = Environment::new();
@@ -189,9 +178,7 @@ mod tests {
         environment.push(b"E", b"x=y");
         assert_eq!(environment.bytes(), b"A=1\0EMPTY=\0E=x=y\0");
         assert_eq!(environment.offsets(), [0, 4, 11]);
-        assert_eq!(listed(&environment), ["A=1", "EMPTY=", "E=x=y"]);
-        assert_eq!(environment.get(b"E"), Some(&b"x=y"[..]));
-        assert_eq!(environment.get(b"EMPT"), None);
+        assert_eq!(environment.entries(), ["A=1", "EMPTY=", "E=x=y"]);
     }
 
     #[test]
@@ -237,7 +224,7 @@ mod tests {
         entry.append(b", ");
         entry.append(b"en");
         drop(entry);
-        assert_eq!(listed(&environment), ["HTTP_ACCEPT_LANGUAGE=de, en"]);
+        assert_eq!(environment.entries(), ["HTTP_ACCEPT_LANGUAGE=de, en"]);
     }
 
     #[test]
@@ -247,7 +234,7 @@ mod tests {
             environment.push(name, b"old");
         }
         environment.set(b"A", b"new").unwrap();
-        assert_eq!(listed(&environment), ["AB=old", "B=old", "A=new"]);
+        assert_eq!(environment.entries(), ["AB=old", "B=old", "A=new"]);
         assert_eq!(environment.check(), Ok(()));
     }
 

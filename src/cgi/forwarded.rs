@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The client behind a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forwarded<'f> {
+pub(crate) struct Forwarded<'f> {
     /// `X-Forwarded-Proto`.
     pub scheme: Scheme,
     /// `X-Forwarded-For`: the last address that is no trusted proxy's; `None` if it names no address.
@@ -27,7 +27,7 @@ pub struct Forwarded<'f> {
 
 impl<'f> Forwarded<'f> {
     /// Nobody is trusted: the peer is the client.
-    pub const NOTHING: Self = Self {
+    pub(crate) const NOTHING: Self = Self {
         scheme: Scheme::Http,
         client: None,
         host: None,
@@ -37,7 +37,7 @@ impl<'f> Forwarded<'f> {
 
     /// What the fields of a request from `peer` (`None`: over a Unix domain socket) say, if the
     /// list trusts it.
-    pub fn read(
+    pub(crate) fn read(
         trusted: &[TrustedProxy],
         peer: Option<SocketAddr>,
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,

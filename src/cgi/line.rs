@@ -80,7 +80,7 @@ impl Display for BadOutput {
 impl std::error::Error for BadOutput {}
 
 /// The first line of some output, at most 200 bytes of it, for the log; not yet escaped.
-pub fn first_line(bytes: &[u8]) -> &[u8] {
+pub(crate) fn first_line(bytes: &[u8]) -> &[u8] {
     let shown = bytes.get(..200).unwrap_or(bytes);
     let end = memchr::memchr(b'\n', shown).unwrap_or(shown.len());
     let line = shown.get(..end).unwrap_or_default();

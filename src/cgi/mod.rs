@@ -10,8 +10,9 @@ mod meta;
 mod names;
 mod output;
 
-pub use environment::{Entry, Environment, Refused};
-pub use forwarded::Forwarded;
-pub use line::{BadOutput, first_line};
-pub use meta::{MetaVariables, Request, Scheme, is_variable};
-pub use output::{Fields, Kind, Output, OutputParser, Progress};
+pub(crate) use environment::{Entry, Environment, Refused};
+pub(crate) use forwarded::Forwarded;
+pub use line::BadOutput;
+pub(crate) use line::first_line;
+pub(crate) use meta::{MetaVariables, Request, Scheme, is_variable};
+pub use output::{Kind, Output, OutputParser, Progress};

@@ -96,7 +96,7 @@ pub fn send_verdict(
 }
 
 /// Worker: says whose channel this is, with what only a fork of the parent knows.
-pub fn send_birth(channel: BorrowedFd<'_>, secret: u64, slot: Slot) -> Result<()> {
+pub(crate) fn send_birth(channel: BorrowedFd<'_>, secret: u64, slot: Slot) -> Result<()> {
     let report = Report {
         handler: secret,
         answered: u32::try_from(slot.0).unwrap_or(u32::MAX),

@@ -8,7 +8,7 @@ use super::options::{self, Row};
 use super::{Shell, push};
 
 /// The completions of one shell.
-pub fn text(shell: Shell) -> String {
+pub(crate) fn text(shell: Shell) -> String {
     let rows = options::all().filter(|row| row.standing().on_line);
     match shell {
         Shell::Bash => bash(rows),

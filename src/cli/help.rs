@@ -36,7 +36,7 @@ Exit status:
 ";
 
 /// The whole text.
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     let mut text = String::from(HEAD);
     for group in &options::GROUPS {
         let mut rows = group

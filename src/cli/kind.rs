@@ -5,7 +5,7 @@
 
 mod to;
 
-pub use to::To;
+pub(crate) use to::To;
 pub(super) use to::{both, handler, server};
 
 use super::error::Reason;
@@ -19,10 +19,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Bytes of a Unix socket's path, without the final NUL (`sun_path`, unix(7)).
-pub const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+pub(crate) const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// Bytes of any other path (`PATH_MAX` less its NUL).
-pub const MAX_PATH: usize = 4095;
+pub(crate) const MAX_PATH: usize = 4095;
 
 /// Bytes of a file name (`NAME_MAX`).
 const MAX_NAME: usize = 255;
@@ -92,7 +92,7 @@ pub enum Kind {
 }
 
 /// The shells of `Kind::Shell`, in the order of `Shell`.
-pub const SHELLS: &[&str] = &["bash", "zsh", "fish"];
+pub(crate) const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 
 const ADDRESSES: &str =
     "an address: 192.0.2.1, 192.0.2.1:80, ::1, [::1]:80 or unix:PATH of at most ";

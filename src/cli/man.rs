@@ -10,7 +10,7 @@ use super::{VERSION, push};
 const TEMPLATE: &str = include_str!("caffeine.1.in");
 
 /// The whole page.
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     let mut page = String::new();
     for line in TEMPLATE.split_inclusive('\n') {
         match line {

@@ -11,19 +11,19 @@
 //! Siblings use each other in one direction only: `error`, `value`, `kind`, `options`,
 //! `suggest`, then `argv`, `config`, `combine`, and beside them `help`, `man`, `completions`.
 
-pub mod argv;
+pub(crate) mod argv;
 pub mod combine;
-pub mod completions;
-pub mod config;
-pub mod error;
-pub mod help;
-pub mod kind;
-pub mod man;
-pub mod options;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod error;
+pub(crate) mod help;
+pub(crate) mod kind;
+pub(crate) mod man;
+pub(crate) mod options;
 mod suggest;
 mod value;
 
-pub use argv::{ConfigFile, Parsed, parse};
+pub use argv::{Parsed, parse};
 pub use combine::combine;
 pub use error::UsageError;
 
@@ -32,10 +32,10 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// The program's version, as `--version` prints it after the name.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What `--version` prints, with its newline.
-pub const VERSION_LINE: &str = concat!("caffeine ", env!("CARGO_PKG_VERSION"), "\n");
+pub(crate) const VERSION_LINE: &str = concat!("caffeine ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// What the parser may know of the world.
 #[derive(Clone, Copy, Debug, Default)]

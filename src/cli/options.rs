@@ -45,7 +45,7 @@ pub struct Row {
 
 /// Options about one thing.
 #[derive(Clone, Copy, Debug)]
-pub struct Group {
+pub(crate) struct Group {
     /// What they are about.
     pub title: &'static str,
     /// The options.
@@ -53,7 +53,7 @@ pub struct Group {
 }
 
 /// Every option, in the order of `--help` and the manual page.
-pub static GROUPS: [Group; 9] = [
+pub(crate) static GROUPS: [Group; 9] = [
     Group {
         title: "Server",
         rows: server::SERVER,
@@ -112,7 +112,7 @@ impl Row {
 }
 
 /// Every row of every group.
-pub fn all() -> impl Iterator<Item = &'static Row> + Clone {
+pub(crate) fn all() -> impl Iterator<Item = &'static Row> + Clone {
     (0..).map_while(row)
 }
 
@@ -134,13 +134,13 @@ pub fn find(name: &[u8]) -> Option<&'static Row> {
 }
 
 /// The row of a name in a section, where `bind` is another key than at the top.
-pub fn find_in_section(name: &[u8]) -> Option<&'static Row> {
+pub(crate) fn find_in_section(name: &[u8]) -> Option<&'static Row> {
     let own = |row: &&Row| row.name.as_bytes() == name && row.standing().in_handler;
     all().find(own).or_else(|| find(name))
 }
 
 /// The row of a short form.
-pub fn find_short(letter: u8) -> Option<&'static Row> {
+pub(crate) fn find_short(letter: u8) -> Option<&'static Row> {
     all().find(|row| row.short == Some(letter))
 }
 

@@ -7,8 +7,8 @@
 mod places;
 mod walk;
 
-pub use places::spool_total;
-pub use walk::check;
+pub(crate) use places::spool_total;
+pub(crate) use walk::check;
 
 use crate::log::Escaped;
 use crate::program::{self, Elf, Loader, Program, Script};
@@ -21,7 +21,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Whose rights handlers have.
 #[derive(Clone, Debug)]
-pub struct Who {
+pub(crate) struct Who {
     /// User.
     pub uid: u32,
     /// All groups.
@@ -36,7 +36,7 @@ const EXECUTE: u32 = 0o1;
 
 impl Who {
     /// The user of this process.
-    pub fn this_process() -> Self {
+    pub(crate) fn this_process() -> Self {
         Self {
             uid: process::effective_uid(),
             groups: process::groups(),
@@ -82,7 +82,7 @@ struct Suspect<'a> {
 
 /// What is wrong, one line each: `FILE: WHAT; WHAT TO DO`.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// The lines.
     pub text: String,
     /// Files that were looked at.
@@ -107,7 +107,7 @@ impl Findings {
 
 /// Why execve(2) of `./NAME` in a folder fails, as far as that can be seen: the first reason, in the
 /// words of a finding.
-pub fn why_not(folder: BorrowedFd<'_>, name: &CStr, who: &Who) -> Option<String> {
+pub(crate) fn why_not(folder: BorrowedFd<'_>, name: &CStr, who: &Who) -> Option<String> {
     let mut findings = Findings::default();
     let mut suspect = Suspect {
         at: folder,

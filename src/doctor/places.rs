@@ -36,7 +36,7 @@ pub(super) fn check(settings: &Settings, findings: &mut Findings) {
 }
 
 /// What all spools together may hold: as it was set, or by what is free where they are kept.
-pub fn spool_total(settings: &Settings) -> u64 {
+pub(crate) fn spool_total(settings: &Settings) -> u64 {
     let free = || instance::free_for_spools().unwrap_or(u64::MAX);
     let total = settings.limits.max_spool_total;
     total.unwrap_or_else(|| limits::spool_total(settings.largest_body(), free()))

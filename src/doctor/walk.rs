@@ -21,7 +21,7 @@ const DEEPEST: usize = 100;
 
 /// Looks at everything that the settings name, and at every handler, in order: as the user whom the
 /// server becomes, and in its root. This process stays that user.
-pub fn check(settings: &Settings, search_path: &[u8]) -> Findings {
+pub(crate) fn check(settings: &Settings, search_path: &[u8]) -> Findings {
     let mut findings = Findings::default();
     places::check_addresses(settings, &mut findings);
     if let Err(why) = become_server(settings) {

@@ -8,9 +8,9 @@ use super::{Malformed, hex_value};
 
 /// Bytes of chunk extensions in one body. Nobody sends any; unlimited, each byte of body could come
 /// with megabytes of them (RFC 9112 section 7.1.1 asks for a limit on the total).
-pub const MAX_EXTENSION_BYTES: u32 = 4 * 1024;
+pub(super) const MAX_EXTENSION_BYTES: u32 = 4 * 1024;
 /// Bytes of the trailer section, its final empty line not counted.
-pub const MAX_TRAILER_BYTES: u32 = 8 * 1024;
+pub(super) const MAX_TRAILER_BYTES: u32 = 8 * 1024;
 /// Bytes of a decoder's stored state.
 pub const CHUNKED_BYTES: usize = 19;
 

@@ -171,7 +171,7 @@ fn control_bits(block: [u8; 8]) -> u64 {
 
 /// Where the token (RFC 9110 section 5.6.2) that `bytes` start with ends; `None`: not before they do.
 #[must_use]
-pub fn token_end(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn token_end(bytes: &[u8]) -> Option<usize> {
     find_outside(bytes, TOKEN)
 }
 
@@ -211,7 +211,7 @@ pub(super) fn trim_end(mut bytes: &[u8]) -> &[u8] {
 
 /// Value of one hexadecimal digit, 0 to 15; `None` for anything else.
 #[must_use]
-pub fn hex_value(byte: u8) -> Option<u8> {
+pub(crate) fn hex_value(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),

@@ -9,7 +9,7 @@ use super::framing::Governing;
 use super::{BodyLength, FieldStore, Fields, Form, Malformed, split};
 
 /// Longest method: twice the longest registered one (IANA: UPDATEREDIRECTREF, 17), rounded up.
-pub const MAX_METHOD_BYTES: usize = 64;
+pub(super) const MAX_METHOD_BYTES: usize = 64;
 
 /// The version that the connection speaks (RFC 9112 section 2.3). 1.x other than 1.0 counts as 1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

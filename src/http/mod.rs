@@ -15,17 +15,18 @@ mod path;
 mod response;
 mod target;
 
-pub use chunked::{CHUNKED_BYTES, Chunked, MAX_EXTENSION_BYTES, MAX_TRAILER_BYTES, Step};
-pub use class::{hex_value, is_field_value, is_token, token_end, trim};
+pub use chunked::{CHUNKED_BYTES, Chunked};
+pub(crate) use class::{hex_value, token_end};
+pub use class::{is_field_value, is_token, trim};
 pub use date::imf_fixdate;
-pub use fields::{All, FieldStore, Fields, FieldsIter};
-pub use framing::BodyLength;
-pub use head::{Head, HeadLimits, MAX_METHOD_BYTES, Progress, Version, parse};
+pub use fields::FieldStore;
+pub(crate) use fields::Fields;
+pub(crate) use framing::BodyLength;
+pub use head::{Head, HeadLimits, Progress, Version, parse};
 pub use host::{is_authority, split_port};
 pub use malformed::Malformed;
 pub use path::DecodedPath;
-pub use response::{
-    ErrorResponse, Framing, ResponseHead, begin, error_response, finish, frame, has_body,
-    is_server_controlled, push_field, status_reason,
-};
-pub use target::{Form, Target, push_path, push_reference, split};
+pub(crate) use response::{ErrorResponse, error_response, frame, has_body};
+pub use response::{Framing, ResponseHead, begin, finish, push_field};
+pub(crate) use target::push_reference;
+pub use target::{Form, push_path, split};

@@ -36,7 +36,7 @@ pub struct ResponseHead<'a> {
 
 /// A complete short response in the server's own words.
 #[derive(Clone, Copy, Debug)]
-pub struct ErrorResponse<'a> {
+pub(crate) struct ErrorResponse<'a> {
     /// Three digits, 100 to 999.
     pub status: u16,
     /// [`super::imf_fixdate`] of now.
@@ -59,7 +59,7 @@ pub struct ErrorResponse<'a> {
 ///
 /// The same for HEAD as for GET: its fields are those of a GET (RFC 9110 section 9.3.2).
 #[must_use]
-pub fn frame(version: Version, status: u16, length: Option<u64>) -> Framing {
+pub(crate) fn frame(version: Version, status: u16, length: Option<u64>) -> Framing {
     match (status, length, version) {
         // RFC 9112 section 6.3: these have no body; RFC 9110 section 8.6 forbids the field in 1xx, 204.
         (100..=199 | 204 | 304, _, _) => Framing::None,
@@ -73,7 +73,7 @@ pub fn frame(version: Version, status: u16, length: Option<u64>) -> Framing {
 
 /// Whether a body follows the head (RFC 9112 section 6.3, RFC 9110 section 15.3.6).
 #[must_use]
-pub fn has_body(head_request: bool, status: u16) -> bool {
+pub(crate) fn has_body(head_request: bool, status: u16) -> bool {
     !head_request && !matches!(status, 100..=199 | 204 | 205 | 304)
 }
 
@@ -99,7 +99,7 @@ pub fn begin(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
 }
 
 /// Appends one field, unless it is not a field (RFC 9112 section 5) or the server's own
-/// ([`is_server_controlled`]); says whether it did.
+/// (`is_server_controlled`); says whether it did.
 pub fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> bool {
     let allowed = is_token(name) && is_field_value(value) && !is_server_controlled(name);
     if allowed {
@@ -114,7 +114,7 @@ pub fn finish(out: &mut Vec<u8>) {
 }
 
 /// Appends a complete response: a page of one's own, or the status line's text.
-pub fn error_response(out: &mut Vec<u8>, error: &ErrorResponse<'_>) {
+pub(crate) fn error_response(out: &mut Vec<u8>, error: &ErrorResponse<'_>) {
     let reason = status_reason(error.status);
     let (length, kind) = match error.page {
         Some((page, kind)) => (page.len(), kind),
@@ -158,7 +158,7 @@ pub fn error_response(out: &mut Vec<u8>, error: &ErrorResponse<'_>) {
 /// Whether a handler may not set the field `name`: connection and framing are the server's
 /// (RFC 9110 section 7.6.1), and Date and Server are already there.
 #[must_use]
-pub fn is_server_controlled(name: &[u8]) -> bool {
+pub(super) fn is_server_controlled(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 11] = [
         b"connection",
         b"content-length",
@@ -208,7 +208,7 @@ fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// The registered reason phrase (IANA HTTP Status Code Registry); `Unknown` for the rest.
 #[must_use]
-pub fn status_reason(status: u16) -> &'static str {
+pub(super) fn status_reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",
         101 => "Switching Protocols",

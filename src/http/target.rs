@@ -111,7 +111,7 @@ pub fn push_path(out: &mut Vec<u8>, path: &[u8]) {
 
 /// Appends a URI reference that somebody has written as he would read it: spaces and all that is not
 /// ASCII are escaped, the rest is left as it is.
-pub fn push_reference(out: &mut Vec<u8>, reference: &[u8]) {
+pub(crate) fn push_reference(out: &mut Vec<u8>, reference: &[u8]) {
     push_escaped(out, reference, REFERENCE);
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 
 impl PidFile {
     /// The lock belongs to the open file, so whoever has a copy of its descriptor holds it.
-    pub fn adopt(path: &Path, file: OwnedFd) -> Result<Self> {
+    pub(crate) fn adopt(path: &Path, file: OwnedFd) -> Result<Self> {
         let found = file::stat(file.as_fd()).map_err(|why| failed("read", path, why, PID_FILE))?;
         if identity(path) != Some(found.identity) {
             return Err(foreign(path, "is not that of the server before", PID_FILE));
@@ -24,12 +24,12 @@ impl PidFile {
     }
 
     /// Its descriptor, for a successor.
-    pub fn file(&self) -> &OwnedFd {
+    pub(crate) fn file(&self) -> &OwnedFd {
         &self.file
     }
 
     /// Whether it goes with this server.
-    pub fn set_own(&mut self, is_own: bool) {
+    pub(crate) fn set_own(&mut self, is_own: bool) {
         self.made.is_own = is_own;
     }
 }
@@ -37,7 +37,7 @@ impl PidFile {
 impl UnixSocket {
     /// A socket says nothing of its file: that it is the one at `path` is its giver's word. One in no folder
     /// says its name.
-    pub fn adopt(path: &Path, listener: OwnedFd, option: &'static str) -> Result<Self> {
+    pub(crate) fn adopt(path: &Path, listener: OwnedFd, option: &'static str) -> Result<Self> {
         if let Some(name) = socket::abstract_name(listener.as_fd()) {
             return match name == path || unplaced(path).as_ref() == Some(&name) {
                 true => Ok(Self::nowhere(&name, listener)),
@@ -53,7 +53,7 @@ impl UnixSocket {
 
     /// Whether its file goes with this server. Who connects is told so from then on: commands talk
     /// only to the process that holds the pid file.
-    pub fn set_own(&mut self, is_own: bool) {
+    pub(crate) fn set_own(&mut self, is_own: bool) {
         self.made.is_own = is_own && self.made.identity != (0, 0);
         if is_own {
             // It listens already, so nothing can be refused.

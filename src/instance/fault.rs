@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Why the server cannot have what it needs. `Display` is one line that names the thing and the
 /// way out.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// A call failed.
     Call {
         /// What was to be done, as in `unable to <verb>`.
@@ -44,11 +44,11 @@ pub enum Error {
 }
 
 /// What taking something may end in.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// Whether there was no folder for it where nobody has asked for one: then a server goes without.
-    pub fn is_no_place(&self) -> bool {
+    pub(crate) fn is_no_place(&self) -> bool {
         matches!(self, Self::Call { verb: "create" | "bind", path, why, .. } if is_by_default(path)
             && [Errno::ROFS, Errno::ACCES, Errno::PERM, Errno::NOENT].contains(&why.errno))
     }
@@ -105,7 +105,7 @@ impl fmt::Display for WayOut<'_> {
 }
 
 /// The name of a Unix socket in no folder that stands in for one at a default place (Linux only).
-pub fn unplaced(path: &Path) -> Option<PathBuf> {
+pub(crate) fn unplaced(path: &Path) -> Option<PathBuf> {
     let name = || [b"@", path.as_os_str().as_bytes()].concat();
     (cfg!(target_os = "linux") && is_by_default(path)).then(|| OsString::from_vec(name()).into())
 }

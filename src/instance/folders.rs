@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 /// The folder with the handlers, made with its parents if it is missing, opened to look things up.
-pub fn open_root(path: &Path) -> Result<OwnedFd> {
+pub(crate) fn open_root(path: &Path) -> Result<OwnedFd> {
     const OPTION: &str = "--path";
     fs::create_dir_all(path).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => foreign(path, "is not a folder", OPTION),
@@ -32,7 +32,7 @@ pub fn open_root(path: &Path) -> Result<OwnedFd> {
 
 /// Makes the folders above the log file and sees whether it can be appended to; its path for the
 /// log to open.
-pub fn prepare_log(path: &Path) -> Result<CString> {
+pub(crate) fn prepare_log(path: &Path) -> Result<CString> {
     const OPTION: &str = "--log-file";
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|e| {
@@ -46,7 +46,7 @@ pub fn prepare_log(path: &Path) -> Result<CString> {
 }
 
 /// Bytes that are free where spools are kept, if that can be asked.
-pub fn free_for_spools() -> Option<u64> {
+pub(crate) fn free_for_spools() -> Option<u64> {
     let folder = CString::new(std::env::temp_dir().into_os_string().into_vec()).ok()?;
     let folder = file::open_at(None, &folder, Open::Folder).ok()?;
     file::free_space(folder.as_fd()).ok()

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Command: the pid file, open for writing, if a server of the user `uid` holds it. Its lock can be had
 /// when that is gone.
-pub fn held(path: &Path, uid: u32) -> Option<OwnedFd> {
+pub(crate) fn held(path: &Path, uid: u32) -> Option<OwnedFd> {
     let name = c_path(path, PID_FILE).ok()?;
     let file = file::open_at(None, &name, Open::Existing).ok()?;
     let found = file::stat(file.as_fd()).ok()?;

@@ -17,7 +17,7 @@ pub(super) const SUCCESSOR_FD: RawFd = 3;
 
 /// Descriptors that are the server's from birth.
 #[derive(Debug, Default)]
-pub struct Inheritance {
+pub(crate) struct Inheritance {
     /// What the service manager listens with in the server's place.
     pub(super) listeners: Vec<OwnedFd>,
     /// The server that this one follows.
@@ -27,7 +27,7 @@ pub struct Inheritance {
 impl Inheritance {
     /// Takes all of it.
     #[cold]
-    pub fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let [pid, count, _] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].map(take_variable);
         let number = |text: Option<std::ffi::OsString>| -> Option<i32> {
             text?.into_string().ok()?.parse().ok()
@@ -52,7 +52,7 @@ impl Inheritance {
     }
 
     /// The numbers of what must not be closed.
-    pub fn numbers(&self) -> Vec<RawFd> {
+    pub(crate) fn numbers(&self) -> Vec<RawFd> {
         let all = self.listeners.iter().chain(&self.predecessor);
         all.map(AsRawFd::as_raw_fd).collect()
     }

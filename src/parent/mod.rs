@@ -42,23 +42,23 @@ mod start;
 mod status;
 mod token;
 mod turn;
-pub mod upgrade;
+pub(crate) mod upgrade;
 mod upgrading;
 mod workers;
 
 use crate::birth::WorkerMain;
 use crate::settings::Settings;
 use crate::sys::process;
-pub use inheritance::Inheritance;
+pub(crate) use inheritance::Inheritance;
 use life::Life;
 use server::Parent;
-pub use server::Reread;
+pub(crate) use server::Reread;
 
 /// Serves until it is told to stop; the exit status. `worker_main` is what a forked worker runs.
 ///
 /// With `settings.daemon` this returns in the starting process too, once the daemon serves or has
 /// said why it cannot.
-pub fn serve(
+pub(crate) fn serve(
     settings: Settings,
     inherited: Inheritance,
     worker_main: WorkerMain,

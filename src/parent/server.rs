@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// Reads the settings of this process again, or says in one line what is wrong with them.
-pub type Reread = fn() -> Result<Settings, String>;
+pub(crate) type Reread = fn() -> Result<Settings, String>;
 
 /// The parent: what all owners share, the owners, and what only the server as a whole needs.
 pub(super) struct Parent {

@@ -32,7 +32,7 @@ impl Ticket {
 }
 
 /// How long a worker rests with a client that says nothing, see [`Entry::rest`].
-pub const REST: Duration = Duration::from_secs(1);
+pub(crate) const REST: Duration = Duration::from_secs(1);
 
 impl Entry<'_> {
     /// Worker: is done, and keeps its client until that speaks or somebody needs one of them; false

@@ -92,7 +92,7 @@ impl Origin {
 
 /// How much may be spooled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// `max-spool-total`.
     pub total: u64,
     /// The largest body that a handler takes.
@@ -101,7 +101,7 @@ pub struct Budget {
 
 impl Budget {
     /// What these settings allow.
-    pub fn of(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             total: settings.limits.max_spool_total.unwrap_or(u64::MAX),
             largest_body: settings.largest_body(),
@@ -109,7 +109,8 @@ impl Budget {
     }
 
     /// With this total, and bodies as large as that.
-    pub fn new(total: u64, largest_body: u64) -> Self {
+    #[cfg(test)]
+    pub(crate) fn new(total: u64, largest_body: u64) -> Self {
         Self {
             total,
             largest_body,
@@ -117,18 +118,18 @@ impl Budget {
     }
 
     /// Room that has to be there before a body that waits for it goes on.
-    pub fn step(self) -> u64 {
+    pub(crate) fn step(self) -> u64 {
         (self.total / 8).min(1024 * 1024)
     }
 
     /// What one client or address may have of responses.
-    pub fn share(self) -> u64 {
+    pub(crate) fn share(self) -> u64 {
         self.total / 4
     }
 
     /// Whether so many more bytes of a body may be put away, when all spools hold this, and those of
     /// its address that.
-    pub fn takes_body(self, all: Spooled, of_address: Spooled, more: u64) -> bool {
+    pub(crate) fn takes_body(self, all: Spooled, of_address: Spooled, more: u64) -> bool {
         let with = |bytes: u64| bytes.saturating_add(more);
         with(of_address.bodies()) <= self.share().max(self.largest_body)
             && (with(all.bytes) <= self.total || with(all.bodies()) <= self.total / 2)
@@ -136,13 +137,13 @@ impl Budget {
 
     /// Whether a client that is waited for may be parked with the little that is here of its request.
     /// To park those who wait for room takes a little of it.
-    pub fn takes_waiting(self, all: Spooled) -> bool {
+    pub(crate) fn takes_waiting(self, all: Spooled) -> bool {
         let more = self.total / 16;
         all.bytes <= self.total.saturating_add(more) || all.bodies() <= self.total / 2
     }
 
     /// Whether a response has to wait in its handler.
-    pub fn is_full(self, all: Spooled, of_address: Spooled) -> bool {
+    pub(crate) fn is_full(self, all: Spooled, of_address: Spooled) -> bool {
         all.bytes >= self.total
             || all.responses >= self.total / 2
             || of_address.responses >= self.share()

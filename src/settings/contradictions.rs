@@ -19,7 +19,7 @@ fn compare(found: &mut Vec<String>, show: fn(u64) -> String, value: Named<'_>, m
 
 /// A line for each that was set and has no effect. `spool_total`: as it is, if it was not set; a default
 /// that is more than this holds is told too.
-pub fn contradictions(settings: &Settings, spool_total: u64) -> Vec<String> {
+pub(crate) fn contradictions(settings: &Settings, spool_total: u64) -> Vec<String> {
     let (limits, usual) = (&settings.limits, Limits::default());
     let mut found = Vec::new();
     let if_set = |value: u64, default: u64| if value == default { 0 } else { value };

@@ -105,7 +105,7 @@ pub(super) fn internet_address(address: SocketAddr) -> RawAddress {
 
 /// Whether a path is the name of a socket in no folder (unix(7), abstract; Linux only), as its users write
 /// it: `@` stands for a NUL.
-pub fn is_abstract(path: &Path) -> bool {
+pub(crate) fn is_abstract(path: &Path) -> bool {
     cfg!(target_os = "linux") && path.as_os_str().as_bytes().starts_with(b"@")
 }
 

@@ -16,7 +16,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// What `open_beneath` wants.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Beneath {
+pub(crate) enum Beneath {
     /// A folder to look things up in.
     Folder,
     /// Anything, as a handle that can be stat'ed but not read (O_PATH).
@@ -25,7 +25,7 @@ pub enum Beneath {
 
 /// Opens what a path below a folder leads to. Nothing outside `dir` is reached, neither by `..` nor by a
 /// link, nor by what somebody changes meanwhile: EXDEV. Elsewhere than on Linux it is always ENOSYS.
-pub fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<OwnedFd> {
+pub(crate) fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     match by_openat2(dir, path, what) {
         // EAGAIN: something was renamed meanwhile, be it elsewhere, and the kernel is not sure of a `..`.

@@ -5,7 +5,7 @@ use super::fault;
 use std::fmt;
 
 /// A call's name as in its man page. By a thin pointer, so that an error is returned in two registers.
-pub type CallName = &'static &'static str;
+pub(super) type CallName = &'static &'static str;
 
 /// A system call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Error {
 }
 
 /// What a call returns.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

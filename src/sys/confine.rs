@@ -112,7 +112,7 @@ fn get(resource: Resource) -> Result<libc::rlimit> {
 }
 
 /// setrlimit(2) of this process and those that it will start; the hard limit stays.
-pub fn set_soft_limit(resource: Resource, most: u64) -> Result<()> {
+pub(crate) fn set_soft_limit(resource: Resource, most: u64) -> Result<()> {
     let mut raw = get(resource)?;
     raw.rlim_cur = raw.rlim_max.min(most as libc::rlim_t);
     // SAFETY: the limit is live.
@@ -239,7 +239,7 @@ impl Ruleset {
 
 /// The version of Landlock that this kernel speaks. ENOSYS: none, before Linux 5.13 or not built
 /// in; EOPNOTSUPP: disabled at boot.
-pub fn landlock_version() -> Result<i32> {
+pub(crate) fn landlock_version() -> Result<i32> {
     landlock::version()
 }
 

@@ -13,7 +13,7 @@ use super::{call::once, fault};
 /// The children of this process, orphans that a subreaper was given among them: from the
 /// `children` file, else (no CONFIG_PROC_CHILDREN) from a walk over /proc. Zombies are listed too.
 #[cfg(target_os = "linux")]
-pub fn children() -> Result<Vec<Pid>> {
+pub(crate) fn children() -> Result<Vec<Pid>> {
     let (own, mut all) = (process::pid(), Vec::new());
     if fault::due("children").is_none()
         && add_children(&format!("self/task/{own}"), &mut all).is_ok()
@@ -25,7 +25,7 @@ pub fn children() -> Result<Vec<Pid>> {
 
 /// Elsewhere nothing is reparented to this process, so there is nothing to find.
 #[cfg(not(target_os = "linux"))]
-pub fn children() -> Result<Vec<Pid>> {
+pub(crate) fn children() -> Result<Vec<Pid>> {
     Ok(Vec::new())
 }
 
@@ -62,7 +62,7 @@ fn add_children(thread: &str, to: &mut Vec<Pid>) -> Result<()> {
 /// These processes and all that descend from them, as far as /proc tells (CONFIG_PROC_CHILDREN). What
 /// starts or ends meanwhile may be missing, or be there twice.
 #[cfg(target_os = "linux")]
-pub fn families(mut of: Vec<Pid>) -> Vec<Pid> {
+pub(crate) fn families(mut of: Vec<Pid>) -> Vec<Pid> {
     let mut at = 0;
     while let Some(&pid) = of.get(at) {
         at += 1;
@@ -82,7 +82,7 @@ pub fn families(mut of: Vec<Pid>) -> Vec<Pid> {
 
 /// These processes, as far as is known.
 #[cfg(not(target_os = "linux"))]
-pub fn families(of: Vec<Pid>) -> Vec<Pid> {
+pub(crate) fn families(of: Vec<Pid>) -> Vec<Pid> {
     of
 }
 
@@ -92,7 +92,7 @@ const MOST_PASSES: usize = 50;
 /// SIGKILL for the families of these processes; returns who got it, in order. All are stopped first:
 /// whom a signal has reached starts nobody, so the number of those who fork on falls with each pass. To
 /// kill one of them at once would only make room for the next.
-pub fn end_families(of: &dyn Fn() -> Vec<Pid>) -> Vec<Pid> {
+pub(crate) fn end_families(of: &dyn Fn() -> Vec<Pid>) -> Vec<Pid> {
     let mut known = Vec::new();
     for _ in 0..MOST_PASSES {
         let before = known.len();
@@ -117,7 +117,7 @@ pub fn end_families(of: &dyn Fn() -> Vec<Pid>) -> Vec<Pid> {
 /// RLIMIT_LOCKS: no kernel since Linux 2.4.24 looks at that one, fork and exec hand it on, and only
 /// CAP_SYS_RESOURCE raises it again.
 #[cfg(target_os = "linux")]
-pub fn mark() -> Result<()> {
+pub(crate) fn mark() -> Result<()> {
     let own = libc::rlim_t::try_from(process::pid().raw()).unwrap_or(0);
     set_mark(own)
 }
@@ -137,14 +137,14 @@ fn set_mark(number: libc::rlim_t) -> Result<()> {
 
 /// Whether workers of this process can be marked: it bears no mark itself, and the kernel lets it.
 #[cfg(target_os = "linux")]
-pub fn can_mark() -> bool {
+pub(crate) fn can_mark() -> bool {
     matches!(mark_of(process::pid()), Ok(None)) && set_mark(libc::RLIM_INFINITY).is_ok()
 }
 
 /// The mark of a process, which may be a zombie: the pid of a worker, or what a process that wanted to hide
 /// has made of it. `None`: it descends from no worker.
 #[cfg(target_os = "linux")]
-pub fn mark_of(pid: Pid) -> Result<Option<i32>> {
+pub(crate) fn mark_of(pid: Pid) -> Result<Option<i32>> {
     let limits = proc::read(&format!("{pid}/limits"))?;
     let lines = limits.split(|byte| *byte == b'\n');
     let line = lines.filter_map(|line| line.strip_prefix(b"Max file locks"));
@@ -157,19 +157,19 @@ pub fn mark_of(pid: Pid) -> Result<Option<i32>> {
 
 /// Elsewhere there is no such limit.
 #[cfg(not(target_os = "linux"))]
-pub fn mark() -> Result<()> {
+pub(crate) fn mark() -> Result<()> {
     Err(unknown())
 }
 
 /// Elsewhere there is no such limit.
 #[cfg(not(target_os = "linux"))]
-pub fn can_mark() -> bool {
+pub(crate) fn can_mark() -> bool {
     false
 }
 
 /// Elsewhere there is no such limit.
 #[cfg(not(target_os = "linux"))]
-pub fn mark_of(_: Pid) -> Result<Option<i32>> {
+pub(crate) fn mark_of(_: Pid) -> Result<Option<i32>> {
     Err(unknown())
 }
 
@@ -226,7 +226,7 @@ mod tests {
         assert!(all.iter().all(|pid| killed.contains(pid)), "{all:?}");
         child.wait().unwrap();
         let begun = std::time::Instant::now();
-        while all.iter().any(|pid| process::is_alive(*pid)) {
+        while all.iter().any(|pid| process::kill(*pid, 0).is_ok()) {
             assert!(begun.elapsed().as_secs() < 20, "they do not end");
             std::thread::yield_now();
         }

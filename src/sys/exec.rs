@@ -4,7 +4,7 @@ use super::call::{Error, once};
 use std::ffi::{CStr, CString, OsString};
 
 /// Start of the program: a variable, taken out of the environment, so that nobody inherits it.
-pub fn take_variable(name: &str) -> Option<OsString> {
+pub(crate) fn take_variable(name: &str) -> Option<OsString> {
     let value = std::env::var_os(name)?;
     // SAFETY: the server has one thread.
     unsafe { std::env::remove_var(name) };
@@ -12,13 +12,13 @@ pub fn take_variable(name: &str) -> Option<OsString> {
 }
 
 /// Forked child: a variable for the program that it becomes.
-pub fn set_variable(name: &str, value: &str) {
+pub(crate) fn set_variable(name: &str, value: &str) {
     // SAFETY: the child has one thread.
     unsafe { std::env::set_var(name, value) };
 }
 
 /// Forked child: becomes this program, with its own environment. Comes back only to say why not.
-pub fn replace(program: &CStr, argv: &[CString]) -> Option<Error> {
+pub(crate) fn replace(program: &CStr, argv: &[CString]) -> Option<Error> {
     let mut words: Vec<_> = argv.iter().map(|text| text.as_ptr()).collect();
     words.push(std::ptr::null());
     // SAFETY: all strings are NUL-terminated and live, the list ends in a null pointer.

@@ -19,7 +19,7 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
 }
 
 /// read(2) until the end, or until there are more than so many bytes.
-pub fn read_all(fd: BorrowedFd<'_>, most: usize) -> Result<Vec<u8>> {
+pub(crate) fn read_all(fd: BorrowedFd<'_>, most: usize) -> Result<Vec<u8>> {
     let (mut all, mut piece) = (Vec::new(), [0; 1024]);
     loop {
         match read(fd, &mut piece)? {
@@ -32,7 +32,7 @@ pub fn read_all(fd: BorrowedFd<'_>, most: usize) -> Result<Vec<u8>> {
 }
 
 /// pread(2).
-pub fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize> {
+pub(crate) fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize> {
     let offset = offset.cast_signed();
     retry(&"pread", || {
         // SAFETY: the buffer is writable for its own length.
@@ -49,7 +49,7 @@ pub fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize
 }
 
 /// write(2); may write less than it was given.
-pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     retry(&"write", || {
         // SAFETY: the bytes are readable for their own length.
         unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) }
@@ -60,7 +60,7 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
 /// write(2) that does not wait for whoever reads, though the descriptor may say so: pwritev2(2) with
 /// RWF_NOWAIT (pipes since Linux 6.4). Where that is not to be had, what poll(2) says a moment before has
 /// to do: a pipe that is writable has room for PIPE_BUF bytes, unless another writer is faster.
-pub fn write_at_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+pub(crate) fn write_at_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     #[cfg(target_os = "linux")]
     match raw::write_at_once(fd.as_raw_fd(), bytes) {
         n if n >= 0 => return Ok(n.unsigned_abs()),
@@ -80,7 +80,7 @@ pub fn write_at_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
 }
 
 /// write(2) of everything to stdout.
-pub fn print(mut bytes: &[u8]) -> Result<()> {
+pub(crate) fn print(mut bytes: &[u8]) -> Result<()> {
     // SAFETY: the standard library has seen to it that stdout is open, and nobody closes it.
     let stdout = unsafe { BorrowedFd::borrow_raw(libc::STDOUT_FILENO) };
     while !bytes.is_empty() {
@@ -91,7 +91,7 @@ pub fn print(mut bytes: &[u8]) -> Result<()> {
 }
 
 /// pwrite(2).
-pub fn pwrite(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
+pub(crate) fn pwrite(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize> {
     let offset = offset.cast_signed();
     retry(&"pwrite", || {
         // SAFETY: the bytes are readable for their own length.
@@ -121,7 +121,7 @@ pub(super) fn own(fd: RawFd) -> OwnedFd {
 /// from now on. EBADF if there is none.
 ///
 /// Nothing else may own it: ask once for each number, before anything is opened.
-pub fn adopt(number: RawFd) -> Result<OwnedFd> {
+pub(crate) fn adopt(number: RawFd) -> Result<OwnedFd> {
     // SAFETY: F_SETFD takes an integer.
     once(&"fcntl", || unsafe {
         libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC)
@@ -130,7 +130,7 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd> {
 }
 
 /// fcntl(F_DUPFD_CLOEXEC): a copy whose number is at least `lowest`.
-pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd> {
+pub(crate) fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes an integer.
     let copy = once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest)
@@ -145,7 +145,7 @@ pub fn duplicate_onto(fd: BorrowedFd<'_>, standard: RawFd) -> Result<()> {
 }
 
 /// dup3(2): `place` keeps its number and is a copy of `by` from now on.
-pub fn replace(place: BorrowedFd<'_>, by: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn replace(place: BorrowedFd<'_>, by: BorrowedFd<'_>) -> Result<()> {
     let (by, place) = (by.as_raw_fd(), place.as_raw_fd());
     // SAFETY: takes integers; `place` is an open descriptor before and after.
     #[cfg(target_os = "linux")]
@@ -164,7 +164,7 @@ pub fn replace(place: BorrowedFd<'_>, by: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// fcntl(F_GETFL): whether it was opened for reading and writing; an O_PATH descriptor was for neither.
-pub fn is_read_write(fd: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_read_write(fd: BorrowedFd<'_>) -> bool {
     status_flags(fd).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDWR)
 }
 
@@ -185,7 +185,7 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
 }
 
 /// fcntl(F_GETFL): access mode and status flags of the open file description, as one number.
-pub fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
+pub(crate) fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
     // SAFETY: F_GETFL takes no argument.
     once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)
@@ -195,7 +195,7 @@ pub fn status_flags(fd: BorrowedFd<'_>) -> Result<i32> {
 /// fcntl(F_GETPIPE_SZ): bytes that a pipe holds. Unprivileged users fall to 8 KiB or less once
 /// they own many pipes (pipe(7)), so this must be asked, not assumed.
 #[cfg(target_os = "linux")]
-pub fn pipe_size(fd: BorrowedFd<'_>) -> Result<usize> {
+pub(crate) fn pipe_size(fd: BorrowedFd<'_>) -> Result<usize> {
     // SAFETY: F_GETPIPE_SZ takes no argument.
     let size = once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_GETPIPE_SZ)
@@ -208,13 +208,13 @@ const PIPE_BUF: usize = 512;
 
 /// Elsewhere nobody can tell.
 #[cfg(not(target_os = "linux"))]
-pub fn pipe_size(_: BorrowedFd<'_>) -> Result<usize> {
+pub(crate) fn pipe_size(_: BorrowedFd<'_>) -> Result<usize> {
     Ok(PIPE_BUF)
 }
 
 /// fcntl(F_SETPIPE_SZ).
 #[cfg(target_os = "linux")]
-pub fn set_pipe_size(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
+pub(crate) fn set_pipe_size(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
     // SAFETY: F_SETPIPE_SZ takes an integer.
     once(&"fcntl", || unsafe {
         libc::fcntl(fd.as_raw_fd(), libc::F_SETPIPE_SZ, bytes)
@@ -224,7 +224,7 @@ pub fn set_pipe_size(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
 
 /// Elsewhere a pipe is as large as it is.
 #[cfg(not(target_os = "linux"))]
-pub fn set_pipe_size(_: BorrowedFd<'_>, _: i32) -> Result<()> {
+pub(crate) fn set_pipe_size(_: BorrowedFd<'_>, _: i32) -> Result<()> {
     Err(Error {
         call: &"fcntl",
         errno: Errno::NOSYS,
@@ -235,7 +235,7 @@ pub fn set_pipe_size(_: BorrowedFd<'_>, _: i32) -> Result<()> {
 /// They must not change until the pipe's reader is gone. Where it is missing, as in the containers of Docker,
 /// Podman and gVisor, write(2) to a pipe that does not block.
 #[cfg(target_os = "linux")]
-pub fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+pub(crate) fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     let piece = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
@@ -256,12 +256,12 @@ pub fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
 
 /// Elsewhere: write(2), to a pipe that does not block.
 #[cfg(not(target_os = "linux"))]
-pub fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+pub(crate) fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     write(pipe, bytes)
 }
 
 /// FIONREAD: bytes that a read would find now. Reads nothing.
-pub fn bytes_readable(fd: BorrowedFd<'_>) -> Result<usize> {
+pub(crate) fn bytes_readable(fd: BorrowedFd<'_>) -> Result<usize> {
     let mut n: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int.
     once(&"ioctl", || unsafe {

@@ -75,14 +75,14 @@ fn stat_of(raw: &platform::stat) -> Stat {
 
 /// fcntl(F_GET_SEALS): whether the file's bytes are kept in memory (a memfd, or on a tmpfs).
 #[cfg(target_os = "linux")]
-pub fn is_in_memory(file: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_in_memory(file: BorrowedFd<'_>) -> bool {
     // SAFETY: F_GET_SEALS takes no argument. Other file systems answer EINVAL.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) >= 0 }
 }
 
 /// Elsewhere no spool is made in memory.
 #[cfg(not(target_os = "linux"))]
-pub fn is_in_memory(_: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_in_memory(_: BorrowedFd<'_>) -> bool {
     false
 }
 
@@ -98,7 +98,7 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
 }
 
 /// fstatat(2); with `follow` the link's target.
-pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
+pub(crate) fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
     let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     // SAFETY: a zeroed stat is valid.
     let mut raw: platform::stat = unsafe { std::mem::zeroed() };
@@ -110,7 +110,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<Stat> {
 }
 
 /// Whether this process may execute (or search) it.
-pub fn is_executable_at(dir: BorrowedFd<'_>, path: &CStr) -> bool {
+pub(crate) fn is_executable_at(dir: BorrowedFd<'_>, path: &CStr) -> bool {
     access(dir.as_raw_fd(), path, libc::X_OK).is_ok()
 }
 
@@ -178,7 +178,7 @@ const FOLDER: i32 = libc::O_RDONLY | libc::O_DIRECTORY;
 
 /// memfd_create(2), Linux 3.17: a file that lives in memory.
 #[cfg(target_os = "linux")]
-pub fn memory_file() -> Result<OwnedFd> {
+pub(crate) fn memory_file() -> Result<OwnedFd> {
     // SAFETY: the name is NUL-terminated.
     let opened = once(&"memfd_create", || unsafe {
         libc::memfd_create(c"spool".as_ptr(), libc::MFD_CLOEXEC)
@@ -188,7 +188,7 @@ pub fn memory_file() -> Result<OwnedFd> {
 
 /// memfd_create(2) is Linux's; a temporary file serves.
 #[cfg(not(target_os = "linux"))]
-pub fn memory_file() -> Result<OwnedFd> {
+pub(crate) fn memory_file() -> Result<OwnedFd> {
     Err(Error {
         call: &"memfd_create",
         errno: Errno::NOSYS,
@@ -197,7 +197,7 @@ pub fn memory_file() -> Result<OwnedFd> {
 
 /// A file without a name in `folder`: O_TMPFILE, else mkostemp(3) and unlink (overlayfs before
 /// Linux 6.x, jffs2 and NFS lack O_TMPFILE).
-pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
+pub(crate) fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     {
         let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
@@ -224,13 +224,13 @@ pub fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
 }
 
 /// A second open file description of an unlinked file, read-only and at offset 0.
-pub fn reopen_for_reading(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(crate) fn reopen_for_reading(file: BorrowedFd<'_>) -> Result<OwnedFd> {
     reopen(file, Open::Read)
 }
 
 /// A second open file description of whatever a descriptor is of, by way of `/proc/self/fd`. ENOENT where
 /// /proc is not mounted.
-pub fn reopen(file: BorrowedFd<'_>, how: Open) -> Result<OwnedFd> {
+pub(crate) fn reopen(file: BorrowedFd<'_>, how: Open) -> Result<OwnedFd> {
     let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(file.as_raw_fd()).as_bytes();
@@ -245,7 +245,7 @@ pub fn reopen(file: BorrowedFd<'_>, how: Open) -> Result<OwnedFd> {
 }
 
 /// ftruncate(2).
-pub fn truncate(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
+pub(crate) fn truncate(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
     let bytes = bytes.cast_signed();
     retry(&"ftruncate", || {
         // SAFETY: takes two integers.
@@ -255,7 +255,7 @@ pub fn truncate(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
 }
 
 /// lseek(2) from the start.
-pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
+pub(crate) fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
     let offset = offset.cast_signed();
     // SAFETY: takes integers.
     once(&"lseek", || unsafe {
@@ -265,7 +265,7 @@ pub fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
 }
 
 /// lseek(2): where the file's own offset stands.
-pub fn offset(file: BorrowedFd<'_>) -> Result<u64> {
+pub(crate) fn offset(file: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: takes integers.
     let at = once(&"lseek", || unsafe {
         platform::lseek(file.as_raw_fd(), 0, libc::SEEK_CUR)
@@ -275,7 +275,7 @@ pub fn offset(file: BorrowedFd<'_>) -> Result<u64> {
 
 /// flock(2), exclusive and without waiting; the lock goes with the open file description.
 /// False when somebody else holds it.
-pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
+pub(crate) fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
     let flags = libc::LOCK_EX | libc::LOCK_NB;
     // SAFETY: takes two integers.
     match retry(&"flock", || unsafe { libc::flock(file.as_raw_fd(), flags) }) {
@@ -285,26 +285,14 @@ pub fn try_lock(file: BorrowedFd<'_>) -> Result<bool> {
     }
 }
 
-/// unlink(2).
-pub fn unlink(path: &CStr) -> Result<()> {
-    // SAFETY: the path is NUL-terminated.
-    once(&"unlink", || unsafe { libc::unlink(path.as_ptr()) }).map(drop)
-}
-
-/// mkdir(2) with mode 0755 less the umask. Present already is an error like any other (EEXIST).
-pub fn make_folder(path: &CStr) -> Result<()> {
-    // SAFETY: the path is NUL-terminated.
-    once(&"mkdir", || unsafe { libc::mkdir(path.as_ptr(), 0o755) }).map(drop)
-}
-
 /// fchdir(2).
-pub fn change_folder(dir: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn change_folder(dir: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: takes one integer.
     retry(&"fchdir", || unsafe { libc::fchdir(dir.as_raw_fd()) }).map(drop)
 }
 
 /// fstatvfs(3): bytes that an ordinary user may still write to the file system of a folder.
-pub fn free_space(folder: BorrowedFd<'_>) -> Result<u64> {
+pub(crate) fn free_space(folder: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: a zeroed statvfs is valid.
     let mut raw: platform::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: fstatvfs writes one statvfs.
@@ -315,7 +303,7 @@ pub fn free_space(folder: BorrowedFd<'_>) -> Result<u64> {
 }
 
 /// Whether this process may write to it, and (a folder) make files in it.
-pub fn access_to_write(path: &CStr, is_folder: bool) -> Result<()> {
+pub(crate) fn access_to_write(path: &CStr, is_folder: bool) -> Result<()> {
     let wanted = libc::W_OK | if is_folder { libc::X_OK } else { 0 };
     access(libc::AT_FDCWD, path, wanted)
 }
@@ -343,7 +331,7 @@ fn access(dir: i32, path: &CStr, wanted: i32) -> Result<()> {
 
 /// The names in a folder that are wanted, in order. Each is put into its place: a sort of its own
 /// would be larger than all the rest, and folders of handlers are small.
-pub fn names_in(path: &Path, is_wanted: fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn names_in(path: &Path, is_wanted: fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
     let folder = std::fs::read_dir(path).map_err(|e| Error::from_io(&"opendir", &e))?;
     let mut names: Vec<Vec<u8>> = Vec::new();
     for entry in folder {
@@ -359,7 +347,7 @@ pub fn names_in(path: &Path, is_wanted: fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>
 
 /// fstatvfs(3): whether the file system that a file lies on executes nothing (the `noexec` mount
 /// option). False where it cannot be asked.
-pub fn is_on_noexec(file: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_on_noexec(file: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: a zeroed statvfs is valid.

@@ -38,7 +38,7 @@ fn allowed_cpus() -> Result<usize> {
 }
 
 /// sysconf(3): bytes of the machine's memory.
-pub fn memory() -> Result<u64> {
+pub(crate) fn memory() -> Result<u64> {
     let pages = configured(libc::_SC_PHYS_PAGES)? as u64;
     let size = configured(libc::_SC_PAGESIZE)? as u64;
     Ok(pages.saturating_mul(size))

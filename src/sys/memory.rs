@@ -41,14 +41,14 @@ pub fn shared_words(len: usize) -> Result<&'static [AtomicU64]> {
 /// A buffer with a mapping of its own, zeroed. Its pages are the kernel's again when it is dropped,
 /// and are never used for another: who was given them by `vmsplice` may still hold them.
 #[derive(Debug)]
-pub struct Region {
+pub(crate) struct Region {
     start: *mut u8,
     len: usize,
 }
 
 impl Region {
     /// mmap(2) of `len` bytes, at least one; in huge pages if the machine gives them (madvise(2)).
-    pub fn new(len: usize) -> Result<Self> {
+    pub(crate) fn new(len: usize) -> Result<Self> {
         let len = len.max(1);
         let start = map(len, libc::MAP_PRIVATE)?;
         #[cfg(target_os = "linux")]
@@ -61,13 +61,13 @@ impl Region {
     }
 
     /// All of it.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping has `len` readable bytes and is borrowed for as long as they are.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
     /// All of it, to be written.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above; nobody else writes to it.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }

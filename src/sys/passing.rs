@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Descriptors that one message may carry.
-pub const MAX_PASSED: usize = 2;
+pub(crate) const MAX_PASSED: usize = 2;
 
 /// Room for a control message, aligned as cmsghdr must be.
 #[repr(C, align(8))]
@@ -23,7 +23,7 @@ const RECEIVED: usize = 1040;
 const _: () = assert!(size_of::<libc::cmsghdr>() + MAX_PASSED * 4 + 8 <= SENT);
 
 /// sendmsg(2) of one record with at most `MAX_PASSED` descriptors, never blocking, no SIGPIPE.
-pub fn send_record(
+pub(crate) fn send_record(
     socket: BorrowedFd<'_>,
     record: &[u8],
     passed: &[BorrowedFd<'_>],
@@ -82,7 +82,7 @@ fn attach(
 
 /// What `receive_record` found.
 #[derive(Debug)]
-pub struct ReceivedRecord {
+pub(crate) struct ReceivedRecord {
     /// Bytes of the record; 0 means that the peer is gone.
     pub len: usize,
     /// The descriptors, close-on-exec, in order. Surplus ones have been closed.
@@ -92,7 +92,7 @@ pub struct ReceivedRecord {
 /// recvmsg(2) of one record. Every descriptor that comes is owned at once, so none can leak.
 /// MSG_CTRUNC (the descriptor table is full) is EMFILE: a message without its descriptor must
 /// never be taken for one that had none. Never waits.
-pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<ReceivedRecord> {
+pub(crate) fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<ReceivedRecord> {
     let mut control = ControlBuffer([0; RECEIVED]);
     let mut piece = libc::iovec {
         iov_base: record.as_mut_ptr().cast(),
@@ -123,7 +123,7 @@ pub fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Recei
 
 /// The same, once there is one. It is waited for by poll(2): who waits in recvmsg(2) on a Unix stream is
 /// also awakened when the peer takes what he has said before, finds nothing, and sleeps again.
-pub fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<ReceivedRecord> {
+pub(crate) fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<ReceivedRecord> {
     loop {
         match receive_record(socket, record) {
             Err(e) if e.is_would_block() => {
@@ -137,7 +137,7 @@ pub fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<Receive
 /// Closes a connection into which anybody may have put anything: a descriptor that was passed and not
 /// received is closed with it, and if it is the last copy of a socket with SO_LINGER, this process would
 /// wait for that socket's peer.
-pub fn hang_up(socket: OwnedFd) {
+pub(crate) fn hang_up(socket: OwnedFd) {
     // Nothing is put in any more.
     let _ = teardown::shutdown(socket.as_fd(), teardown::Direction::Both);
     let mut bytes = [0; 4096];

@@ -8,28 +8,28 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// One descriptor of a set.
-pub type PollFd = libc::pollfd;
+pub(crate) type PollFd = libc::pollfd;
 
 /// There is something to read, or the other end is closed for writing.
 pub const READABLE: i16 = libc::POLLIN;
 /// There is room to write.
-pub const WRITABLE: i16 = libc::POLLOUT;
+pub(crate) const WRITABLE: i16 = libc::POLLOUT;
 /// The peer of a stream socket will send no more (Linux; elsewhere a read of 0 says so).
 #[cfg(target_os = "linux")]
-pub const PEER_CLOSED: i16 = libc::POLLRDHUP;
+pub(crate) const PEER_CLOSED: i16 = libc::POLLRDHUP;
 /// The peer of a stream socket will send no more.
 #[cfg(not(target_os = "linux"))]
-pub const PEER_CLOSED: i16 = 0;
+pub(crate) const PEER_CLOSED: i16 = 0;
 /// Both directions are over (after an RST, or a pipe without its other end).
-pub const HUNG_UP: i16 = libc::POLLHUP | libc::POLLERR;
+pub(crate) const HUNG_UP: i16 = libc::POLLHUP | libc::POLLERR;
 
 /// A descriptor with the events that are waited for.
-pub fn of(fd: BorrowedFd<'_>, events: i16) -> PollFd {
+pub(crate) fn of(fd: BorrowedFd<'_>, events: i16) -> PollFd {
     of_any(Some(fd), events)
 }
 
 /// The same, or a place in the set that is not waited for.
-pub fn of_any(fd: Option<BorrowedFd<'_>>, events: i16) -> PollFd {
+pub(crate) fn of_any(fd: Option<BorrowedFd<'_>>, events: i16) -> PollFd {
     PollFd {
         fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
         events,
@@ -39,14 +39,14 @@ pub fn of_any(fd: Option<BorrowedFd<'_>>, events: i16) -> PollFd {
 
 /// Worker: ppoll(2) with no signal blocked. Returns false when a signal (a child's end) came
 /// first; then `revents` are all 0. `None` waits for ever.
-pub fn wait(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<bool> {
+pub(crate) fn wait(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<bool> {
     let none = empty_set();
     wait_with(fds, timeout, &raw const none)
 }
 
 /// Worker: the same with every signal blocked, as outside. The end of a child that was reaped
 /// without its SIGCHLD is still pending, and would end a `wait` that has nothing to do with it.
-pub fn wait_undisturbed(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<bool> {
+pub(crate) fn wait_undisturbed(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<bool> {
     wait_with(fds, timeout, std::ptr::null())
 }
 

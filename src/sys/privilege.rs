@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
+pub(crate) struct Account {
     /// User id.
     pub uid: u32,
     /// Primary group.
@@ -22,7 +22,7 @@ pub struct Account {
 type Text = [u8; 4096];
 
 /// A user by name or number, with its group unless another is named. ENOENT: there is none.
-pub fn find_account(user: &[u8], group: Option<&[u8]>) -> Result<Account> {
+pub(crate) fn find_account(user: &[u8], group: Option<&[u8]>) -> Result<Account> {
     let mut text: Text = [0; 4096];
     let number = number(user);
     let entry = passwd_entry(user, number, &mut text)?;
@@ -41,7 +41,7 @@ pub fn find_account(user: &[u8], group: Option<&[u8]>) -> Result<Account> {
 }
 
 /// The id of a group by name or number.
-pub fn find_group(group: &[u8]) -> Result<u32> {
+pub(crate) fn find_group(group: &[u8]) -> Result<u32> {
     if let Some(number) = number(group) {
         return Ok(number);
     }
@@ -105,7 +105,7 @@ fn passwd_entry(user: &[u8], number: Option<u32>, text: &mut Text) -> Result<Opt
 }
 
 /// The home folder of this user in the user database, for when HOME is not set.
-pub fn home_folder() -> Result<OsString> {
+pub(crate) fn home_folder() -> Result<OsString> {
     let mut text: Text = [0; 4096];
     let uid = process::effective_uid();
     match passwd_entry(b"", Some(uid), &mut text)? {
@@ -119,7 +119,7 @@ pub fn home_folder() -> Result<OsString> {
 }
 
 /// Takes the user's groups and, for now only in effect, its ids: root can be taken back.
-pub fn assume(account: &Account) -> Result<()> {
+pub(crate) fn assume(account: &Account) -> Result<()> {
     let gid = account.gid;
     once(&"setgroups", || match &account.name {
         // SAFETY: the name is NUL-terminated.
@@ -134,13 +134,13 @@ pub fn assume(account: &Account) -> Result<()> {
 }
 
 /// Takes root's user id back after `assume`.
-pub fn resume_root() -> Result<()> {
+pub(crate) fn resume_root() -> Result<()> {
     // SAFETY: takes an integer.
     once(&"seteuid", || unsafe { libc::seteuid(0) }).map(drop)
 }
 
 /// After `assume` and `resume_root`: becomes the user for good, and sees that no way leads back.
-pub fn become_account(account: &Account) -> Result<()> {
+pub(crate) fn become_account(account: &Account) -> Result<()> {
     let (uid, gid) = (account.uid, account.gid);
     #[cfg(not(target_os = "macos"))]
     {
@@ -170,13 +170,13 @@ pub fn become_account(account: &Account) -> Result<()> {
 }
 
 /// getegid(2).
-pub fn effective_gid() -> u32 {
+pub(crate) fn effective_gid() -> u32 {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::getegid() }
 }
 
 /// chroot(2), and its root as the working directory.
-pub fn change_root(folder: &CStr) -> Result<()> {
+pub(crate) fn change_root(folder: &CStr) -> Result<()> {
     // SAFETY: the path is NUL-terminated.
     once(&"chroot", || unsafe { libc::chroot(folder.as_ptr()) })?;
     // SAFETY: the path is NUL-terminated.
@@ -185,7 +185,7 @@ pub fn change_root(folder: &CStr) -> Result<()> {
 
 /// prctl(PR_SET_NO_NEW_PRIVS): no exec of this process or what it starts gives any, for ever.
 #[cfg(target_os = "linux")]
-pub fn renounce_new_privileges() -> Result<()> {
+pub(crate) fn renounce_new_privileges() -> Result<()> {
     // SAFETY: takes integers.
     once(&"prctl", || unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -195,14 +195,14 @@ pub fn renounce_new_privileges() -> Result<()> {
 
 /// Elsewhere a set-user-id program keeps its meaning.
 #[cfg(not(target_os = "linux"))]
-pub fn renounce_new_privileges() -> Result<()> {
+pub(crate) fn renounce_new_privileges() -> Result<()> {
     Ok(())
 }
 
 /// prctl(PR_SET_DUMPABLE): whether processes of the same user may read this one's memory and
 /// descriptors, and attach a debugger. exec makes it so again; fork inherits it.
 #[cfg(target_os = "linux")]
-pub fn set_traceable(yes: bool) -> Result<()> {
+pub(crate) fn set_traceable(yes: bool) -> Result<()> {
     // SAFETY: takes integers.
     once(&"prctl", || unsafe {
         libc::prctl(libc::PR_SET_DUMPABLE, i32::from(yes), 0, 0, 0)
@@ -212,7 +212,7 @@ pub fn set_traceable(yes: bool) -> Result<()> {
 
 /// Elsewhere there is no one way.
 #[cfg(not(target_os = "linux"))]
-pub fn set_traceable(_: bool) -> Result<()> {
+pub(crate) fn set_traceable(_: bool) -> Result<()> {
     Ok(())
 }
 

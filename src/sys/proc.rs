@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 static PROC: AtomicI32 = AtomicI32::new(-1);
 
 /// Keeps /proc, for what is read there when no /proc is below the new root.
-pub fn keep_proc() -> Result<()> {
+pub(crate) fn keep_proc() -> Result<()> {
     let proc = file::open_at(None, c"/proc", Open::Folder)?;
     PROC.store(proc.as_raw_fd(), Ordering::Relaxed);
     std::mem::forget(proc);
@@ -21,7 +21,7 @@ pub fn keep_proc() -> Result<()> {
 }
 
 /// The /proc that was kept; a forked worker must not close it.
-pub fn kept_proc() -> Option<i32> {
+pub(crate) fn kept_proc() -> Option<i32> {
     Some(PROC.load(Ordering::Relaxed)).filter(|proc| *proc >= 0)
 }
 
@@ -45,26 +45,26 @@ pub(super) fn read(name: &str) -> Result<Vec<u8>> {
 }
 
 /// `oom_score_adj` of this process; `None` if it is below 0, or without /proc.
-pub fn own_oom_score() -> Option<u64> {
+pub(crate) fn own_oom_score() -> Option<u64> {
     let text = read("self/oom_score_adj").ok()?;
     std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
 }
 
 /// `oom_score_adj` of a process of this user: the more, the sooner the kernel ends it when memory
 /// runs out. Nobody but root may lower it below what it was born with.
-pub fn set_oom_score(pid: Pid, score: u64) -> Result<()> {
+pub(crate) fn set_oom_score(pid: Pid, score: u64) -> Result<()> {
     let file = open(&format!("{pid}/oom_score_adj"), Open::Write)?;
     write_oom_score(file.as_fd(), score)
 }
 
 /// The same of an `oom_score_adj` file that is open.
-pub fn write_oom_score(file: BorrowedFd<'_>, score: u64) -> Result<()> {
+pub(crate) fn write_oom_score(file: BorrowedFd<'_>, score: u64) -> Result<()> {
     let mut digits = itoa::Buffer::new();
     fd::write(file, digits.format(score).as_bytes()).map(drop)
 }
 
 /// Processes and threads of a user, as RLIMIT_NPROC counts them. ENOENT without /proc.
-pub fn count_tasks(uid: u32) -> Result<u64> {
+pub(crate) fn count_tasks(uid: u32) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io(&"opendir", &e))?;
     let tasks = |entry: std::fs::DirEntry| {
@@ -77,13 +77,13 @@ pub fn count_tasks(uid: u32) -> Result<u64> {
 
 /// Whether there is a /proc in which children are found.
 #[cfg(target_os = "linux")]
-pub fn ask_for_proc() -> Result<()> {
+pub(crate) fn ask_for_proc() -> Result<()> {
     read("self/stat").map(drop)
 }
 
 /// Elsewhere there is nothing to find.
 #[cfg(not(target_os = "linux"))]
-pub fn ask_for_proc() -> Result<()> {
+pub(crate) fn ask_for_proc() -> Result<()> {
     Ok(())
 }
 
@@ -98,13 +98,13 @@ pub(super) fn stat_of(pid: Pid) -> Option<Vec<u8>> {
 /// What a process does, as ps(1) shows it: `R`uns, `S`leeps, waits for a `D`isk, is s`T`opped, a `Z`ombie.
 /// `None`: it cannot be told.
 #[cfg(target_os = "linux")]
-pub fn state_of(pid: Pid) -> Option<u8> {
+pub(crate) fn state_of(pid: Pid) -> Option<u8> {
     stat_of(pid)?.first().copied()
 }
 
 /// Elsewhere it cannot be told.
 #[cfg(not(target_os = "linux"))]
-pub fn state_of(_: Pid) -> Option<u8> {
+pub(crate) fn state_of(_: Pid) -> Option<u8> {
     None
 }
 

@@ -43,20 +43,21 @@ pub fn parent_pid() -> Pid {
 }
 
 /// geteuid(2).
-pub fn effective_uid() -> u32 {
+pub(crate) fn effective_uid() -> u32 {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::geteuid() }
 }
 
 /// Whether this process does everything as the user who has started it, or whom it has become for good.
-pub fn is_effective_user_real() -> bool {
+#[cfg(target_os = "linux")]
+pub(crate) fn is_effective_user_real() -> bool {
     // SAFETY: no arguments, cannot fail.
     let real = unsafe { libc::getuid() };
     real == effective_uid()
 }
 
 /// getegid(2) and getgroups(2): every group whose rights this process has.
-pub fn groups() -> Vec<u32> {
+pub(crate) fn groups() -> Vec<u32> {
     // More than this are no group's rights that matter here.
     let mut groups = [0; 256];
     // SAFETY: getgroups writes at most 256 numbers into an array of 256.
@@ -116,7 +117,7 @@ pub struct Reaped {
 }
 
 /// wait4(2) without waiting. `Ok(None)`: none has ended yet. ECHILD: there are no children.
-pub fn reap(whom: Option<Pid>) -> Result<Option<Reaped>> {
+pub(crate) fn reap(whom: Option<Pid>) -> Result<Option<Reaped>> {
     wait4(whom, libc::WNOHANG)
 }
 
@@ -176,13 +177,13 @@ pub fn kill(pid: Pid, signal: i32) -> Result<()> {
 }
 
 /// kill(2) of a process group, named by its leader.
-pub fn kill_group(leader: Pid, signal: i32) -> Result<()> {
+pub(crate) fn kill_group(leader: Pid, signal: i32) -> Result<()> {
     // SAFETY: takes two integers.
     once(&"kill", || unsafe { libc::kill(-leader.raw(), signal) }).map(drop)
 }
 
 /// getpgid(2): the group that a process belongs to.
-pub fn group_of(pid: Pid) -> Result<Pid> {
+pub(crate) fn group_of(pid: Pid) -> Result<Pid> {
     // SAFETY: takes one integer.
     let group = once(&"getpgid", || unsafe { libc::getpgid(pid.raw()) })?;
     Pid::new(group).ok_or(Error {
@@ -191,29 +192,21 @@ pub fn group_of(pid: Pid) -> Result<Pid> {
     })
 }
 
-/// Whether a process with this id exists (kill(2) with signal 0; EPERM means that it does).
-pub fn is_alive(pid: Pid) -> bool {
-    match kill(pid, 0) {
-        Ok(()) => true,
-        Err(e) => e.errno == Errno::PERM,
-    }
-}
-
 /// setsid(2).
-pub fn new_session() -> Result<()> {
+pub(crate) fn new_session() -> Result<()> {
     // SAFETY: no arguments.
     once(&"setsid", || unsafe { libc::setsid() }).map(drop)
 }
 
 /// umask(2).
-pub fn set_umask(mask: libc::mode_t) {
+pub(crate) fn set_umask(mask: libc::mode_t) {
     // SAFETY: takes an integer, cannot fail.
     unsafe { libc::umask(mask) };
 }
 
 /// umask(2): nobody but its owner shall write to what is made, whatever the starter thinks of it; what he
 /// keeps from others stays so.
-pub fn tighten_umask() {
+pub(crate) fn tighten_umask() {
     // SAFETY: takes an integer, cannot fail.
     let before = unsafe { libc::umask(0o077) };
     set_umask(before | 0o022);
@@ -221,7 +214,7 @@ pub fn tighten_umask() {
 
 /// prctl(PR_SET_CHILD_SUBREAPER): orphaned descendants become this process's children.
 #[cfg(target_os = "linux")]
-pub fn become_subreaper() -> Result<()> {
+pub(crate) fn become_subreaper() -> Result<()> {
     const ON: libc::c_ulong = 1;
     // SAFETY: takes integers.
     once(&"prctl", || unsafe {
@@ -234,13 +227,13 @@ pub fn become_subreaper() -> Result<()> {
 static IS_SUBREAPER: AtomicBool = AtomicBool::new(false);
 
 /// Whether no more children means no more descendants.
-pub fn is_subreaper() -> bool {
+pub(crate) fn is_subreaper() -> bool {
     IS_SUBREAPER.load(Ordering::Relaxed)
 }
 
 /// Without a subreaper a descendant that leaves its process group is not found.
 #[cfg(not(target_os = "linux"))]
-pub fn become_subreaper() -> Result<()> {
+pub(crate) fn become_subreaper() -> Result<()> {
     Ok(())
 }
 
@@ -256,7 +249,7 @@ pub fn signal_with_parent(signal: i32) -> Result<()> {
 
 /// prctl(PR_SET_PDEATHSIG): whether there is such a call. Sets what is set already.
 #[cfg(target_os = "linux")]
-pub fn ask_signal_with_parent() -> Result<()> {
+pub(crate) fn ask_signal_with_parent() -> Result<()> {
     let mut signal: libc::c_int = 0;
     // SAFETY: PR_GET_PDEATHSIG writes one int.
     once(&"prctl", || unsafe {
@@ -267,7 +260,7 @@ pub fn ask_signal_with_parent() -> Result<()> {
 
 /// Elsewhere nobody expects it.
 #[cfg(not(target_os = "linux"))]
-pub fn ask_signal_with_parent() -> Result<()> {
+pub(crate) fn ask_signal_with_parent() -> Result<()> {
     Ok(())
 }
 
@@ -278,7 +271,7 @@ pub fn signal_with_parent(_: i32) -> Result<()> {
 }
 
 /// prctl(PR_SET_NAME): what ps(1) shows as the command's name, at most 15 bytes.
-pub fn set_name(name: &std::ffi::CStr) {
+pub(crate) fn set_name(name: &std::ffi::CStr) {
     #[cfg(target_os = "linux")]
     // SAFETY: the name is NUL-terminated; the kernel copies at most 16 bytes.
     unsafe {
@@ -305,7 +298,7 @@ impl DescriptorLimit {
 }
 
 /// getrlimit(2) of RLIMIT_NOFILE.
-pub fn descriptor_limit() -> Result<DescriptorLimit> {
+pub(crate) fn descriptor_limit() -> Result<DescriptorLimit> {
     let mut raw = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -321,7 +314,7 @@ pub fn descriptor_limit() -> Result<DescriptorLimit> {
 }
 
 /// setrlimit(2) of RLIMIT_NOFILE.
-pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
+pub(crate) fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
     let raw = libc::rlimit {
         rlim_cur: limit.soft as libc::rlim_t,
         rlim_max: limit.hard as libc::rlim_t,
@@ -338,10 +331,10 @@ pub fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
 /// advice, and may fail. Handlers inherit it: they are batch work too, and to take it back in each
 /// child costs more than all that a child does before its exec.
 #[cfg(target_os = "linux")]
-pub fn work_in_batches() {
+pub(crate) fn work_in_batches() {
     raw::sched_setscheduler(libc::SCHED_BATCH);
 }
 
 /// Elsewhere there is no such policy.
 #[cfg(not(target_os = "linux"))]
-pub fn work_in_batches() {}
+pub(crate) fn work_in_batches() {}

@@ -6,7 +6,7 @@ use super::time;
 ///
 /// Early after the machine's start the kernel may have none yet, and is not waited for: then it is one that
 /// is hard to guess (the clock, and where this program's stack lies).
-pub fn number() -> u64 {
+pub(crate) fn number() -> u64 {
     let mut number = 0_u64;
     if fill(&mut number) {
         return number;

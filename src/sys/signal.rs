@@ -7,8 +7,8 @@ use super::{fault, fd};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-pub use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM};
-pub use libc::{SIGSTOP, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
+pub(crate) use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM};
+pub(crate) use libc::{SIGSTOP, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 
 /// Every signal that this server handles in some process.
 const HANDLED: [i32; 9] = [
@@ -49,7 +49,7 @@ fn install(signal: i32, action: usize) -> Result<()> {
 
 /// Start of the program: undoes what the starter left ignored (nohup, a shell's `trap ''`) and
 /// Rust's own SIGPIPE, so that handlers begin with the defaults, and clears the mask.
-pub fn reset_inherited() -> Result<()> {
+pub(crate) fn reset_inherited() -> Result<()> {
     for signal in 1..=64 {
         if signal != SIGKILL && signal != SIGSTOP {
             // Numbers between the standard and the real-time signals belong to the C library.
@@ -64,7 +64,7 @@ pub fn reset_inherited() -> Result<()> {
 
 /// Parent: every handled signal becomes a byte in the pipe whose read end is returned.
 /// SIGPIPE and SIGXFSZ stay interrupts: what they mean is an error of the call.
-pub fn to_pipe() -> Result<OwnedFd> {
+pub(crate) fn to_pipe() -> Result<OwnedFd> {
     fault::become_parent();
     let (read_end, write_end) = fd::pipe()?;
     fd::set_nonblocking(read_end.as_fd(), true)?;
@@ -82,7 +82,7 @@ pub fn to_pipe() -> Result<OwnedFd> {
 /// Worker: every handled signal only interrupts (a terminal sends ^C to the whole group, and the
 /// parent says what is to be done), and all are blocked except in `poll::wait`: so a launch, which needs
 /// them blocked, has no mask to change.
-pub fn to_interrupts() -> Result<()> {
+pub(crate) fn to_interrupts() -> Result<()> {
     PIPE.store(-1, Ordering::Relaxed);
     for signal in HANDLED {
         install(signal, interrupt as *const () as usize)?;
@@ -103,10 +103,10 @@ fn unblock_all() -> Result<()> {
 }
 
 /// The mask that was in force before `block_all`.
-pub struct Mask(libc::sigset_t);
+pub(crate) struct Mask(libc::sigset_t);
 
 /// Blocks every signal, as a launch needs it, and returns the mask before.
-pub fn block_all() -> Result<Mask> {
+pub(crate) fn block_all() -> Result<Mask> {
     let mut all = empty_set();
     // SAFETY: the set is a live local.
     unsafe { libc::sigfillset(&raw mut all) };
@@ -119,7 +119,7 @@ pub fn block_all() -> Result<Mask> {
 }
 
 /// Puts a mask back.
-pub fn restore(mask: &Mask) -> Result<()> {
+pub(crate) fn restore(mask: &Mask) -> Result<()> {
     set_mask(libc::SIG_SETMASK, &mask.0)
 }
 

@@ -1,6 +1,6 @@
 //! Sockets: listeners, clients (never blocking), and the Unix socket of the server.
 
-pub use super::address::is_abstract;
+pub(crate) use super::address::is_abstract;
 use super::address::{RawAddress, internet_address, notify_address, unix_address};
 use super::call::{Error, Result, count, once, or_else, retry};
 use super::errno::Errno;
@@ -49,7 +49,12 @@ pub(super) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
 
 /// bind(2) and listen(2), non-blocking, with SO_REUSEADDR. An IPv6 wildcard takes IPv4 too when
 /// `dual` is set; `beside` others that listen there and `share_port`.
-pub fn listen(address: SocketAddr, dual: bool, beside: bool, backlog: i32) -> Result<OwnedFd> {
+pub(crate) fn listen(
+    address: SocketAddr,
+    dual: bool,
+    beside: bool,
+    backlog: i32,
+) -> Result<OwnedFd> {
     let family = if address.is_ipv4() {
         libc::AF_INET
     } else {
@@ -77,7 +82,7 @@ pub fn listen(address: SocketAddr, dual: bool, beside: bool, backlog: i32) -> Re
 }
 
 /// SO_REUSEPORT: another socket of this user that says the same may listen at this port too.
-pub fn share_port(listener: BorrowedFd<'_>, on: bool) -> Result<()> {
+pub(crate) fn share_port(listener: BorrowedFd<'_>, on: bool) -> Result<()> {
     set_option(
         listener,
         libc::SOL_SOCKET,
@@ -96,7 +101,7 @@ fn bind(socket: &OwnedFd, address: &RawAddress) -> Result<()> {
 
 /// listen(2). Again on a listener that another process has made: its clients see this one as their
 /// peer from then on (SO_PEERCRED is who listened last).
-pub fn listen_on(socket: &OwnedFd, backlog: i32) -> Result<()> {
+pub(crate) fn listen_on(socket: &OwnedFd, backlog: i32) -> Result<()> {
     // SAFETY: takes two integers.
     once(&"listen", || unsafe {
         libc::listen(socket.as_raw_fd(), backlog)
@@ -105,7 +110,7 @@ pub fn listen_on(socket: &OwnedFd, backlog: i32) -> Result<()> {
 }
 
 /// Whether bind(2) would be refused, without listening: nobody notices.
-pub fn try_bind(address: SocketAddr) -> Result<()> {
+pub(crate) fn try_bind(address: SocketAddr) -> Result<()> {
     let family = if address.is_ipv4() {
         libc::AF_INET
     } else {
@@ -138,7 +143,7 @@ pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> 
 
 /// SO_PASSRIGHTS off, for all that a Unix listener accepts: nobody may pass descriptors (Linux 6.16; before,
 /// one that nobody takes is closed by whoever reads or closes the connection, who may then wait for its peer).
-pub fn refuse_descriptors(listener: BorrowedFd<'_>) {
+pub(crate) fn refuse_descriptors(listener: BorrowedFd<'_>) {
     const SO_PASSRIGHTS: i32 = 83;
     if cfg!(target_os = "linux") {
         let _ = set_option(listener, libc::SOL_SOCKET, SO_PASSRIGHTS, 0);
@@ -146,12 +151,12 @@ pub fn refuse_descriptors(listener: BorrowedFd<'_>) {
 }
 
 /// A connected Unix domain socket. It blocks.
-pub fn connect_unix(path: &Path) -> Result<OwnedFd> {
+pub(crate) fn connect_unix(path: &Path) -> Result<OwnedFd> {
     connect_unix_with(path, 0)
 }
 
 /// A connected Unix domain socket, never blocking: EAGAIN says that too many others wait there.
-pub fn connect_unix_at_once(path: &Path) -> Result<OwnedFd> {
+pub(crate) fn connect_unix_at_once(path: &Path) -> Result<OwnedFd> {
     connect_unix_with(path, platform::SOCK_NONBLOCK)
 }
 
@@ -184,7 +189,7 @@ pub(super) fn name(socket: BorrowedFd<'_>) -> Result<RawAddress> {
 
 /// Who is at the other end of a Unix domain socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its process id; 0 where the system does not say.
     pub pid: i32,
     /// Its effective user id when it connected.
@@ -192,7 +197,7 @@ pub struct Peer {
 }
 
 /// SO_PEERCRED (getpeereid(3) elsewhere, which knows no pid).
-pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
+pub(crate) fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
     #[cfg(target_os = "linux")]
     {
         let mut raw = libc::ucred {
@@ -228,23 +233,23 @@ pub fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
 }
 
 /// The `@NAME` of a Unix socket that is in no folder.
-pub fn abstract_name(socket: BorrowedFd<'_>) -> Option<PathBuf> {
+pub(crate) fn abstract_name(socket: BorrowedFd<'_>) -> Option<PathBuf> {
     name(socket).ok()?.to_abstract()
 }
 
 /// Whether it is a stream socket that listens (SO_ACCEPTCONN).
-pub fn is_listening(socket: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_listening(socket: BorrowedFd<'_>) -> bool {
     option(socket, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
         && option(socket, libc::SO_ACCEPTCONN).is_ok_and(|value| value != 0)
 }
 
 /// Whether it is a Unix domain socket.
-pub fn is_unix(socket: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_unix(socket: BorrowedFd<'_>) -> bool {
     name(socket).is_ok_and(|name| i32::from(name.storage.ss_family) == libc::AF_UNIX)
 }
 
 /// A datagram socket that is connected to this name: a path, or an abstract name behind `@`.
-pub fn connect_notify(name: &[u8]) -> Result<OwnedFd> {
+pub(crate) fn connect_notify(name: &[u8]) -> Result<OwnedFd> {
     let address = notify_address(name).ok_or(Error {
         call: &"connect",
         errno: Errno::NAMETOOLONG,
@@ -263,7 +268,7 @@ pub fn connect_notify(name: &[u8]) -> Result<OwnedFd> {
 }
 
 /// Where a socket is bound; `None` for a Unix socket.
-pub fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
+pub(crate) fn local_address(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>> {
     Ok(name(socket)?.to_internet())
 }
 
@@ -355,7 +360,10 @@ const MSG_MORE: i32 = libc::MSG_MORE;
 const MSG_MORE: i32 = 0;
 
 /// sendmsg(2) of up to three pieces in one call, never blocking, no SIGPIPE.
-pub fn send_gathered(socket: BorrowedFd<'_>, pieces: &[std::io::IoSlice<'_>]) -> Result<usize> {
+pub(crate) fn send_gathered(
+    socket: BorrowedFd<'_>,
+    pieces: &[std::io::IoSlice<'_>],
+) -> Result<usize> {
     let mut message = empty_message();
     message.msg_iov = pieces.as_ptr().cast_mut().cast();
     {
@@ -377,7 +385,11 @@ pub(super) fn empty_message() -> libc::msghdr {
 /// sendfile(2) from the file's own offset, which it moves on: the next process goes on from there.
 /// The socket must not block; `Ok(0)` is the end of the file.
 #[cfg(target_os = "linux")]
-pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
+pub(crate) fn send_file(
+    socket: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    bytes: usize,
+) -> Result<usize> {
     let sent = retry(&"sendfile", || {
         // SAFETY: a null offset means the file's own.
         unsafe {
@@ -394,10 +406,14 @@ pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> 
 
 /// Elsewhere sendfile(2) is missing or another call.
 #[cfg(not(target_os = "linux"))]
-pub use copy_file as send_file;
+pub(crate) use copy_file as send_file;
 
 /// Reads, sends, moves the offset on.
-pub fn copy_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
+pub(crate) fn copy_file(
+    socket: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    bytes: usize,
+) -> Result<usize> {
     let mut piece = [0; 32 * 1024];
     let at = file::offset(file)?;
     let room = piece.get_mut(..bytes.min(32 * 1024)).unwrap_or_default();
@@ -413,7 +429,7 @@ pub fn copy_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, bytes: usize) -> 
 
 /// SO_RCVLOWAT: the socket counts as readable only from this many bytes on (in epoll since
 /// Linux 4.18). The kernel caps it at half the receive buffer.
-pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> Result<()> {
+pub(crate) fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> Result<()> {
     let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
     let set = set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes);
     match bytes {
@@ -424,7 +440,7 @@ pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> Result<()>
 }
 
 /// SO_RCVLOWAT as it stands.
-pub fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
+pub(crate) fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
     option(socket, libc::SO_RCVLOWAT).map(count)
 }
 
@@ -432,7 +448,7 @@ pub fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
 /// peer has not read (Unix sockets). It falls while a slow reader reads, long before the socket
 /// becomes writable.
 #[cfg(target_os = "linux")]
-pub fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
+pub(crate) fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
     let mut n: libc::c_int = 0;
     // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
     once(&"ioctl", || unsafe {
@@ -443,7 +459,7 @@ pub fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
 
 /// Elsewhere there is no one way to ask.
 #[cfg(not(target_os = "linux"))]
-pub fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
+pub(crate) fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
     Err(Error {
         call: &"ioctl",
         errno: Errno::NOSYS,
@@ -454,7 +470,7 @@ pub fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
 /// its descriptor. `None` where nobody can tell: other sockets, kernels before 4.19, others that count
 /// nothing (this one has received a request).
 #[cfg(target_os = "linux")]
-pub fn bytes_written(socket: BorrowedFd<'_>) -> Option<u64> {
+pub(crate) fn bytes_written(socket: BorrowedFd<'_>) -> Option<u64> {
     // struct tcp_info up to tcpi_bytes_retrans; every 64-bit member of it is aligned everywhere.
     let mut info = [0_u64; 27];
     let mut len = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
@@ -477,12 +493,12 @@ pub fn bytes_written(socket: BorrowedFd<'_>) -> Option<u64> {
 
 /// Elsewhere nobody can tell.
 #[cfg(not(target_os = "linux"))]
-pub fn bytes_written(_: BorrowedFd<'_>) -> Option<u64> {
+pub(crate) fn bytes_written(_: BorrowedFd<'_>) -> Option<u64> {
     None
 }
 
 /// TCP_NODELAY: what is written leaves at once. Accepted sockets inherit it from their listener.
-pub fn set_no_delay(socket: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn set_no_delay(socket: BorrowedFd<'_>) -> Result<()> {
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Which directions `shutdown` ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// We send no more: the peer sees FIN.
     Write,
     /// We take no more: the peer is told as soon as it sends.
@@ -16,7 +16,7 @@ pub enum Direction {
 }
 
 /// shutdown(2): ends the connection itself, whoever else holds a copy of its descriptor.
-pub fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
+pub(crate) fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
     let how = match direction {
         Direction::Write => libc::SHUT_WR,
         Direction::Read => libc::SHUT_RD,
@@ -31,7 +31,7 @@ pub fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<()> {
 
 /// SO_LINGER: the close of the last copy sends RST instead of FIN, and what was written and has not been
 /// sent yet is lost; or not. Never does the close wait, as others who had the socket may have wanted.
-pub fn reset_on_close(socket: BorrowedFd<'_>, is_on: bool) -> Result<()> {
+pub(crate) fn reset_on_close(socket: BorrowedFd<'_>, is_on: bool) -> Result<()> {
     let linger = libc::linger {
         l_onoff: i32::from(is_on),
         l_linger: 0,
@@ -40,7 +40,7 @@ pub fn reset_on_close(socket: BorrowedFd<'_>, is_on: bool) -> Result<()> {
 }
 
 /// Whether [`reset_on_close`] was said, by whoever has a copy of the descriptor.
-pub fn will_reset(socket: BorrowedFd<'_>) -> bool {
+pub(crate) fn will_reset(socket: BorrowedFd<'_>) -> bool {
     // The first of its two numbers says whether it is on.
     option(socket, libc::SO_LINGER).is_ok_and(|is_on| is_on != 0)
 }
@@ -48,7 +48,7 @@ pub fn will_reset(socket: BorrowedFd<'_>) -> bool {
 /// Whether bytes that were written to a TCP connection have not been sent yet (SIOCOUTQNSD). If so, it
 /// becomes writable when all of them have (TCP_NOTSENT_LOWAT, Linux 3.12), and not before.
 #[cfg(target_os = "linux")]
-pub fn await_sent(socket: BorrowedFd<'_>) -> Result<bool> {
+pub(crate) fn await_sent(socket: BorrowedFd<'_>) -> Result<bool> {
     let mut unsent: libc::c_int = 0;
     // SAFETY: SIOCOUTQNSD writes one int.
     once(&"ioctl", || unsafe {
@@ -63,13 +63,13 @@ pub fn await_sent(socket: BorrowedFd<'_>) -> Result<bool> {
 
 /// Elsewhere there is no one way to ask.
 #[cfg(not(target_os = "linux"))]
-pub fn await_sent(_: BorrowedFd<'_>) -> Result<bool> {
+pub(crate) fn await_sent(_: BorrowedFd<'_>) -> Result<bool> {
     Ok(false)
 }
 
 /// Ends a connection now, whoever else holds a copy of its descriptor, as the close of the last one
 /// would: by RST after [`reset_on_close`], else by FIN.
-pub fn end(socket: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn end(socket: BorrowedFd<'_>) -> Result<()> {
     if will_reset(socket) && dissolve(socket).is_ok() {
         return Ok(());
     }

@@ -51,13 +51,13 @@ pub fn now() -> Moment {
 }
 
 /// CLOCK_REALTIME as milliseconds since 1970.
-pub fn unix_ms() -> i64 {
+pub(crate) fn unix_ms() -> i64 {
     let (seconds, nanos) = clock(libc::CLOCK_REALTIME);
     seconds * 1_000 + nanos / 1_000_000
 }
 
 /// Seconds that local time is ahead of UTC at a unix time (localtime_r(3)).
-pub fn local_offset(unix_seconds: i64) -> i64 {
+pub(crate) fn local_offset(unix_seconds: i64) -> i64 {
     // time_t: the crate's name for it is deprecated on musl.
     let time = unix_seconds as _;
     // SAFETY: a zeroed tm is valid; localtime_r fills it or leaves it.

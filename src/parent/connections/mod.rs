@@ -36,5 +36,5 @@ mod wheel;
 pub(in crate::parent) use fate::Fate;
 pub(in crate::parent) use owner::Connections;
 pub(in crate::parent) use state::State;
-pub use transfer::Transfer;
+pub(crate) use transfer::Transfer;
 pub(in crate::parent) use verdicts::Done;

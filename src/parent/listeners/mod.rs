@@ -10,5 +10,5 @@ mod socket;
 
 pub(in crate::parent) use change::{Bound, enroll};
 pub(in crate::parent) use owner::Listeners;
-pub use socket::Wish;
+pub(crate) use socket::Wish;
 pub(in crate::parent) use socket::{Listener, bind, given, wishes};

@@ -19,7 +19,7 @@ mod forward;
 mod owner;
 mod predecessor;
 mod program;
-pub mod records;
+pub(crate) mod records;
 mod successor;
 
 pub(in crate::parent) use backward::FromPredecessor;

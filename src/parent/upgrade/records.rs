@@ -5,8 +5,8 @@
 
 use crate::channel::{self, ORDER_BYTES, Order};
 use crate::parent::connections::State;
-pub use crate::parent::connections::Transfer;
-pub use crate::parent::listeners::Wish;
+pub(crate) use crate::parent::connections::Transfer;
+pub(crate) use crate::parent::listeners::Wish;
 use crate::sys::process::Pid;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
