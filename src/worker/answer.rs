@@ -1,5 +1,5 @@
-//! The server's own short responses: errors (DESIGN section 6), the way to a folder, the welcome page,
-//! OPTIONS *. Of a client's bytes they echo nothing but a query, in Location.
+//! The server's own short responses: errors, the redirect to a folder, the welcome page, OPTIONS *.
+//! Of what the client has sent they repeat only the query, in Location.
 
 use super::client::{Client, Outcome};
 use super::date::DateCache;
@@ -48,7 +48,7 @@ impl<'a> Answerer<'a> {
         self.short(client, manner, (status, retry_after, None))
     }
 
-    /// The client is to ask for another path, for good.
+    /// 301: the client is to ask for another path, for good.
     pub(super) fn redirect(
         &mut self,
         client: &Client,
@@ -136,11 +136,13 @@ impl<'a> Answerer<'a> {
         }
         let outcome = match (manner.close, manner.linger) {
             (true, true) => {
-                // The FIN that tells the client that nothing more comes; the parent discards.
+                // The FIN tells the client that nothing more comes. The parent discards what the
+                // client still sends.
                 let _ = teardown::shutdown(client.socket(), teardown::Direction::Write);
                 Outcome::of(Verdict::Linger)
             }
-            // What it has pipelined behind this request must not become a reset.
+            // A request that the client has pipelined behind this one is unread. `close` sees that
+            // it does not turn the end of the connection into a reset.
             (true, false) => outlet::close(client),
             (false, _) => Outcome::of(Verdict::Keep),
         };

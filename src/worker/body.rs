@@ -15,10 +15,10 @@ use std::os::fd::OwnedFd;
 
 /// Bytes moved at a time, and the most that is kept in memory: what a pipe holds by default.
 pub(super) const PIECE: usize = 64 * 1024;
-/// Parked uploads wake the parent when this much more has arrived: one wake-up in place of dozens.
+/// A parked upload wakes the parent only when this much more has arrived: one wake-up in place of dozens.
 const LOW_WATER: u64 = 32 * 1024;
-/// Bytes that a lively client sends in a millisecond, at the least. It need not be much: until a worker
-/// comes, a client can send no more than fits into the socket.
+/// A client that sends at least so many bytes in a millisecond is lively. The limit is low because
+/// a client whose bytes wait for a worker can send no more than fits into the socket.
 const LIVELY: u64 = 4 * 1024;
 
 /// What reading came to.
@@ -79,15 +79,15 @@ pub(super) struct Reading<'r, 'a> {
 }
 
 impl Reading<'_, '_> {
-    /// The client sends fast, as far as this visit can tell with so many bytes in it: what it has sent since it
-    /// was parked may have waited here for a worker.
+    /// Whether the client sends fast, judged by the bytes that this worker has got and the time
+    /// since the client was parked: what it has sent since then may have waited here for a worker.
     fn is_lively(&self, delivered: u64) -> bool {
         let serve = &self.client.serve;
         let time = self.client.received.since(serve.progress).as_millis();
         self.taken_up.is_none() || u128::from(delivered / LIVELY) >= time
     }
 
-    /// Waits for more, as long as what the client has delivered since the last wait is worth it.
+    /// Waits for more, as long as the client is lively; true if it has sent more.
     fn wait_briefly(&self, total: u64, moved: u64) -> bool {
         self.is_lively(self.delivered(total)) && self.client.wait_briefly(poll::READABLE, moved)
     }
@@ -96,8 +96,8 @@ impl Reading<'_, '_> {
         total - self.taken_up.unwrap_or(0)
     }
 
-    /// What a spool is for that is made now: a client that has just delivered a piece and more will
-    /// not come back often.
+    /// What a spool that is made now is used for. A client that has just delivered more than a
+    /// piece will not come back often.
     fn use_of_spool(&self, total: u64) -> Use {
         let delivered = self.delivered(total);
         if delivered > PIECE as u64 && self.is_lively(delivered) {
@@ -128,8 +128,8 @@ impl BodyReader {
         self.large.take()
     }
 
-    /// Goes on with what an earlier worker has put away. A small beginning goes on in memory: most
-    /// clients wait for nothing but the end of their head to have been read.
+    /// Takes up the body that an earlier worker has put into a spool. A small one goes on in memory, and
+    /// needs no spool any more: most clients wait for nothing but the end of their head to have been read.
     pub(super) fn take_up<'a>(&mut self, spool: Spool<'a>) -> sys::Result<Option<Spool<'a>>> {
         let len = usize::try_from(spool.len()).unwrap_or(usize::MAX);
         if len > PIECE {
@@ -160,7 +160,8 @@ impl BodyReader {
             let stop = match self.read_piece(job, progress, &mut spool) {
                 Ok(()) => {
                     moved += progress.total - before;
-                    // A fast client and a slow disk: this may go on for long without a wait.
+                    // With a fast client and a slow disk this loop may run for long without a wait,
+                    // and the parent must see that the worker lives.
                     job.keeper.entry.enter(Phase::Reading, time::now());
                     continue;
                 }
@@ -182,7 +183,8 @@ impl BodyReader {
             }
         }
         if job.taken_up.is_some() && !job.client.is_unix() {
-            // The mark of `park`: the next request may be shorter than what this body lacked.
+            // Takes back the low-water mark that `park` has set: the next request may be shorter
+            // than what was missing of this body.
             let _ = socket::set_receive_low_water(job.client.socket(), 1);
         }
         BodyRead::Complete(spool)
@@ -207,7 +209,8 @@ impl BodyReader {
         }
     }
 
-    /// Whether the next piece can be put away: asked before it is taken from the socket, where it can wait.
+    /// Whether there is room for the next piece. Asked before the piece is taken from the socket,
+    /// where it can wait.
     fn check_room(
         &self,
         job: &Reading<'_, '_>,
@@ -306,12 +309,13 @@ impl BodyReader {
         spool: Option<Spool<'a>>,
     ) -> BodyRead<'a> {
         if progress.wants_continue && progress.total == 0 {
-            // A client that does not take 25 bytes now will send its body unasked, or not at all.
+            // If the client's socket has no room for these 25 bytes, the client sends its body
+            // unasked, or not at all.
             let _ = socket::send(job.client.socket(), b"HTTP/1.1 100 Continue\r\n\r\n", false);
         }
         progress.wants_continue = false;
         let low_water = progress.missing().clamp(1, LOW_WATER);
-        // Without the mark there are only more wake-ups.
+        // If the mark cannot be set, the parent only wakes up more often.
         let _ = socket::set_receive_low_water(
             job.client.socket(),
             usize::try_from(low_water).unwrap_or(1),

@@ -42,7 +42,8 @@ pub(super) enum Called {
 }
 
 impl<'a> Context<'a> {
-    /// Reads the body of a request whose handler is known. `Err` is an outcome without a call.
+    /// Reads the body of a request whose handler is known. `Err`: the handler is not called now,
+    /// and this is what becomes of the client.
     pub(super) fn read_body(
         &mut self,
         request: &Request<'_>,
@@ -58,7 +59,7 @@ impl<'a> Context<'a> {
             return Err(self.fail_for(request, request.broken(), 413, TOO_LARGE));
         }
         if matches!(head.body, BodyLength::Length(n) if n > self.keeper.budget.total) {
-            return Err(self.has_no_room(request, &self.keeper.limit()));
+            return Err(self.fail_for_room(request, &self.keeper.limit()));
         }
         self.birth.entry().set_handler(handler.hash());
         let job = Reading {
@@ -87,20 +88,20 @@ impl<'a> Context<'a> {
                 Err(self.fail_for(request, request.broken(), m.status(), m.reason()))
             }
             BodyRead::Stalled(spool) => Err(Outcome::with(Verdict::Stall, spool)),
-            BodyRead::Unable(why) => Err(self.has_no_room(request, &why)),
+            BodyRead::Unable(why) => Err(self.fail_for_room(request, &why)),
         }
     }
 
-    /// 507, and the log says what is full.
-    fn has_no_room(&mut self, request: &Request<'_>, why: &NoRoom) -> Outcome {
+    /// Answers 507, and logs what is full.
+    fn fail_for_room(&mut self, request: &Request<'_>, why: &NoRoom) -> Outcome {
         self.birth
             .log
             .error(format_args!("unable to keep a request's body: {why}"));
         self.fail_for(request, request.broken(), 507, "no room for its body")
     }
 
-    /// Takes the head off the socket, unless the request has to wait for others that run its
-    /// handler: then it stays there, if all of it still is.
+    /// Takes the head off the socket. It stays there if the request has to wait for others that run
+    /// its handler, and nothing of the head has been taken before.
     fn take_head(
         &mut self,
         request: &Request<'_>,
@@ -129,7 +130,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The request waits in a spool: others run its handler.
+    /// Puts the request into a spool: it has to wait for others that run its handler.
     fn wait_with_body(
         &mut self,
         request: &Request<'_>,
@@ -139,11 +140,12 @@ impl<'a> Context<'a> {
     ) -> Outcome {
         match self.reader.put_away(job, progress, spool) {
             Ok(spool) => Outcome::with(Verdict::Retry, spool.into_fd()),
-            Err(why) => self.has_no_room(request, &why),
+            Err(why) => self.fail_for_room(request, &why),
         }
     }
 
-    /// Whether a body that has not been touched may begin to come. One that needs no spool may.
+    /// Whether there is room for a body of which nothing has been read. One that needs no spool has
+    /// room always.
     fn has_room_for(&self, body: BodyLength) -> bool {
         let more = match body {
             BodyLength::None => 0,
@@ -153,9 +155,9 @@ impl<'a> Context<'a> {
         more <= PIECE as u64 || self.keeper.takes_body(more.min(self.keeper.budget.step()))
     }
 
-    /// Claims a place among those that run this handler at a time; false if all are taken. Claimed
-    /// first and counted then, so that there are never too many; two who claim the last place at once
-    /// may both be refused, and are asked again one after the other.
+    /// Claims a place under the handler's `max-concurrent`; false if all are taken. The claim is made before
+    /// the places are counted, so that there are never too many. Of two workers that claim the last place at
+    /// the same moment both may be refused; the parent gives them their requests again one after the other.
     pub(super) fn claim_place(&self, settings: &HandlerSettings, handler: &Handler) -> bool {
         let (entry, hash) = (self.birth.entry(), handler.hash());
         let limit = settings
@@ -207,7 +209,8 @@ impl<'a> Context<'a> {
         self.relay(request, call, running, started.after(timeout))
     }
 
-    /// Relays the output of a running handler, and ends it and its request, unless it runs on.
+    /// Relays the output of a running handler. Unless the handler runs on, it is ended here, with
+    /// all that it has started.
     fn relay(
         &mut self,
         request: &Request<'_>,
@@ -251,8 +254,8 @@ impl<'a> Context<'a> {
         self.conclude_call(request, call, finished)
     }
 
-    /// Stays with a handler whose client was let go until it ends, or has to be ended; then the
-    /// request is over as any other: nothing of it is left, and its receipt is in the log.
+    /// Stays with a handler whose client was let go until the handler ends, or has to be ended.
+    /// Then all that it has started is ended and its receipt is written, as for any other request.
     pub(super) fn stay_with(&mut self, released: ReleasedHandler<'a>, channel: BorrowedFd<'_>) {
         let ReleasedHandler {
             mut parts,
@@ -298,13 +301,13 @@ impl<'a> Context<'a> {
         self.receipt.write_released(log);
     }
 
-    /// Names the handler in slot and receipt.
+    /// Names the handler in the worker's slot and in the receipt.
     fn note_running(&mut self, pid: Pid, name: &[u8]) {
         self.birth.entry().set_running(pid.raw(), name);
         self.receipt.name_handler(pid, name);
     }
 
-    /// Nothing of a request outlives it, unless its handler may detach.
+    /// Ends what the handler has left behind, unless its settings let it detach.
     pub(super) fn clean_up(&mut self, settings: &HandlerSettings, parts: RelayParts) {
         let was_alone = if settings.detach {
             let has_left = process_tree::reap_and_find_others();
@@ -335,13 +338,15 @@ impl<'a> Context<'a> {
         let client = request.client;
         let is_nph = call.handler.is_nph();
         if is_nph {
-            // A handler may want to wait in its calls and at its end (SO_LINGER); nobody else has to.
+            // The handler may have made the socket blocking, or its close waiting (SO_LINGER); the
+            // worker and the parent must never wait for a client.
             let _ = fd::set_nonblocking(client.socket(), true);
             let _ = teardown::reset_on_close(client.socket(), false);
         }
         let outcome = match finished.fate {
             ResponseFate::Complete if is_nph => {
-                // The handler's own bytes: only the end of the connection says that they are over.
+                // The client got the handler's own bytes: only the end of the connection tells it
+                // that they are complete.
                 let _ = teardown::shutdown(client.socket(), teardown::Direction::Write);
                 outlet::close(client)
             }
@@ -350,7 +355,7 @@ impl<'a> Context<'a> {
                 return Called::Done(self.fail_launch(request, &call.handler, &why));
             }
             ResponseFate::Replace(status) => {
-                // An nph handler may have taken something from the connection.
+                // An nph handler may have read from the connection: no request can follow on it.
                 let manner = match is_nph {
                     true => request.broken(),
                     false => request.manner,
@@ -377,7 +382,8 @@ impl<'a> Context<'a> {
         Called::Done(outcome)
     }
 
-    /// A launch that failed: 503 if it may pass, else 500; the log says why and what to do.
+    /// Answers a request whose handler could not be started: 503 if trying again may help, else
+    /// 500; the log says why and what to do.
     fn fail_launch(
         &mut self,
         request: &Request<'_>,
@@ -393,7 +399,8 @@ impl<'a> Context<'a> {
     }
 }
 
-/// How far a request has come as soon as its handler runs. Nobody sees what an nph handler sends.
+/// The phase of a request as soon as its handler runs. The worker cannot see when an nph handler
+/// begins to answer, so it counts as answering from the start.
 fn first_phase(handler: &Handler) -> Phase {
     match handler.is_nph() {
         true => Phase::Answering,

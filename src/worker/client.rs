@@ -38,22 +38,22 @@ pub(crate) struct Client {
     pub(super) serve: Serve,
     /// When this worker got it.
     pub(super) received: Moment,
-    /// How long it was waited for.
+    /// How long this worker has waited for it in this dispatch.
     waited: Cell<Duration>,
 }
 
-/// Who has waited for longer may have left.
+/// A client that has waited for a worker for longer than this may have left meanwhile.
 const WORTH_A_LOOK: Duration = Duration::from_millis(10);
 
-/// What a client may be waited for in one dispatch, however little work it makes.
+/// How long a worker may wait for a client in one dispatch, however little work the client makes.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// And so many times as long as it was worked for: a worker moves some 2 GB/s, so who leaves it more
-/// time than this takes less than 500 MB/s.
+/// And this many times as long as the worker has worked for the client: a worker moves some 2 GB/s,
+/// so a client that needs longer waits takes less than 500 MB/s.
 const PATIENCE_RATIO: u32 = 4;
 
-/// How long a client is worth waiting for that has moved so many bytes since the last wait. A
-/// millisecond for each 32 KiB is less than what it costs to put away what is here and to come back to
-/// it. At most 5, and all waits of a dispatch are bounded by its work: a client must not hold a worker.
+/// How long the worker waits for a client that has moved so many bytes since the last wait: a millisecond for
+/// each 32 KiB, which is less than it costs to spool what is here and to come back to it later, and at most
+/// five. All waits of a dispatch together are bounded by its work, so that no client holds a worker.
 fn patience(moved: u64, worked: Duration, waited: Duration) -> Duration {
     let worth = Duration::from_millis((moved / (32 * 1024)).min(5));
     worth.min((worked * PATIENCE_RATIO + PATIENCE).saturating_sub(waited))
@@ -79,14 +79,14 @@ impl Client {
         self.waited = Cell::default();
     }
 
-    /// How long it has waited for this worker.
+    /// How long it has waited for a worker.
     pub(super) fn queued(&self) -> Duration {
         self.received.since(self.serve.woken)
     }
 
-    /// Whether it had to wait and has reset its connection meanwhile: under overload all work would be
-    /// for nobody. Others are not asked, which would cost them a call. A Unix-domain client may close as
-    /// soon as it has spoken.
+    /// Whether it had to wait for a worker and has reset its connection meanwhile: under overload all work
+    /// would be for clients that have left. A client that did not wait is not asked, since that costs a call;
+    /// nor is one on a Unix-domain socket, which may close as soon as it has sent its request.
     pub(super) fn has_left(&self, half_close: HalfClose) -> bool {
         let also = match half_close {
             HalfClose::Probe => 0,
@@ -107,8 +107,7 @@ impl Client {
         self.serve.peer.is_none()
     }
 
-    /// Waits a little for a client that has moved so many bytes since the last wait; true if it can go
-    /// on.
+    /// Waits a little for a client that has moved so many bytes since the last wait; true if it is ready.
     pub(super) fn wait_briefly(&self, events: i16, moved: u64) -> bool {
         let (begun, waited) = (time::now(), self.waited.get());
         let worked = begun.since(self.received).saturating_sub(waited);

@@ -26,9 +26,10 @@ pub(super) struct Confines<'a> {
 /// One handler's.
 pub(super) struct Confine {
     pub(super) bounds: Bounds,
-    /// Where it differs from the worker's.
+    /// The score, if it differs from the worker's.
     pub(super) oom_score: Option<u64>,
-    /// For the file of this identity; `None` inside: the kernel can do nothing, and may.
+    /// The ruleset, and the identity of the file it was made for. `None` inside: the kernel knows
+    /// no Landlock, and the section does not insist on it.
     ruleset: Option<((u64, u64), Option<Ruleset>)>,
 }
 
@@ -130,7 +131,7 @@ fn version_for(sandbox: &Sandbox) -> sys::Result<(i32, i32)> {
     Ok((least, usable(found, least, sandbox.is_best_effort)?))
 }
 
-/// The version to use: 0 is none at all, for who does not insist.
+/// The version to use. 0: no sandbox at all, which only a section with `sandbox = best-effort` accepts.
 fn usable(found: sys::Result<i32>, least: i32, is_best_effort: bool) -> sys::Result<i32> {
     match found {
         Ok(version) if version >= least => Ok(version),
@@ -152,7 +153,7 @@ fn ruleset(
     let (connect, bind) = (sandbox.connect.is_limited(), sandbox.bind.is_limited());
     let ruleset = Ruleset::new(Denied::of(version, connect, bind))?;
     ruleset.allow(handler, Access::Read)?;
-    // Every shell script needs it, and nothing comes out of it.
+    // Shell scripts need /dev/null, and nobody can get anything out through it.
     ruleset.allow(open(Path::new("/dev/null"))?.as_fd(), Access::Write)?;
     for path in &sandbox.read {
         ruleset.allow(open(path)?.as_fd(), Access::Read)?;

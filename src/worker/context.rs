@@ -28,7 +28,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// Bytes of a handler's output that are moved at a time.
 const RELAY_BYTES: usize = 64 * 1024;
 
-/// Everything but the request itself.
+/// What a worker keeps from request to request.
 pub(super) struct Context<'a> {
     pub(super) birth: &'a Birth<'a>,
     pub(super) keeper: SpoolKeeper<'a>,
@@ -43,19 +43,20 @@ pub(super) struct Context<'a> {
     pub(super) stderr: stderr::StderrPipe,
     pub(super) receipt: Receipt,
     pub(super) large_outputs: LargeOutputs,
-    /// Settings of handlers without a section.
+    /// The settings of handlers without a section of their own.
     pub(super) default_settings: &'a HandlerSettings,
     pub(super) must_retire: bool,
     /// A handler that runs on although its response is complete.
     pub(super) released: Option<ReleasedHandler<'a>>,
 }
 
-/// A folder was asked for without the slash that the links on its page are relative to.
+/// Whether a folder was asked for without the slash at its end. The links on its page are relative
+/// to that slash.
 pub(super) fn lacks_slash(handler: &Handler, path: &DecodedPath) -> bool {
     handler.is_index && !path.trailing_slash()
 }
 
-/// A method by which a client only looks.
+/// Whether the method is one that changes nothing (RFC 9110 section 9.2.1).
 pub(super) fn is_safe(method: &[u8]) -> bool {
     matches!(method, b"GET" | b"HEAD")
 }
@@ -102,7 +103,7 @@ impl<'a> Context<'a> {
             stderr: stderr::StderrPipe::new()?,
             receipt: Receipt::default(),
             large_outputs: LargeOutputs::default(),
-            // Lives as long as the process, like the settings it stands in for.
+            // The leak is the process's only one: it lives as long as the settings that it stands in for.
             default_settings: Box::leak(Box::new(HandlerSettings {
                 allowance: settings.allowance.clone(),
                 ..HandlerSettings::new(b"")
@@ -123,7 +124,7 @@ impl<'a> Context<'a> {
         self.birth.entry().set_redirected(false);
     }
 
-    /// A head against the rules (DESIGN section 6).
+    /// Answers a head that breaks the rules of HTTP.
     pub(super) fn refuse(
         &mut self,
         client: &Client,
@@ -143,7 +144,7 @@ impl<'a> Context<'a> {
         outcome
     }
 
-    /// An error answer whose reason is told in the receipt.
+    /// Answers with an error, and says why in the receipt.
     pub(super) fn fail_for(
         &mut self,
         request: &Request<'_>,
@@ -155,7 +156,7 @@ impl<'a> Context<'a> {
         self.fail(request, manner, status)
     }
 
-    /// An error answer to an understood request.
+    /// Answers a request that was understood with an error.
     pub(super) fn fail(&mut self, request: &Request<'_>, manner: Manner, status: u16) -> Outcome {
         self.birth.entry().enter(Phase::Answering, time::now());
         let retry_after = (status == 503).then_some(1);
@@ -166,7 +167,7 @@ impl<'a> Context<'a> {
         outcome
     }
 
-    /// Writes the receipt.
+    /// Ends a request: counts it and writes its receipt, unless its handler runs on.
     pub(super) fn conclude(&mut self, request: &Request<'_>, status: u16, sent: u64) {
         self.receipt.status = status;
         self.receipt.bytes_out += sent;
@@ -178,7 +179,7 @@ impl<'a> Context<'a> {
             .write(self.birth.log, request.client, request.line());
     }
 
-    /// The answer where no handler was found.
+    /// Answers a request for which no handler was found.
     pub(super) fn answer_without_handler(
         &mut self,
         request: &Request<'_>,
@@ -267,8 +268,8 @@ impl<'a> Context<'a> {
 /// Bytes that a pipe holds by default (pipe(7)).
 const PIPE_BYTES: u64 = 64 * 1024;
 
-/// Handlers whose last output filled their pipe. They stand still until somebody reads, so to wait
-/// for their end first is to wait in vain. A few are remembered, by their hash.
+/// Handlers whose last output filled their pipe. Such a handler stands still until the worker reads, so the
+/// worker must not wait for its end before it reads. Sixteen are remembered, by the hashes of their names.
 #[derive(Default)]
 pub(super) struct LargeOutputs([u64; 16]);
 
@@ -283,7 +284,7 @@ impl LargeOutputs {
         self.place(handler).is_some_and(|place| *place == handler)
     }
 
-    /// A handler has printed so much.
+    /// Notes how much a handler has printed.
     pub(super) fn note(&mut self, handler: u64, printed: u64) {
         let prints_much = printed >= PIPE_BYTES;
         if let Some(place) = self.place(handler)

@@ -1,6 +1,6 @@
-//! Hears what processes say that a handler has left on purpose (`detach = yes`): in a process of its own,
-//! until they are gone. Without a reader their first word would end them (SIGPIPE), and with one that
-//! stops reading they would wait for ever.
+//! Reads what the processes print that a handler has left behind on purpose (`detach = yes`), in a
+//! process of its own, until they are gone. Without a reader the first word that they print would
+//! end them (SIGPIPE); with a reader that stops reading they would wait for ever.
 //!
 //! Their stderr goes to the log as the handler's own, within the rest of its `max-stderr`; their stdout
 //! was the response, which is over, and goes nowhere.
@@ -13,11 +13,13 @@ use crate::sys::file::{self, Open};
 use crate::sys::{poll, process, signal};
 use std::os::fd::AsRawFd;
 
-/// Worker: forks the process that listens. It is found as what it listens to: by the worker's mark.
+/// Worker: forks the process that listens. The parent finds it as it finds the processes it listens
+/// to: by the worker's mark.
 pub(super) fn listen(log: &Log, name: &[u8], pipe: &StderrPipe, parts: RelayParts) {
     match process::fork() {
         Ok(Some(_)) => {}
-        // Nothing that the worker owns is dropped here: most of it is closed, and its numbers others'.
+        // Nothing that the worker owns is dropped in the child: most of these descriptors are
+        // closed, and their numbers may belong to others by now.
         Ok(None) => {
             if let Ok(log) = become_listener(log, pipe, &parts) {
                 hear(&log, name, pipe, parts);
@@ -31,8 +33,8 @@ pub(super) fn listen(log: &Log, name: &[u8], pipe: &StderrPipe, parts: RelayPart
     }
 }
 
-/// Child: keeps the log and the two pipes, and nobody's terminal. The log is its own, so that neither the
-/// server's stderr is held open, nor a line lost.
+/// Child: keeps the log and the two pipes, and leaves the terminal. It has a log of its own, so
+/// that it neither holds the server's stderr open nor loses a line.
 fn become_listener(log: &Log, pipe: &StderrPipe, parts: &RelayParts) -> crate::sys::Result<Log> {
     let log = log.again()?;
     let mut keep = log.descriptors();
@@ -47,7 +49,7 @@ fn become_listener(log: &Log, pipe: &StderrPipe, parts: &RelayParts) -> crate::s
     Ok(log)
 }
 
-/// Child: until nobody can say any more.
+/// Child: reads until both pipes have lost their last writer.
 fn hear(log: &Log, name: &[u8], pipe: &StderrPipe, parts: RelayParts) {
     let mut stdout = parts.stdout;
     let mut stderr = HandlerStderr::resume((log, name), parts.pid, pipe, parts.stderr);

@@ -24,9 +24,10 @@ pub(super) enum ResponseFate {
     NotLaunched(NotLaunched),
     /// Nothing was sent: this status instead.
     Replace(u16),
-    /// Something was sent: the client must be able to tell that the rest is missing.
+    /// Something was sent already: the connection is cut, so that the client can tell that the rest
+    /// is missing.
     Cut,
-    /// Nobody is there to be told.
+    /// The client is gone.
     Drop,
 }
 
@@ -107,7 +108,7 @@ fn fate_of(end: RelayEnd, is_failed: bool, wrong: Option<Wrong>, is_unsent: bool
         RelayEnd::Broken(_) => bad(500),
         RelayEnd::Bad(_) => bad(502),
         RelayEnd::Complete if is_failed || wrong.is_some() => bad(502),
-        // How the handler ends is nobody's business any more but the log's.
+        // The response was complete before: how the handler ends concerns only the log.
         RelayEnd::Complete | RelayEnd::Released => ResponseFate::Complete,
     }
 }
@@ -127,7 +128,7 @@ fn log_ending(relay: &Relay<'_, '_>, end: RelayEnd, wrong: Option<Wrong>, fate: 
             let first = Escaped(cgi::first_line(relay.response.raw()));
             let why = bad.map(|bad| bad.to_string()).unwrap_or_default();
             match end {
-                // We ended it ourselves then.
+                // The worker has ended the handler itself, so how it ended says nothing.
                 RelayEnd::Bad(_) => {
                     log.warn(format_args!("{name}: not a response: {why} (\"{first}\")"));
                 }
@@ -157,7 +158,7 @@ fn log_ending(relay: &Relay<'_, '_>, end: RelayEnd, wrong: Option<Wrong>, fate: 
     }
 }
 
-/// How a handler ended, in words; and the CPU time that it might have.
+/// How a handler ended, in words. With the CPU time that it was allowed, if that was limited.
 struct Status(Option<Reaped>, Option<Duration>);
 
 impl Display for Status {
@@ -189,7 +190,7 @@ fn limit_behind(signal: i32, is_cpu_used_up: bool) -> &'static str {
     }
 }
 
-/// A good response with something to say about it.
+/// Logs what is odd about a good response.
 fn log_oddities(relay: &Relay<'_, '_>) {
     let name = Escaped(relay.name());
     if relay.response.is_overlong {
@@ -200,7 +201,7 @@ fn log_oddities(relay: &Relay<'_, '_>) {
     log_late_end(relay.log(), relay.name(), relay.reaped);
 }
 
-/// A handler has ended after a good response: what of that is worth a line.
+/// Logs how a handler ended after a good response, if not by exit status 0.
 pub(super) fn log_late_end(log: &Log, name: &[u8], reaped: Option<Reaped>) {
     let is_clean = |reaped: Reaped| reaped.ended == Ended::Exited(0);
     if reaped.is_some_and(|reaped| !is_clean(reaped)) {

@@ -61,7 +61,8 @@ impl<'a> Exchange<'a> {
         self.context.birth.settings.limits.keep_alive_timeout
     }
 
-    /// A detached process is left: it passes to the parent with this worker's end.
+    /// A process that a handler has detached is this worker's child. The worker has to end, so that
+    /// the process passes to the parent.
     pub(super) fn must_retire(&self) -> bool {
         self.context.must_retire
     }
@@ -71,7 +72,7 @@ impl<'a> Exchange<'a> {
         self.context.released.is_some()
     }
 
-    /// That handler, to be stayed with.
+    /// That handler, for `stay_with`.
     pub(super) fn take_released(&mut self) -> Option<ReleasedHandler<'a>> {
         self.context.released.take()
     }
@@ -95,7 +96,7 @@ impl<'a> Exchange<'a> {
             (Stage::Body | Stage::Retry, Some(spool)) => self.resume_body(client, channel, spool),
             (_, spool) => self.begin(client, channel, spool),
         };
-        // A client that left in the middle of a large body must not leave its memory with the worker.
+        // A client that left in the middle of a large body must not leave that memory occupied.
         self.context.reader.reset();
         if !self.context.receipt.has_handler() {
             let held = time::now().since(client.received);
@@ -141,7 +142,8 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Waits for the rest of a head, in the kernel if that works, else with what is here in a spool.
+    /// Parks a client whose head is incomplete. The bytes stay in the socket where the kernel can
+    /// wait for more of them, else they go into a spool.
     fn park_head(
         &mut self,
         client: &Client,
@@ -256,7 +258,8 @@ impl<'a> Context<'a> {
 
     /// How to answer without a look at the body.
     fn drop_body(&self, request: &Request<'_>) -> Manner {
-        // Before anything is taken from the socket: another worker would wait for it in vain.
+        // The phase is set before anything is taken from the socket: if this worker dies then, no
+        // other worker can read the request again.
         self.birth.entry().enter(Phase::Reading, time::now());
         request.drop_body()
     }

@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Where a body comes from.
 pub(super) enum Source {
-    /// A file. Where it stands is the file's own offset.
+    /// A file, from its own offset on.
     File(OwnedFd),
     /// Memory, from this byte on.
     Memory(LargeBody, usize),
@@ -18,7 +18,7 @@ pub(super) struct Feed {
     source: Source,
 }
 
-/// Bytes that the pipe may hold, if the system lets it: fewer changes between worker and handler.
+/// Bytes that the pipe shall hold: the larger it is, the less often worker and handler wake each other.
 const PIPE_BYTES: i32 = 1 << 20;
 
 impl Feed {
@@ -26,7 +26,8 @@ impl Feed {
     pub(super) fn new(source: Source) -> sys::Result<(OwnedFd, Self)> {
         let (read_end, pipe) = fd::pipe()?;
         fd::set_nonblocking(pipe.as_fd(), true)?;
-        // A user may have as many pages in pipes as pipe(7) says; the usual size does too.
+        // The kernel refuses this to a user who has too many pages in pipes (pipe(7)); a pipe of
+        // the usual size works too.
         let _ = fd::set_pipe_size(pipe.as_fd(), PIPE_BYTES);
         Ok((read_end, Self { pipe, source }))
     }
@@ -36,9 +37,9 @@ impl Feed {
         self.pipe.as_fd()
     }
 
-    /// Writes as much as the pipe takes; false when it is over: nothing is left, or the handler has
-    /// stopped reading, as is its right. After an error it has less than there is, and must not
-    /// take that for all.
+    /// Writes as much as the pipe takes; false when the feed is over: nothing is left, or the
+    /// handler has stopped reading, which it may. After an error the handler has less than the
+    /// whole body, and must not take the end of the pipe for the end of the body.
     pub(super) fn write(&mut self) -> sys::Result<bool> {
         loop {
             let moved = match &mut self.source {
@@ -72,9 +73,9 @@ fn move_from_file(pipe: BorrowedFd<'_>, file: &OwnedFd) -> sys::Result<bool> {
     Ok(true)
 }
 
-/// False when nothing is left. The pipe refers to the pages themselves, and whoever reads it may keep
-/// them for longer than the handler lives (splice(2)): so they are never written again, nor used for
-/// another body.
+/// False when nothing is left. The pipe refers to the pages themselves, and its reader may keep
+/// them for longer than the handler lives (splice(2)): so these pages are never written again, nor
+/// used for another body.
 fn move_from_memory(pipe: BorrowedFd<'_>, rest: &[u8], at: &mut usize) -> sys::Result<bool> {
     if rest.is_empty() {
         return Ok(false);

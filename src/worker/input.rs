@@ -1,6 +1,6 @@
-//! What has arrived of a head. It stays in the socket (MSG_PEEK) until the head is complete; only
-//! a wake-up without a new byte makes the worker read it, since a FIN, an urgent byte or a
-//! Unix-domain client keep such a socket readable for ever. What was read travels in a spool.
+//! What has arrived of a head. The head stays in the socket (MSG_PEEK) until it is complete. Only
+//! after a wake-up without a new byte does the worker read it, into a spool: a FIN, an urgent byte
+//! or a Unix-domain client would keep such a socket readable for ever.
 //!
 //! Never waits, never parses.
 
@@ -77,7 +77,8 @@ impl Input {
         })
     }
 
-    /// Bytes that the last worker saw in the socket: it left their number there as low-water mark.
+    /// Bytes that the last worker has seen in the socket: it has set the low-water mark to one more
+    /// than that.
     fn seen_before(&self, client: &Client, has_spool: bool) -> sys::Result<usize> {
         if !client.serve.is_head_resumed || client.is_unix() || has_spool {
             return Ok(0);
@@ -93,9 +94,9 @@ impl Input {
             && socket::set_receive_low_water(client.socket(), self.len + 1).is_ok()
     }
 
-    /// Reads what was peeked at, and passes the mark behind it. Nothing that came since: it may end
-    /// the head, and nobody would look at it before the client says still more. `End`: the client
-    /// has closed in the middle of its head.
+    /// Reads what was peeked at, and so passes an urgent mark behind it. Bytes that came since stay
+    /// in the socket: they may complete the head, and would be looked at only when the client sends
+    /// still more. `End`: the client has closed in the middle of its head.
     pub(super) fn take_all(&mut self, client: &Client) -> sys::Result<Arrived> {
         while self.taken < self.len {
             let peeked = self.bytes.get_mut(self.taken..self.len);

@@ -1,4 +1,4 @@
-//! Why a handler was not started: the status for its client, and advice for who wrote it.
+//! Why a handler was not started: the status for its client, and advice for the author of the handler.
 
 use crate::doctor::{self, Who};
 use crate::route::Handler;
@@ -12,11 +12,11 @@ use std::path::PathBuf;
 pub(super) enum NotLaunched {
     /// Nothing was started.
     Unprepared(Error),
-    /// clone or what follows it.
+    /// clone(2) failed, or a step between it and the handler's first instruction.
     Failed(LaunchFailure),
     /// The kernel cannot make the sandbox that its section asks for.
     Unconfined(Error),
-    /// A path of its sandbox.
+    /// A path that its sandbox names cannot be opened.
     Unreachable(PathBuf, Error),
     /// A field or path contains what no environment can hold.
     Unspeakable,
@@ -40,7 +40,7 @@ impl From<Error> for NotLaunched {
     }
 }
 
-/// The status for a launch that failed (DESIGN section 6).
+/// The status for a launch that failed.
 pub(super) fn status_of(why: &NotLaunched) -> u16 {
     match why {
         NotLaunched::Unprepared(e) if e.is_shortage() => 503,

@@ -1,6 +1,5 @@
-//! The worker: serves one client at a time at full speed and gives it back as soon as the next
-//! step depends on the client, or keeps it while there is nothing else to do. No client can hold it;
-//! only a handler can.
+//! The worker: serves one client at a time at full speed and gives it back as soon as the next step depends
+//! on the client, or keeps it while there is nothing else to do. No client can hold it; only a handler can.
 //!
 //! | file | does |
 //! |---|---|
@@ -89,9 +88,10 @@ pub fn run(birth: &Birth<'_>) -> i32 {
 fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     birth.log.forked();
     signal::to_interrupts()?;
-    // Where there is no such call the parent has said what that means.
+    // Where the system has no such call, the parent has warned at its start.
     let _ = process::become_subreaper();
-    // Should the parent die while this worker is stopped, it goes on, and sees that it has to leave.
+    // If the parent dies while this worker is stopped, the signal wakes the worker, which then
+    // finds its channel closed and leaves.
     let _ = process::signal_with_parent(signal::SIGCONT);
     if birth.settings.no_new_privs {
         privilege::renounce_new_privileges().inspect_err(|e| {
@@ -100,9 +100,9 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
             log.error(format_args!("{what}: {e}; allow it with --no-new-privs=no"));
         })?;
     }
-    // Without it the parent tells its own from others' by their groups.
+    // Without the mark the parent knows this worker's processes by their process groups.
     let _ = descendants::mark();
-    // Without it there is no worker, and that is to be known at the start.
+    // A worker cannot serve without ppoll(2): it is called once here, so that its lack is known at the start.
     poll::wait_undisturbed(&mut [], Some(Duration::ZERO))?;
     process::work_in_batches();
     crate::sys::file::change_folder(birth.root)?;
@@ -142,8 +142,8 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     Ok(())
 }
 
-/// Says the verdict. If a handler runs on after its response, stays with it, and says that it is free
-/// when that has ended.
+/// Sends the verdict. If a handler runs on after its response, the worker stays with it, and tells
+/// the parent that it is free when that handler has ended.
 fn give_verdict(
     exchange: &mut Exchange<'_>,
     channel: BorrowedFd<'_>,
@@ -163,15 +163,17 @@ fn give_verdict(
             channel::send_verdict(channel, Verdict::Ready, entry.report(), None)?;
         }
     }
-    // Only now: the client of a worker that dies with an unsaid verdict is judged by its phase.
+    // Only now: if this worker dies before its verdict is sent, the parent decides by this phase
+    // what the client gets.
     entry.set_phase(Phase::Idle);
     Ok(())
 }
 
-/// What a request has claimed is free again. Its death before the verdict is out costs the client what
-/// its phase says.
+/// Frees what a request has claimed in the worker's slot. `phase`: what the parent goes by if this
+/// worker dies before its verdict is sent.
 fn release_slot(entry: Entry<'_>, phase: Option<Phase>) {
-    // First: without a deadline it would be taken for one that has hung since its last sign of life.
+    // The beat comes first: the parent takes a worker without a deadline for stuck if its last beat
+    // is too long ago.
     entry.beat(time::now());
     if let Some(phase) = phase {
         entry.set_phase(phase);
@@ -181,8 +183,8 @@ fn release_slot(entry: Entry<'_>, phase: Option<Phase>) {
     entry.set_claim(0);
 }
 
-/// The channel to the parent. In a folder that is not sticky another user may have put his own
-/// socket in the place of the parent's: from him nobody takes orders.
+/// Connects to the parent. In a folder that is not sticky another user may have put a socket of his
+/// own in the place of the parent's: the worker takes no orders from another user.
 fn find_parent(birth: &Birth<'_>) -> sys::Result<OwnedFd> {
     let channel = socket::connect_unix(&birth.settings.socket)?;
     if socket::peer(channel.as_fd())?.uid == process::effective_uid() {
@@ -232,7 +234,7 @@ fn serve_request(
     entry.begin(ticket, requests, client.received);
     let outcome = exchange.serve(client, channel, spool);
     if exchange.has_released() {
-        // Its handler keeps deadline and claim.
+        // The handler that runs on keeps its deadline and its claim.
         entry.beat(time::now());
         entry.set_spooled(Spooled::default());
         return outcome;

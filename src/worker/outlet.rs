@@ -12,8 +12,8 @@ use crate::sys::{self, Errno, Error, poll, socket, teardown};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
-/// Bytes sent from a spool in one dispatch: a client that drinks fast must not keep a worker to
-/// itself while others wait.
+/// Bytes that a worker sends from a spool in one dispatch: a client that takes them fast must not
+/// keep the worker to itself while others wait.
 const SHARE: u64 = 8 * 1024 * 1024;
 
 /// The way to one client.
@@ -21,7 +21,7 @@ pub(super) struct Outlet<'a> {
     client: &'a Client,
     keeper: SpoolKeeper<'a>,
     spool: Option<Spool<'a>>,
-    /// What a full disk has kept out of the spool; it comes behind that.
+    /// What a full disk has kept out of the spool. It belongs behind the spool's bytes.
     rest: Vec<u8>,
     turn: Turn<'a>,
     max_spool: u64,
@@ -29,7 +29,7 @@ pub(super) struct Outlet<'a> {
     pub(super) written: u64,
     /// When the first of them left.
     pub(super) first_byte: Option<Moment>,
-    /// Bytes that the client has taken since it was last waited for.
+    /// Bytes that the client has taken since the worker last waited for it.
     since_wait: u64,
 }
 
@@ -76,8 +76,8 @@ impl<'a> Outlet<'a> {
         !self.rest.is_empty()
     }
 
-    /// The spool is full, or all spools together, or the disk: the handler has to wait for the client. To
-    /// cut the response instead would make four large downloads each other's end.
+    /// Whether this spool, all spools together or the disk is full. Then the handler has to wait for the
+    /// client. To cut the response instead would let four large downloads at the same time end each other.
     pub(super) fn is_full(&self) -> bool {
         let spool = self.spool.as_ref();
         self.has_rest()
@@ -98,7 +98,8 @@ impl<'a> Outlet<'a> {
     pub(super) fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), Blocked> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
         if self.written == 0 {
-            // Said before the first byte: should this worker die, the parent must not answer too.
+            // The phase is set before the first byte is sent: if this worker dies after it, the
+            // parent must not answer too.
             let now = time::now();
             self.keeper.entry.enter(Phase::Answering, now);
             self.first_byte = Some(now);
@@ -119,7 +120,8 @@ impl<'a> Outlet<'a> {
         Ok(())
     }
 
-    /// What the client has not taken at once: it may be about to. A spool costs more than a wait.
+    /// Sends what the client has not taken at once, and spools what it does not take within a short
+    /// wait: a spool costs more than the wait.
     fn send_or_put_away(&mut self, mut part: &[u8]) -> Result<(), Blocked> {
         while !self.is_backed_up() && !part.is_empty() {
             let moved = std::mem::take(&mut self.since_wait);
@@ -171,7 +173,8 @@ impl<'a> Outlet<'a> {
         }
         let mut rest = std::mem::take(&mut self.rest);
         if self.spool.is_none() && !rest.is_empty() {
-            // Where a new spool cannot begin in memory there may never be room for it.
+            // Goes to the client without a spool: where memory has no room for a spool, the full
+            // disk may never have any.
             let n = taken(socket::send(self.client.socket(), &rest, false))?;
             rest.drain(..n);
         }
@@ -201,7 +204,7 @@ enum Sent {
     Some(u64),
 }
 
-/// sendfile until the end of the spool, the client's pleasure, or the bound.
+/// Sends until the end of the spool, until the client takes no more, or up to the bound.
 fn send_on(client: &Client, spool: &OwnedFd, bound: u64) -> Result<Sent, Blocked> {
     const PIECE: usize = 1024 * 1024;
     let mut sent = 0;
@@ -224,7 +227,7 @@ pub(super) fn resume(client: &Client, spool: Option<OwnedFd>, keep: bool) -> sys
     })?;
     match send_on(client, &spool, SHARE) {
         Ok(Sent::All) if keep => Ok(Outcome::of(Verdict::Keep)),
-        // Its reset would throw away what is still on this side.
+        // A reset now would throw away what the kernel has not sent yet.
         Ok(Sent::All)
             if is_cut(client) && teardown::await_sent(client.socket()).unwrap_or(false) =>
         {
@@ -244,7 +247,7 @@ pub(super) fn resume(client: &Client, spool: Option<OwnedFd>, keep: bool) -> sys
 /// no reset: there the FIN is the best that is left.)
 pub(super) fn cut(client: &Client, keeper: SpoolKeeper<'_>, spool: Option<OwnedFd>) -> Outcome {
     let _ = teardown::reset_on_close(client.socket(), true);
-    // One with nothing in it lets the parent wait all the same.
+    // An empty spool makes the parent wait all the same until the client's kernel has everything.
     let nothing = || Spool::new(keeper, Use::Bulk, 0).map(Spool::into_fd);
     let spool = spool.map_or_else(nothing, Ok);
     let outcome = spool.and_then(|spool| resume(client, Some(spool), false));
@@ -256,8 +259,8 @@ fn is_cut(client: &Client) -> bool {
     teardown::will_reset(client.socket())
 }
 
-/// Ends a connection after a response. Closing with unread bytes would send RST, and the client might
-/// lose the end of a complete one: then FIN first, and the parent discards the rest.
+/// Ends a connection after a response. To close it with unread bytes would send RST, and the client might
+/// lose the end of a complete response: then the worker sends FIN first, and the parent discards what comes.
 pub(super) fn close(client: &Client) -> Outcome {
     let has_unread = crate::sys::fd::bytes_readable(client.socket()).unwrap_or(0) > 0;
     if !has_unread || is_cut(client) {

@@ -58,7 +58,7 @@ pub(super) struct Running {
     pub(super) stdout: Option<OwnedFd>,
     /// What is still to be written to its stdin.
     pub(super) feed: Option<Feed>,
-    /// What had been written to an nph handler's client before, if that can be told.
+    /// Bytes written to the client before its nph handler began, if the kernel can tell.
     pub(super) written: Option<u64>,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Planner<'a> {
         self.document_root = document_root(birth);
     }
 
-    /// Why the last launch never became the handler, once it is reaped.
+    /// Why the last child never became the handler. Known once the child is reaped.
     pub(super) fn failure(&self) -> Option<NotLaunched> {
         self.launcher.failure().map(NotLaunched::Failed)
     }
@@ -131,7 +131,8 @@ impl<'a> Planner<'a> {
         }
         let started = self.start(birth, job, standard);
         if is_nph && (started.is_err() || self.failure().is_some()) {
-            // The connection may be kept: a client that does not read must not hold a worker.
+            // No handler has this connection, so it may be kept: the worker must not wait for a
+            // client that does not read.
             fd::set_nonblocking(job.client.socket(), true)?;
         }
         let pid = started?;
@@ -185,8 +186,8 @@ impl<'a> Planner<'a> {
             .listeners
             .get(usize::from(job.client.serve.listener))
             .copied();
-        // A wildcard listener does not say which of the machine's addresses the client used, and one
-        // that is younger than this worker says nothing.
+        // A wildcard listener does not tell which of the machine's addresses the client has used,
+        // and this worker does not know the address of a listener that is younger than itself.
         let local = match bound {
             Some(Some(address)) if !address.ip().is_unspecified() => Some(address),
             Some(None) => None,
@@ -238,14 +239,14 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The path as a program would write it; a root that has just been moved keeps its name.
+/// The canonical path of the root. If the root was moved just now, its name as it was given.
 fn document_root(birth: &Birth<'_>) -> Vec<u8> {
     let path = &birth.settings.path;
     let root = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     root.into_os_string().into_vec()
 }
 
-/// Says which fields do not reach the handler for their names alone: nobody else finds out.
+/// Logs which fields do not reach the handler because of their names: nothing else tells the user.
 #[cold]
 fn note_dropped(birth: &Birth<'_>, head: &Head<'_>) {
     for (name, _) in head.fields {
@@ -281,7 +282,7 @@ fn open_stdin(
     spool.seal()?;
     let file = match file::reopen_for_reading(spool.fd().as_fd()) {
         Ok(file) => file,
-        // Without /proc: the same description, from its start.
+        // Without /proc the handler gets this open file description itself, from its start.
         Err(_) => {
             let file = spool.into_fd();
             file::seek(file.as_fd(), 0)?;

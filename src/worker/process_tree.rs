@@ -1,6 +1,5 @@
-//! Ends a handler and everything it started. A worker serves one request at a time and is a child
-//! subreaper, so every descendant that is still there belongs to that request, also after setsid
-//! or a double fork.
+//! Ends a handler and everything it started. A worker serves one request at a time and is a child subreaper,
+//! so every descendant that is still there belongs to that request, also after setsid or a double fork.
 
 use crate::log::{Escaped, Log};
 use crate::settings::HandlerSettings;
@@ -10,9 +9,8 @@ use crate::sys::{self, Errno, descendants, poll, signal};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// How long the worker waits for the end of what it has killed before it gives up: a process in state D
-/// (a dead network file system), or one that has become another user's. The watchdog's slack is more
-/// than twice that, so it is the worker who ends the request.
+/// How long the worker waits for the end of what it has killed before it gives up: a process may be
+/// in state D (a dead network file system), or have become another user's.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long one round of killing may take to show.
 const ROUND: Duration = Duration::from_millis(10);
@@ -28,9 +26,9 @@ pub(super) enum Swept {
     NotAll,
 }
 
-/// Asks a handler to end, with its process group and, unless some of them may detach, all that it has
-/// started; waits up to `grace`, then kills it. Returns how it ended, if it did. Without a parent at the
-/// other end of the channel nobody has time.
+/// Asks a handler to end, with its process group and, unless some of its descendants may detach,
+/// all of them. Waits up to `grace`, or until the parent is gone, then kills what it has asked.
+/// Returns how the handler ended, if it did.
 pub(super) fn end_handler(
     pid: Pid,
     settings: &HandlerSettings,
@@ -48,8 +46,8 @@ pub(super) fn end_handler(
     reap_until(pid, time::now().after(PATIENCE), channel)
 }
 
-/// Signals a handler with all that goes with it. It may have left its group, and any of them may have a
-/// group of their own.
+/// Signals a handler and its descendants. The handler may have left its group, and each descendant
+/// may have a group of its own.
 fn signal_all(handler: Pid, settings: &HandlerSettings, signal: i32) {
     // ESRCH: it has just ended by itself, or left.
     let _ = process::kill_group(handler, signal);
@@ -67,7 +65,7 @@ fn signal_all(handler: Pid, settings: &HandlerSettings, signal: i32) {
     }
 }
 
-/// How a handler has ended, if it has; takes in whoever it has left behind and that ended before it.
+/// How a handler has ended, if it has. Reaps with it those of its orphans that have ended before.
 pub(super) fn reap_handler(handler: Pid) -> sys::Result<Option<Reaped>> {
     loop {
         match process::reap(None)? {
@@ -77,8 +75,7 @@ pub(super) fn reap_handler(handler: Pid) -> sys::Result<Option<Reaped>> {
     }
 }
 
-/// Waits for one child until a deadline, or the parent's end. The worker sleeps in `poll::wait`,
-/// where SIGCHLD wakes it.
+/// Waits for the handler's end until a deadline, or until the parent is gone.
 fn reap_until(pid: Pid, deadline: Moment, channel: BorrowedFd<'_>) -> Option<Reaped> {
     let mut set = [poll::of(channel, 0)];
     loop {
@@ -92,12 +89,12 @@ fn reap_until(pid: Pid, deadline: Moment, channel: BorrowedFd<'_>) -> Option<Rea
         if now >= deadline || parent.revents != 0 {
             return None;
         }
-        // Without a signal mask change in between no SIGCHLD is lost: it is blocked outside.
+        // No SIGCHLD is lost between the two calls: outside of this wait it is blocked.
         let _ = poll::wait(&mut set, Some(deadline.since(now)));
     }
 }
 
-/// Takes in all children that have ended: how many, and whether there are others.
+/// Reaps all children that have ended: how many, and whether there are others.
 fn reap_all() -> (usize, bool) {
     let mut ended = 0;
     loop {
@@ -109,8 +106,8 @@ fn reap_all() -> (usize, bool) {
     }
 }
 
-/// Kills every descendant that is left, without grace. Where a system does not say which there are, they are
-/// in the handler's group, unless they have left it.
+/// Kills every descendant that is left, without grace. Where the system does not tell which they
+/// are, those that are in the handler's group.
 pub(super) fn end_rest(log: &Log, name: &[u8], handler: Pid) -> Swept {
     let swept = sweep(log, name);
     if swept == Swept::NotAll || !process::is_subreaper() {
@@ -129,7 +126,7 @@ fn sweep(log: &Log, handler: &[u8]) -> Swept {
     let children = || descendants::children().unwrap_or_default();
     let mut until = time::now().after(PATIENCE);
     let mut is_first = true;
-    // However many there are: only time in which none ends is no progress.
+    // The time begins anew whenever a process has ended: only if none ends is there no progress.
     while is_left && time::now() < until {
         let round = match std::mem::take(&mut is_first) {
             true => kill_each(children()),
@@ -164,13 +161,14 @@ fn sweep(log: &Log, handler: &[u8]) -> Swept {
     Swept::All
 }
 
-/// Who got the signal. Most handlers that leave anything leave one or two processes.
+/// Kills these, and returns those that got the signal. Most handlers that leave any process behind
+/// leave one or two.
 fn kill_each(mut children: Vec<Pid>) -> Vec<Pid> {
     children.retain(|pid| process::kill(*pid, signal::SIGKILL).is_ok());
     children
 }
 
-/// Whether anything is left.
+/// Reaps all children that have ended; true if there are others.
 pub(super) fn reap_and_find_others() -> bool {
     reap_all().1
 }

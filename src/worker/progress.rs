@@ -1,8 +1,8 @@
 //! How far a body has been read, and how the next worker learns of it.
 //!
-//! Layout of a spool that is not complete: body, then head, then the trailer of fixed size. The
-//! trailer stands behind, and is cut off before the launch: a program that reopens its stdin or
-//! rewinds it must see the body and nothing else.
+//! Layout of the spool of an incomplete body: body, then head, then a trailer of fixed size. Head
+//! and trailer stand behind the body so that they can be cut off before the launch: a handler that
+//! reopens or rewinds its stdin must see the body and nothing else.
 
 use super::spool::{Spool, SpoolKeeper};
 use crate::http::{BodyLength, CHUNKED_BYTES, Chunked};
@@ -112,8 +112,8 @@ pub(super) struct Resumed<'a> {
     pub(super) spool: Spool<'a>,
 }
 
-/// Takes up a body where an earlier worker left it: reads head and trailer. What is written
-/// next goes over them.
+/// Takes up a body where an earlier worker has stopped: reads head and trailer. The next piece of
+/// the body is written over them.
 pub(super) fn resume<'a>(keeper: SpoolKeeper<'a>, fd: OwnedFd) -> sys::Result<Resumed<'a>> {
     let broken = Error {
         call: &"pread",

@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Default)]
 pub(super) struct Receipt {
     pub(super) status: u16,
-    /// Why the server itself has answered, in fixed words; empty if a handler did.
+    /// Why the server has answered itself, in fixed words; empty if a handler has answered.
     pub(super) why: &'static str,
     /// Bytes of the decoded body.
     pub(super) bytes_in: u64,
@@ -34,7 +34,7 @@ pub(super) struct Receipt {
     released: Option<ReleasedClient>,
 }
 
-/// Of a released client, for the line that is written at the end of its handler.
+/// What the line needs of a released client; it is written when the handler ends.
 struct ReleasedClient {
     facts: ClientFacts,
     request: Vec<u8>,
@@ -120,7 +120,7 @@ impl Receipt {
         line.escaped(request);
         line.text(b"\" ");
         match self.status {
-            // An nph handler said it to the client itself, or there is nobody to say it to.
+            // An nph handler has sent its status itself, or the client was gone.
             0 => line.text(b"-"),
             status => line.number(status.into()),
         }
@@ -175,7 +175,7 @@ fn put_peer(line: &mut Line<'_>, peer: Option<SocketAddr>) {
             put_number(line, b":", peer.port().into());
         }
         Some(SocketAddr::V6(peer)) => {
-            // The line cuts instead of failing.
+            // A line that is too long is cut; writing to it never fails.
             let _ = write!(line, "{peer}");
         }
         None => line.text(b"unix"),

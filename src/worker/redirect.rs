@@ -16,18 +16,18 @@ use crate::settings::{HalfClose, HandlerSettings};
 use crate::sys::{poll, time};
 use std::time::Duration;
 
-/// Internal redirects of one request.
+/// Internal redirects that one request may cause.
 const MAX_REDIRECTS: usize = 10;
 
 /// Whether a request may run a handler.
 enum Claim {
     Granted,
-    /// Others have run it all the time.
+    /// The handler's places were taken all the time.
     TimedOut,
     ClientGone,
 }
 
-/// How often a place is asked for.
+/// How often the worker tries to claim a place.
 const PACE: Duration = Duration::from_millis(10);
 
 impl<'a> Context<'a> {
@@ -54,22 +54,22 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The settings for a handler that runs after one that has left a job on purpose (`detach = yes`). Nothing
-    /// tells that job from what this handler leaves, so all of it stays.
+    /// The settings for a handler that runs after one that has left a job on purpose (`detach = yes`). The
+    /// worker cannot tell that job from what this handler leaves behind, so it ends neither.
     fn sparing(&self, settings: &'a HandlerSettings) -> &'a HandlerSettings {
         if !self.must_retire || settings.detach {
             return settings;
         }
-        // Leaked once per redirect in a worker that is about to leave.
+        // The leak is small: this worker is about to leave.
         Box::leak(Box::new(HandlerSettings {
             detach: true,
             ..settings.clone()
         }))
     }
 
-    /// Waits for a place among those who run a handler at a time. A request whose first handler has run
-    /// cannot be held by the parent, which would have it run again. The first one's place is given up
-    /// before: two who wait for each other's would wait in vain.
+    /// Waits for a place under the handler's `max-concurrent`. The worker waits itself: the parent would
+    /// start the request again from its first handler, which has run already. It gives up the first handler's
+    /// place before, since two requests that wait for each other's place would both wait in vain.
     fn wait_for_place(
         &self,
         request: &Request<'_>,

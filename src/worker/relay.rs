@@ -1,6 +1,6 @@
-//! Moves a running handler's output to the client, its stderr to the log, and its body to it. Waits
-//! for bytes, for the handler's end and for the client's in one ppoll. A handler holds the worker;
-//! a client does so only when its spool is full.
+//! Moves a running handler's output to the client, its stderr to the log, and the request's body to
+//! it. Waits for all of that, for the handler's end and for the client's in one ppoll. A handler
+//! holds its worker as long as it runs; a client holds it only when its spool is full.
 
 mod client;
 mod deadlines;
@@ -28,13 +28,13 @@ use std::time::Duration;
 pub(super) enum RelayEnd {
     /// The handler's output is over.
     Complete,
-    /// The response is complete, and the handler runs on: the client need not wait for that.
+    /// The response is complete, and the handler runs on: the client is released.
     Released,
     /// The output is no response.
     Bad(crate::cgi::BadOutput),
-    /// The output is more than it may be.
+    /// The handler has printed more than `max-output`.
     TooMuch,
-    /// The handler ran out of time.
+    /// The handler has used up its time.
     TimedOut,
     /// The client left.
     ClientGone,
@@ -42,16 +42,16 @@ pub(super) enum RelayEnd {
     RunsOn,
     /// The client took nothing for too long.
     ClientStuck,
-    /// There is no room for what the client did not take.
+    /// There is no room to spool what the client did not take.
     NoSpool,
     /// The parent is gone.
     ParentGone,
-    /// The worker cannot go on.
+    /// A call of the worker has failed.
     Broken(sys::Error),
 }
 
 impl RelayEnd {
-    /// Only the client's part of the request is over.
+    /// Whether only the client's part of the request is over.
     pub(super) fn is_handler_running(self) -> bool {
         matches!(self, Self::Released | RelayEnd::RunsOn)
     }
@@ -65,7 +65,7 @@ pub(super) struct RelayTask<'r> {
     pub(super) name: &'r [u8],
     pub(super) settings: &'r HandlerSettings,
     pub(super) stderr: &'r stderr::StderrPipe,
-    /// The client may be asked with 100 (Continue) whether it is still there.
+    /// The client's version of HTTP allows to ask with 100 (Continue) whether it is still there.
     pub(super) can_probe: bool,
     /// The handler will probably print more than its pipe holds.
     pub(super) prints_much: bool,
@@ -82,34 +82,34 @@ pub(super) struct Relay<'r, 'b> {
     pub(super) response: Response<'b>,
     pub(super) outlet: Outlet<'r>,
     buffer: &'b mut [u8],
-    /// Bytes of output that it may still have.
+    /// Bytes that the handler may still print.
     allowed: u64,
     /// How the handler ended.
     pub(super) reaped: Option<Reaped>,
-    /// When output last came, or the handler ended.
+    /// When output last came, the client last took some, or the handler ended.
     quiet_since: Moment,
     client_progress: Moment,
     has_client_fin: bool,
-    /// What the end of stdout means was decided, though the handler runs on.
+    /// The handler has closed stdout and runs on, and it was decided whether its response is complete.
     is_eof_judged: bool,
-    /// Since when nothing that the handler prints can belong to the response any more.
+    /// Since when the response is complete: nothing that the handler prints can belong to it any more.
     whole_since: Option<Moment>,
     is_nph: bool,
-    /// What was written to the client before an nph handler began.
+    /// Bytes written to the client before its nph handler began.
     written: Option<u64>,
-    /// Nothing was waited for yet. Most handlers are over within a pause: then one wake-up, at
-    /// their end, brings all that they wrote.
+    /// The first wait has not begun. Most handlers end within a pause: then one wake-up at the
+    /// handler's end brings all that it has printed.
     is_first_wait: bool,
     /// The handler's pipe was enlarged.
     is_wide: bool,
-    /// Its output is not read until the next wait is over: there is no room for it, or others put
-    /// theirs away first.
+    /// The handler's output is not read until the next wait is over: there is no room for it, or it
+    /// is the turn of other workers to spool.
     is_held_up: bool,
     now: Moment,
 }
 
-/// What a handler may print after the end of its response: nobody gets it, and to print and to read it
-/// without end would keep two CPUs busy until the handler's time limit.
+/// What a handler may print after the end of its response. Nobody gets it, and a handler that
+/// prints without end would keep itself and its worker busy until its time limit.
 pub(super) const MOST_DROPPED: u64 = 16 * 1024 * 1024;
 
 impl<'r, 'b> Relay<'r, 'b> {
@@ -151,7 +151,7 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
     }
 
-    /// The handler's output went to the client without us: its first byte, as far as that can be told.
+    /// Whether an nph handler has written to its client. True also if the kernel cannot tell.
     pub(super) fn has_answered_itself(&self) -> bool {
         let now = || socket::bytes_written(self.task.client.socket());
         self.is_nph && (self.written.is_none() || self.written != now())
@@ -162,7 +162,7 @@ impl<'r, 'b> Relay<'r, 'b> {
         self.task.name
     }
 
-    /// The way it ended makes its output worthless.
+    /// Whether the way the handler has ended makes its output worthless.
     pub(super) fn has_failed(&self) -> bool {
         match self.reaped.map(|reaped| reaped.ended) {
             Some(Ended::Exited(status)) => self.task.settings.strict_exit && status != 0,
@@ -170,8 +170,8 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
     }
 
-    /// Notes once that the response is complete: what the handler prints from then on is dropped, and
-    /// bounded.
+    /// Notes when the response becomes complete: what the handler prints from then on is dropped,
+    /// up to `MOST_DROPPED`.
     fn note_whole(&mut self) {
         if self.whole_since.is_none() && self.response.is_whole() {
             self.whole_since = Some(self.now);
@@ -179,7 +179,7 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
     }
 
-    /// What is left of the relay when the client has been let go.
+    /// What is left of the relay when the client is released.
     pub(super) fn into_parts(self) -> RelayParts {
         RelayParts {
             pid: self.pid,
@@ -191,7 +191,8 @@ impl<'r, 'b> Relay<'r, 'b> {
         }
     }
 
-    /// Takes the handler's exit in, if it has ended. A handler that nobody can be told of is no success.
+    /// Reaps the handler, if it has ended. If that fails, nobody can tell how the handler ended:
+    /// then its request has failed.
     fn reap(&mut self) -> Option<RelayEnd> {
         if self.reaped.is_some() {
             return None;

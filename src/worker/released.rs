@@ -1,8 +1,8 @@
-//! A handler that runs on although its response is complete, or although its client has left and may not end
-//! it (`half-close = serve`). The client has gone back to the parent; the worker stays with the
-//! handler, within the same limits, and says that it is free when that has ended.
+//! A handler that runs on although its response is complete, or although its client has left (`half-close =
+//! serve`). The client has gone back to the parent. The worker stays with the handler, within the same
+//! limits, and tells the parent that it is free when the handler has ended.
 //!
-//! Refuses to have anything to do with a client.
+//! Knows no client.
 
 use super::feed::Feed;
 use super::process_tree;
@@ -23,7 +23,7 @@ pub(super) struct ReleasedHandler<'a> {
 /// What is left of its relay.
 pub(super) struct RelayParts {
     pub(super) pid: Pid,
-    /// What it still prints is read and dropped: a closed pipe would kill it.
+    /// What the handler still prints is read and dropped: a closed pipe would kill it.
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: PausedStderr,
     pub(super) feed: Option<Feed>,
@@ -32,20 +32,20 @@ pub(super) struct RelayParts {
     pub(super) deadline: Moment,
 }
 
-/// Why nobody waits for the handler any longer.
+/// Why the worker does not wait for the handler any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitEnd {
     /// It has ended by itself.
     Ended,
     TimedOut,
     TooMuch,
-    /// The rest of its body cannot be given to it.
+    /// The worker cannot give it the rest of its body.
     Unfed(sys::Error),
     ParentGone,
 }
 
 impl RelayParts {
-    /// Waits until it has ended or has to be ended, and why.
+    /// Waits until the handler has ended or has to be ended, and says which.
     pub(super) fn wait(
         &mut self,
         stderr: &mut HandlerStderr<'_>,
@@ -67,7 +67,7 @@ impl RelayParts {
                 poll::of(channel, 0),
                 poll::of_any(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
             ];
-            // SIGCHLD is blocked outside of this wait, so none is lost.
+            // No SIGCHLD is lost between the two calls: outside of this wait it is blocked.
             if !poll::wait(&mut set, Some(self.deadline.since(now))).unwrap_or(false) {
                 continue;
             }
@@ -89,7 +89,8 @@ impl RelayParts {
         }
     }
 
-    /// After an error the pipe stays open: the handler would take its end for the end of the body.
+    /// Goes on with the body. After an error the pipe stays open: the handler would take its end
+    /// for the end of the body.
     fn feed_on(&mut self) -> sys::Result<()> {
         if let Some(feed) = &mut self.feed
             && !feed.write()?
@@ -99,7 +100,7 @@ impl RelayParts {
         Ok(())
     }
 
-    /// Reads what it has printed, for nobody; false if that was too much.
+    /// Reads and drops what the handler has printed; false if that was too much.
     fn drop_output(&mut self) -> bool {
         let mut bytes = [0; 16 * 1024];
         let Some(stdout) = &self.stdout else {

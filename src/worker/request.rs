@@ -19,7 +19,7 @@ pub(super) struct Request<'r> {
 #[derive(Clone, Copy)]
 pub(super) struct Manner {
     pub(super) version: Version,
-    /// HEAD: everything but the body.
+    /// The request is HEAD: the response has no body.
     pub(super) is_head: bool,
     /// The connection ends after it.
     pub(super) close: bool,
@@ -29,7 +29,7 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    /// For a request that could not be understood; of HEAD the method may have been.
+    /// For a request that was not understood: its first word says whether its method was HEAD.
     pub(super) fn of_nobody(bytes: &[u8]) -> Self {
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         Self {
@@ -63,8 +63,8 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// How to answer before the body was read: it is dropped if all of it is here, else the
-    /// connection cannot be used any more.
+    /// How to answer a request whose body is not read. The body is dropped if all of it has
+    /// arrived, else the connection ends with the response.
     pub(super) fn drop_body(&self) -> Manner {
         let here = self.input.bytes().len();
         let whole = match self.head.body {
@@ -80,7 +80,7 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// What follows can no longer be read as a request.
+    /// How to answer if what follows on the connection can no longer be read as a request.
     pub(super) fn broken(&self) -> Manner {
         Manner {
             close: true,

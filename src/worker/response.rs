@@ -1,6 +1,6 @@
 //! Turns a handler's output into an HTTP response: finds its head, decides the framing, and holds
-//! small bodies back for a moment so that head and body leave in one write. Pure but for the
-//! outlet it writes to.
+//! small bodies back for a moment so that head and body leave in one write. Touches nothing but the
+//! outlet that it writes to.
 
 mod facts;
 
@@ -56,11 +56,11 @@ pub(super) struct Response<'b> {
     pub(super) status: u16,
     /// What the handler said of its body's length.
     declared: Option<u64>,
-    /// Body bytes that count: decoded, and not beyond what was declared.
+    /// Bytes of the body: decoded, and not beyond what was declared.
     body_bytes: u64,
     /// The handler printed more than it declared.
     pub(super) is_overlong: bool,
-    /// Its head says that the body is in chunks, and nothing of that was seen yet.
+    /// The handler's head says that its body is in chunks, and it is not known yet whether that is true.
     is_opening: bool,
     /// The body is in chunks of the handler's own.
     chunks: Option<Chunked>,
@@ -108,28 +108,28 @@ impl<'b> Response<'b> {
         }
     }
 
-    /// Nothing was written to the client yet: it can still get an error instead.
+    /// Whether nothing was written to the client yet: it can still get an error instead.
     pub(super) fn is_unsent(&self) -> bool {
         matches!(self.stage, ResponseStage::Head | ResponseStage::Held)
     }
 
-    /// There is something to write as soon as the handler pauses. Of what is broken already the client is
-    /// better told by a status.
+    /// Whether something is to be written as soon as the handler pauses. If the body is broken
+    /// already, the client shall get an error status instead.
     pub(super) fn is_holding(&self) -> bool {
         self.stage == ResponseStage::Held && self.redirect.is_none() && !self.has_broken_chunks
     }
 
-    /// Another handler answers in place of this one, once it has ended.
+    /// Whether another handler answers in place of this one, once it has ended.
     pub(super) fn is_redirect(&self) -> bool {
         self.redirect.is_some()
     }
 
-    /// All that was declared is here.
+    /// Whether the body is as long as it was declared.
     pub(super) fn is_declared_complete(&self) -> bool {
         self.stage != ResponseStage::Head && self.declared == Some(self.body_bytes)
     }
 
-    /// Nothing that the handler may still print belongs to it.
+    /// Whether the response is complete: nothing that the handler may still print belongs to it.
     pub(super) fn is_whole(&self) -> bool {
         let has_body = http::has_body(self.manner.is_head, self.status);
         let are_chunks_over = self.chunks.is_some_and(|chunks| chunks.is_done());
@@ -141,7 +141,8 @@ impl<'b> Response<'b> {
             && self.judge().is_ok()
     }
 
-    /// A redirect to elsewhere that has said nothing of a body, and printed none so far.
+    /// Whether this is a redirect to elsewhere whose handler has not declared a body, and has
+    /// printed none so far.
     pub(super) fn is_bare_redirect(&self) -> bool {
         self.is_bare && self.stage == ResponseStage::Held && self.body_bytes == 0
     }
@@ -202,8 +203,8 @@ impl<'b> Response<'b> {
             Ok(step) if step.data.is_empty() && !step.done => return Ok(()),
             // What the chunks add up to is the length (RFC 9112 section 6.3), whatever else was said.
             Ok(_) => (self.chunks, self.declared) = (Some(Chunked::new()), None),
-            // Programs pass on the head of another server's response, whose chunks their library has
-            // taken off the body (curl -i).
+            // Some programs pass on the head of another server's response although their library
+            // has already taken the chunks off its body (curl -i).
             Err(_) => {}
         }
         self.take_opening(outlet)
@@ -280,7 +281,7 @@ impl<'b> Response<'b> {
         let has_body = http::has_body(self.manner.is_head, facts.status);
         self.declared = facts.declared.filter(|_| has_body || self.manner.is_head);
         if self.manner.is_head {
-            // The length of a body that is never sent is what the handler says it is.
+            // The body is never sent, so its length is what the handler says it is.
             self.body_bytes = self.declared.unwrap_or(0);
         }
     }
@@ -333,7 +334,7 @@ impl<'b> Response<'b> {
         if self.stage == ResponseStage::Head {
             return Err(Wrong::Bad(BadOutput::at_end(&self.buffers.raw)));
         }
-        // An opening that says nothing to the end is plain.
+        // A beginning that was undecided to the end is a body without chunks.
         let body_bytes = self.body_bytes + self.buffers.opening.len() as u64;
         let is_short = self.declared.is_some_and(|declared| body_bytes < declared);
         let has_open_chunks = self.chunks.is_some_and(|chunks| !chunks.is_done());
@@ -350,7 +351,8 @@ impl<'b> Response<'b> {
         let framing = match self.stage {
             ResponseStage::Head | ResponseStage::Complete(_) => return Ok(()),
             ResponseStage::Held => {
-                // Of a HEAD response's body nothing is known but what the handler said.
+                // The body of a response to HEAD is not seen: its length is known only if the
+                // handler has declared it.
                 let length = match self.manner.is_head {
                     true => self.declared,
                     false => Some(self.body_bytes),
@@ -371,7 +373,7 @@ impl<'b> Response<'b> {
         Ok(())
     }
 
-    /// The connection has to end with this response.
+    /// Whether the connection has to end with this response.
     pub(super) fn must_close(&self) -> bool {
         // Also after HEAD, whose body would have ended so: its head has said `close`, and who
         // says that must do it (RFC 9112 section 9.6).

@@ -1,8 +1,9 @@
 //! Rest: a worker that nobody needs keeps its client, which is the most likely one to speak next.
 //! Then one process wakes up for a request in the place of two, and no order or verdict is sent.
 //!
-//! Nobody waits for that client: the parent takes both back by one word of the scoreboard as soon as
-//! it needs either. Refuses to keep a client that owes anything or is owed something.
+//! The parent can take back worker and client by one word of the scoreboard as soon as it needs
+//! either, so nobody waits for a client that stays silent. A worker rests with its client only
+//! between two requests, never in the middle of one.
 
 use super::exchange::Exchange;
 use crate::channel::Verdict;
@@ -32,7 +33,8 @@ pub(super) fn rest(
     if board.needs_workers() || !entry.rest() {
         return RestEnd::Over(Verdict::Keep);
     }
-    // Once more: the parent may have looked for resting workers between the two.
+    // Asked again: the parent may have looked for resting workers between the first question and
+    // `entry.rest()`.
     let ended = if board.needs_workers() {
         RestEnd::Over(Verdict::Keep)
     } else {
@@ -55,7 +57,8 @@ fn wait(exchange: &Exchange<'_>, channel: BorrowedFd<'_>, client: BorrowedFd<'_>
         return RestEnd::Over(Verdict::Keep);
     }
     match set.map(|fd| fd.revents) {
-        // The parent knows what that means: over a Unix domain socket a request may come with it.
+        // The client has hung up. The worker gives it back: over a Unix domain socket a request may
+        // have come before the end, and the parent looks for it.
         [_, client] if client & poll::HUNG_UP != 0 => RestEnd::Over(Verdict::Keep),
         [0, client] if client != 0 => RestEnd::Spoken,
         _ => RestEnd::Over(Verdict::Keep),

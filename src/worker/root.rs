@@ -1,8 +1,9 @@
-//! The folder with the handlers, by its name: a deployment switches a symbolic link, or puts another
+//! Follows the folder with the handlers by its name: a deployment switches a symbolic link, or puts another
 //! folder in the place of the old one, and nobody has to tell the server. Runs in the worker.
 //!
-//! The root's descriptor keeps its number and leads to the new folder, so whoever looks up in it need
-//! not know. Refuses to look more than twice a second, and to leave the old folder for none.
+//! The root's descriptor keeps its number and leads to the new folder, so that the code that looks
+//! up handlers in it need not know. It is looked at twice a second at most. If no folder has that
+//! name any more, the worker keeps the old one.
 
 use crate::birth::Birth;
 use crate::sys::fd::{self, AsFd};
@@ -14,10 +15,10 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// How old what a worker knows of the root may be when a request comes.
+/// How old a worker's knowledge of the root may be when a request comes.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What stands in the scoreboard while there is no folder of the root's name.
+/// Stands in the scoreboard while no folder has the root's name.
 const LOST: u64 = u64::MAX;
 
 /// What a worker knows of its root.
@@ -39,8 +40,8 @@ impl Root {
         })
     }
 
-    /// Looks whether another folder has the root's name, if that was not done just now; true if that is
-    /// the root from here on.
+    /// Looks whether another folder has the root's name, unless the last look was a moment ago.
+    /// True if that folder is the root from now on.
     pub(super) fn renew(&mut self, birth: &Birth<'_>, now: Moment) -> bool {
         if now < self.looked.after(INTERVAL) {
             return false;
@@ -53,7 +54,7 @@ impl Root {
             Ok(false) if !was_lost => false,
             Ok(is_new) => {
                 let (device, inode) = self.identity;
-                // One worker says it for all.
+                // All workers see it; the first one logs it.
                 if birth.scoreboard.note_root(device.rotate_left(32) ^ inode) {
                     birth.log.info(format_args!("{path} is another folder now"));
                 }

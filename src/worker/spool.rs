@@ -1,11 +1,11 @@
 //! A spool: an unlinked file that holds what a client has not yet sent or taken. Small ones live
 //! in memory, larger ones on disk; all together they are bounded by `max-spool-total`.
 //!
-//! Parked bodies stay in memory while all that is there is within `max-spool-memory`: they are written
-//! to each time that their client has sent a little, and a write to a busy disk can wait for its
-//! journal for longer than a worker may be held.
+//! Parked bodies stay in memory as long as all spools there are within `max-spool-memory`. A parked
+//! body is written to each time that its client has sent a little, and a write to a busy disk can
+//! wait for the disk's journal for longer than a worker may be held.
 //!
-//! Knows nothing of what it holds.
+//! A spool does not know what its bytes mean.
 
 use crate::scoreboard::{Budget, Entry, Scoreboard, Spooled};
 use crate::sys::{self, Errno, Error, fd, fd::AsFd, file};
@@ -18,10 +18,10 @@ use std::os::fd::OwnedFd;
 /// Up to this size a spool is in memory: most requests that need one never touch a disk.
 const IN_MEMORY: u64 = 256 * 1024;
 
-/// Why something cannot be put away.
+/// Why something cannot be spooled.
 #[derive(Debug)]
 pub(super) enum NoRoom {
-    /// `max-spool-total` is reached, which is this.
+    /// `max-spool-total`, which is this, is reached.
     Limit(u64),
     /// The system has none.
     System(sys::Error),
@@ -57,7 +57,7 @@ pub(super) struct SpoolKeeper<'a> {
     pub(super) budget: Budget,
     /// Bytes of all spools in memory.
     pub(super) max_memory: u64,
-    /// Workers that put responses away at a time.
+    /// Workers that may spool responses at a time.
     pub(super) max_writers: NonZero<usize>,
 }
 
@@ -66,13 +66,14 @@ impl SpoolKeeper<'_> {
         self.scoreboard.spooled_with(self.entry.origin())
     }
 
-    /// Whether so many more bytes of a body may be put away.
+    /// Whether so many more bytes of a body may be spooled.
     pub(super) fn takes_body(&self, more: u64) -> bool {
         let (all, of_address) = self.used();
         self.budget.takes_body(all, of_address, more)
     }
 
-    /// Whether who is waited for may be parked with the little that is here of its request.
+    /// Whether a client that has to wait for its turn may be parked in a spool: with the little of
+    /// its request that is here.
     pub(super) fn check_waiting(&self) -> Result<(), NoRoom> {
         match self.budget.takes_waiting(self.scoreboard.spooled_total()) {
             true => Ok(()),
@@ -104,7 +105,7 @@ impl SpoolKeeper<'_> {
         has_room
     }
 
-    /// It is not kept there any more.
+    /// Counts such a body no more.
     pub(super) fn take_memory_back(&self, bytes: u64) {
         self.release(Spooled::new(bytes, true, false));
     }
@@ -117,12 +118,12 @@ impl SpoolKeeper<'_> {
 /// What a spool is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// A body that has to wait for its client, again and again.
+    /// A body that is parked, whose client sends a little from time to time.
     ParkedBody,
-    /// A body that is written at once. Where it is large a disk's cache, in larger pieces than
-    /// memory has them, costs less than memory.
+    /// Something that is written in one go. If it is large, the disk's cache costs less than
+    /// memory, since it comes in larger pieces.
     Bulk,
-    /// A response, which is written so too.
+    /// A response, which is written in one go too.
     Response,
 }
 
@@ -186,8 +187,8 @@ impl<'a> Spool<'a> {
         &self.fd
     }
 
-    /// No more of this response may be spooled: its handler has to wait. One client has no more than
-    /// an address, also if it is one of a proxy's.
+    /// Whether no more of this response may be spooled: then its handler has to wait. One client
+    /// may have as much as one address, also if it is one of many behind a proxy.
     pub(super) fn is_full(&self) -> bool {
         let (all, of_address) = self.keeper.used();
         self.is_stuck
@@ -200,8 +201,8 @@ impl<'a> Spool<'a> {
         Spooled::new(bytes, self.is_in_memory, self.used_for == Use::Response)
     }
 
-    /// Appends all of `bytes`; on failure (disk full) the spool is worthless. Whether there is room
-    /// within the limits was asked before.
+    /// Appends all of `bytes`. If it fails (disk full), the spool is worthless. The caller has
+    /// asked before whether the limits leave room.
     pub(super) fn append(&mut self, bytes: &[u8]) -> sys::Result<()> {
         match self.write(bytes)? {
             None => Ok(()),
@@ -248,7 +249,7 @@ impl<'a> Spool<'a> {
     /// Copies a spool that has grown; the place up to which it was sent goes along.
     fn move_to_disk(&mut self) -> sys::Result<()> {
         let Ok(disk) = file::temporary_file(self.keeper.folder) else {
-            // Rather in memory than not at all; the total bounds it.
+            // It stays in memory: the total bounds that too.
             return Ok(());
         };
         match self.copy_to(&disk) {
@@ -282,9 +283,9 @@ impl<'a> Spool<'a> {
         Ok(())
     }
 
-    /// Only the first `len` bytes count from now on; what stands behind them is written over.
-    /// The file itself is cut by `seal`: a change of size on a busy disk can wait for its journal,
-    /// and a parked upload comes here each time that its client has sent a little.
+    /// Only the first `len` bytes count from now on; the next bytes are written over the others.
+    /// `seal` cuts the file itself: on a busy disk a change of size can wait for the journal, and a
+    /// parked upload comes here each time that its client has sent a little.
     pub(super) fn rewind(&mut self, len: u64) {
         let gone = self.len.saturating_sub(len);
         self.keeper.release(self.spooled(gone));

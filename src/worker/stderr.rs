@@ -1,7 +1,7 @@
-//! A handler's stderr: line by line into the log, with its name and pid, and not without end.
+//! A handler's stderr: line by line into the log, with its name and pid, up to `max-stderr`.
 //!
-//! One pipe serves one handler after the other, which saves making and closing one for each: its
-//! end is not waited for, and by the time of the next handler nobody of the last one is left.
+//! One pipe serves one handler after the other, which saves making and closing one for each. The worker does
+//! not wait for the pipe's end: when the next handler starts, all processes of the last one have been ended.
 
 use crate::log::{Escaped, Log};
 use crate::sys::process::Pid;
@@ -9,7 +9,7 @@ use crate::sys::{self, fd, fd::AsFd};
 use std::cell::{Cell, RefCell};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// One read, and reads in a row: together as much as a pipe holds.
+/// Bytes of one read, and reads in a row: together as much as a pipe holds.
 const READ_BYTES: usize = 4096;
 const MAX_READS: usize = 16;
 /// The longest line that is kept together.
@@ -24,7 +24,7 @@ pub(super) struct StderrPipe {
     size: usize,
     /// What a read puts its bytes into.
     buffer: RefCell<Box<[u8]>>,
-    /// All that the last handler wrote was read.
+    /// Whether all that the last handler wrote was read.
     is_empty: Cell<bool>,
 }
 
@@ -54,9 +54,9 @@ impl StderrPipe {
         self.write_end.as_fd()
     }
 
-    /// Whether the next handler can have it, if nobody of the last one is left: it is empty, and the
-    /// last one has changed nothing of what all share who hold it (fcntl(2)): the size, or a flag such
-    /// as O_NONBLOCK, O_ASYNC, or O_DIRECT, which keeps writes apart.
+    /// Whether the next handler can have this pipe, if no process of the last one is left: the pipe is empty,
+    /// and the last handler has changed nothing that all holders of a pipe share (fcntl(2)): its size, or a
+    /// flag such as O_NONBLOCK, O_ASYNC or O_DIRECT, which keeps writes apart.
     pub(super) fn is_as_new(&self) -> bool {
         self.is_empty.get()
             && fd::status_flags(self.write_end.as_fd()).is_ok_and(|flags| flags == self.flags)
@@ -128,10 +128,10 @@ impl<'r> HandlerStderr<'r> {
         self.pipe.read_end.as_fd()
     }
 
-    /// Takes what is there, and says whether that was all: a short read is not, since with O_DIRECT
-    /// each read brings one write. Never waits.
+    /// Reads what is there, and says whether that was all. A short read does not say so: with
+    /// O_DIRECT each read brings one write. Never waits.
     pub(super) fn read(&mut self) -> bool {
-        // Bounded: who floods it must not keep the worker from everything else.
+        // Bounded: a handler that floods its stderr must not keep the worker from everything else.
         let mut text = self.pipe.buffer.borrow_mut();
         for _ in 0..MAX_READS {
             let n = fd::read(self.fd(), &mut text).unwrap_or(0);
@@ -145,7 +145,7 @@ impl<'r> HandlerStderr<'r> {
         false
     }
 
-    /// The handler is gone: what is left, and the line that it did not end.
+    /// The handler is gone: logs what is left, and a last line without an end.
     pub(super) fn finish(&mut self) {
         // A pipe that the handler has enlarged holds more than one turn reads.
         let is_all = (0..MAX_READS).any(|_| self.read());

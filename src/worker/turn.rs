@@ -1,22 +1,22 @@
-//! Turns at putting away. Where many handlers print much for clients that take little, their relays
-//! could keep every CPU busy, and a worker that has only a client's few bytes to move on would stand
-//! in the run queue behind all of them. So only half as many as there are CPUs write at a time.
+//! Workers take turns at spooling responses. If many handlers print much for clients that take little, their
+//! relays could keep every CPU busy, and a worker with only a few bytes to move for its client would stand in
+//! the run queue behind all of them. So no more workers spool at a time than half the number of CPUs.
 
 use super::spool::SpoolKeeper;
 use crate::scoreboard::Spooling;
 use std::time::Duration;
 
-/// Bytes that are put away in one turn.
+/// Bytes that are spooled in one turn.
 const SHARE: usize = 1024 * 1024;
-/// Longest time until a relay asks again.
+/// Longest time until a relay asks again, in milliseconds.
 const LONGEST: u64 = 20;
 
-/// A relay's place among those that put away.
+/// One relay's turn.
 pub(super) struct Turn<'a> {
     keeper: SpoolKeeper<'a>,
-    /// Bytes that it may still put away in this turn, which is over at 0.
+    /// Bytes that the relay may still spool in this turn. At 0 it has no turn.
     left: usize,
-    /// Its share is used up, and others wait: one of them comes first.
+    /// The relay has used up its share while others waited: one of them comes first.
     gives_way: bool,
 }
 
@@ -29,8 +29,8 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Goes on with a turn, or begins one; false if it has to wait for that. Of several that come at
-    /// once too many may step back, and ask again.
+    /// Goes on with a turn, or begins one; false if the relay has to wait. Of several that come at
+    /// once too many may step back; they ask again.
     pub(super) fn take(&mut self) -> bool {
         if self.is_taken() {
             return true;
@@ -51,7 +51,7 @@ impl<'a> Turn<'a> {
         self.left > 0
     }
 
-    /// So many bytes were put away.
+    /// So many bytes were spooled.
     pub(super) fn use_up(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(bytes);
         if self.left == 0 {
@@ -60,7 +60,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Nothing is there to be put away now.
+    /// Ends the turn: there is nothing to spool now.
     pub(super) fn end(&mut self) {
         self.left = 0;
         self.keeper.entry.set_spooling(Spooling::No);

@@ -6,7 +6,7 @@ use crate::sys::{poll, socket, teardown, time};
 use crate::worker::response::Failed;
 
 impl Relay<'_, '_> {
-    /// What the client did: took some of the response, closed its half, or left.
+    /// Acts on what the client did: it took some of the response, closed its half, or left.
     pub(super) fn hear_client(&mut self, events: i16) -> Option<RelayEnd> {
         if events & poll::HUNG_UP != 0 {
             return Some(RelayEnd::ClientGone);
@@ -33,25 +33,26 @@ impl Relay<'_, '_> {
         own.unwrap_or(self.task.birth.settings.half_close)
     }
 
-    /// A handler whose client is lost may be told to run to its end: then nobody gets what it prints.
+    /// A handler whose client is lost may run to its end if its settings say so (`half-close =
+    /// serve`). Nobody gets what it prints then.
     pub(super) fn or_run_on(&mut self, end: RelayEnd) -> RelayEnd {
         let is_lost = matches!(end, RelayEnd::ClientGone | RelayEnd::ClientStuck);
         if !is_lost || self.half_close() != HalfClose::Serve {
             return end;
         }
         if end == RelayEnd::ClientStuck {
-            // Should it wake up, it must not take what it has for all of it.
+            // If the client goes on reading, it must not take what it gets for the whole response.
             let _ = teardown::reset_on_close(self.task.client.socket(), true);
         }
         RelayEnd::RunsOn
     }
 
-    /// Waits until the client or a spool has taken what a full disk kept out of it, and the response ends.
-    /// `Some`: why it did not.
+    /// Waits until the client has taken what a full disk has kept out of the spool, or the spool
+    /// has room for it. `Some`: why it did not come to that.
     pub(in crate::worker) fn deliver_rest(&mut self) -> Option<RelayEnd> {
         self.client_progress = self.now;
         while self.outlet.has_rest() {
-            // The handler has ended; what counts is the client's time.
+            // The handler has ended: the client's time limit is the one that counts.
             let until = self.client_deadline();
             self.task.birth.entry().set_deadline(until);
             let mut set = [

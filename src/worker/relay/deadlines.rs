@@ -5,10 +5,11 @@ use crate::sys::process;
 use crate::sys::time::Moment;
 use std::time::Duration;
 
-/// How long the first bytes of a body are held back for its end: a handler that prints once and
+/// How long the first bytes of a body are held back: the response of a handler that prints once and
 /// exits then leaves in one write. A stream is late by this much, once.
 pub(super) const PAUSE: Duration = Duration::from_millis(1);
-/// After the handler's exit, while a process of its own group still holds stdout.
+/// How long stdout may be silent after the handler's exit while its process group has members: one
+/// of them, such as a filter, probably holds stdout and still works on the output.
 const GROUP_AFTER_EXIT: Duration = Duration::from_secs(2);
 
 impl Relay<'_, '_> {
@@ -17,8 +18,9 @@ impl Relay<'_, '_> {
             .after(self.task.birth.settings.limits.after_exit)
     }
 
-    /// Silence after the exit that ends the response, though somebody still holds stdout: a filter, or a
-    /// job that may detach and is not waited for.
+    /// When silence after the handler's exit ends the response although somebody still holds
+    /// stdout. The process group of a handler that may detach counts for nothing: the worker does
+    /// not wait for a job that it leaves behind.
     pub(super) fn after_exit_deadline(&self) -> Moment {
         let after_exit = self.task.birth.settings.limits.after_exit;
         let is_group_left = || process::kill_group(self.pid, 0).is_ok();
@@ -35,8 +37,8 @@ impl Relay<'_, '_> {
             .after(self.task.birth.settings.limits.progress_timeout)
     }
 
-    /// When the client is released although the handler still runs, if its response is complete: most
-    /// handlers end within a pause, and then one word to the parent is enough.
+    /// When the client is released although the handler runs on, if its response is complete. A pause later
+    /// than that: most handlers end before, and then one message to the parent is enough.
     pub(super) fn release_deadline(&self) -> Option<Moment> {
         let may_fail_late = self.task.settings.strict_exit;
         let since = self.whole_since.filter(|_| !may_fail_late);
@@ -77,14 +79,14 @@ impl Relay<'_, '_> {
         next
     }
 
-    /// The handler has ended its output and runs on, and what that means is still to be decided:
-    /// once, since a deadline that has passed would end every wait at once.
+    /// Whether the handler has closed stdout and runs on, and what that means is still to be
+    /// decided. Decided once, since a deadline that has passed would end every wait at once.
     pub(super) fn is_eof_open(&self) -> bool {
         self.stdout.is_none() && self.reaped.is_none() && !self.is_nph && !self.is_eof_judged
     }
 
-    /// There is something to send as soon as the handler pauses. What a strict exit status can
-    /// still make a failure is held back to the end, as long as there is room.
+    /// Whether something is to be sent as soon as the handler pauses. A response that a strict exit
+    /// status can still make a failure is held back to the end, as long as there is room.
     pub(super) fn is_pause_due(&self) -> bool {
         let can_fail_late = self.task.settings.strict_exit;
         let is_open = self.stdout.is_some() && self.release_deadline().is_none();

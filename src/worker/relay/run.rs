@@ -8,13 +8,13 @@ use crate::worker::feed::Feed;
 use crate::worker::process_tree;
 use std::time::Duration;
 
-/// Bytes that the pipe of a handler with much to say may hold: what a user may have without a right
-/// of its own (/proc/sys/fs/pipe-max-size).
+/// Bytes that the pipe of a handler that prints much may hold: what an unprivileged user may set
+/// (/proc/sys/fs/pipe-max-size).
 const WIDE_PIPE: i32 = 1024 * 1024;
 
 impl Relay<'_, '_> {
-    /// Relays until the end; then the handler is reaped and its stderr is in the log, unless the client
-    /// is released before.
+    /// Relays until the end. Then the handler is reaped and its stderr is in the log, unless the
+    /// client is released before the handler ends.
     pub(in crate::worker) fn run(&mut self) -> RelayEnd {
         let end = loop {
             match self.run_once() {
@@ -54,7 +54,7 @@ impl Relay<'_, '_> {
         }
         let came = set.map(|entry| entry.revents);
         if came == [0; 5] && self.outlet.turn().is_taken() {
-            // The handler pauses: others may put away meanwhile.
+            // The handler pauses: other workers may spool meanwhile.
             self.outlet.turn().end();
         }
         if !woke {
@@ -82,7 +82,7 @@ impl Relay<'_, '_> {
         Ok(end.or_else(|| self.flush_after_pause()))
     }
 
-    /// Whether everything is over, or has taken too long.
+    /// Whether the relay is over, or has taken too long.
     fn check_end(&mut self) -> Option<RelayEnd> {
         if self.now >= self.task.deadline {
             return Some(RelayEnd::TimedOut);
@@ -92,20 +92,22 @@ impl Relay<'_, '_> {
         }
         let is_silent = self.stdout.is_none();
         if self.reaped.is_none() && is_silent && !self.is_nph {
-            // The usual end: EOF comes a moment before the exit that it belongs to.
+            // The usual end: the handler closes stdout by its exit, so the end of the file comes a
+            // moment before the end of the process.
             let lost = self.reap();
             if lost.is_some() {
                 return lost;
             }
         }
         if self.reaped.is_some() {
-            // What a full spool keeps us from reading is no silence.
+            // As long as a full spool keeps the worker from reading, the output is not silent.
             let is_enough = is_silent || self.response.is_declared_complete();
             let is_over = || !self.is_held_up && self.now >= self.after_exit_deadline();
             return (is_enough || is_over()).then_some(RelayEnd::Complete);
         }
         if self.is_eof_open() && self.now >= self.after_eof_deadline() {
-            // Its output is over and it does something else. What cannot be judged now is judged at its exit.
+            // The handler has closed stdout and runs on. A response that is not known to be good
+            // now is judged at the handler's exit.
             self.is_eof_judged = true;
             let may_fail_late = self.task.settings.strict_exit || self.response.is_redirect();
             let is_good = !may_fail_late && self.response.judge().is_ok();
@@ -115,7 +117,7 @@ impl Relay<'_, '_> {
         is_due.then_some(RelayEnd::Released)
     }
 
-    /// Time in which the handler could not go on because of its client is not the handler's.
+    /// Adds to the handler's time limit what it has lost because of its client.
     fn give_back(&mut self, waited: Duration) {
         self.task.deadline = self.task.deadline.after(waited);
         self.task.birth.entry().set_deadline(self.task.deadline);
@@ -140,7 +142,7 @@ impl Relay<'_, '_> {
             poll::of_any(stdout.map(|stdout| stdout.as_fd()), for_output),
             poll::of(self.stderr.fd(), for_output),
             poll::of(self.task.client.socket(), for_fin | for_room),
-            // Only its end is of interest now: orders wait until this request is done.
+            // Of the channel only the end matters now: orders wait until this request is done.
             poll::of(self.task.channel, 0),
             poll::of_any(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
         ]
@@ -157,13 +159,13 @@ impl Relay<'_, '_> {
         let n = fd::read(stdout.as_fd(), self.buffer)?;
         self.quiet_since = self.now;
         if n == self.buffer.len() && !self.is_wide {
-            // Much is coming: the more the pipe holds, the less often handler and worker have to
-            // wake each other. Whose pipes hold too much already (pipe(7)) keeps this one as it is.
+            // Much is coming: the more the pipe holds, the less often handler and worker have to wake each
+            // other. If the user has too much in pipes already (pipe(7)), this one stays as it is.
             self.is_wide = true;
             let _ = fd::set_pipe_size(stdout.as_fd(), WIDE_PIPE);
         }
-        // A pipe gives all that it has: when nobody can write any more, less than there is room
-        // for is the rest.
+        // A read takes all that a pipe holds, as far as there is room: if no writer is left, a read
+        // that does not fill the buffer has brought the last bytes.
         if n == 0 || (has_no_writer && n < self.buffer.len()) {
             self.stdout = None;
         }
@@ -190,7 +192,7 @@ impl Relay<'_, '_> {
         Ok(result.err().map(RelayEnd::from))
     }
 
-    /// The handler pauses: what is held back goes out, so that streams flow.
+    /// Sends what is held back when the handler pauses, so that streams flow.
     fn flush_after_pause(&mut self) -> Option<RelayEnd> {
         let has_paused = self.now >= self.quiet_since.after(PAUSE);
         if !has_paused || !self.is_pause_due() {

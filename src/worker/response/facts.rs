@@ -1,9 +1,9 @@
-//! What of an output's head decides how its response goes on.
+//! What the head of a handler's output says about how its response goes on.
 
 use crate::cgi::Output;
 use crate::http;
 
-/// What of an output's head is kept beside its fields.
+/// What is kept of the head of a handler's output beside its fields.
 pub(super) struct OutputFacts {
     pub(super) status: u16,
     pub(super) declared: Option<u64>,
@@ -29,7 +29,7 @@ impl OutputFacts {
     }
 }
 
-/// A Location as a client can use it, who would take a space for its end.
+/// A Location as a client can use it: a client would take a space for the end of the URI.
 pub(super) fn reference(location: &[u8]) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(location.len());
     http::push_reference(&mut escaped, location);
