@@ -2,6 +2,7 @@
 //! has come when it dies, and workers know how busy a handler is. Atomics only, no pointers; one
 //! writer per field, but for the word in `share`.
 
+mod heavy;
 mod share;
 mod spooled;
 
@@ -321,6 +322,8 @@ pub struct Scoreboard {
     /// What the parent's spools hold by origin: of requests, and of responses. The parent writes here,
     /// and who reads adds what workers hold.
     by_origin: &'static [[AtomicU64; 2]],
+    /// Which handlers are heavy.
+    heavy: &'static [AtomicU64],
 }
 
 impl Scoreboard {
@@ -332,6 +335,7 @@ impl Scoreboard {
         let board = Self {
             slots: words.as_chunks().0,
             by_origin: by_origin.as_chunks().0,
+            heavy: memory::shared_words(heavy::WORDS)?,
         };
         board.set_size(workers);
         Ok(board)

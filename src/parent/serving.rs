@@ -51,8 +51,7 @@ impl Parent {
             Heard::Nothing => {}
             Heard::Done(done) => self.settle(done),
             Heard::Ended(report) => {
-                self.connections.release(&self.ctx, report.handler);
-                self.connections.release_after_redirects(&self.ctx, &report);
+                self.connections.release_after(&self.ctx, &report);
             }
             Heard::Lost(client) => {
                 if let Some(client) = client {
@@ -257,8 +256,7 @@ impl Parent {
         }
         let report = &death.report;
         if report.handler != 0 {
-            self.connections.release(&self.ctx, report.handler);
-            self.connections.release_after_redirects(&self.ctx, report);
+            self.connections.release_after(&self.ctx, report);
         }
     }
 }

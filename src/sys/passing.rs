@@ -122,13 +122,13 @@ pub(crate) fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Resul
 }
 
 /// The same, once there is one. It is waited for by poll(2): who waits in recvmsg(2) on a Unix stream is
-/// also awakened when the peer takes what he has said before, finds nothing, and sleeps again.
+/// also awakened when the peer takes what he has said before, finds nothing, and sleeps again. Who waits has
+/// said something before, so there is hardly ever a record already.
 pub(crate) fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<ReceivedRecord> {
     loop {
+        poll::wait_one(socket, poll::READABLE, Duration::MAX)?;
         match receive_record(socket, record) {
-            Err(e) if e.is_would_block() => {
-                poll::wait_one(socket, poll::READABLE, Duration::MAX)?;
-            }
+            Err(e) if e.is_would_block() => {}
             other => return other,
         }
     }

@@ -155,7 +155,8 @@ impl<'a> Context<'a> {
         more <= PIECE as u64 || self.keeper.takes_body(more.min(self.keeper.budget.step()))
     }
 
-    /// Claims a place under the handler's `max-concurrent`; false if all are taken. The claim is made before
+    /// Claims a place under the handler's `max-concurrent`, and among those of heavy handlers (`scoreboard/heavy`);
+    /// false if all are taken. The claim is made before
     /// the places are counted, so that there are never too many. Of two workers that claim the last place at
     /// the same moment both may be refused; the parent gives them their requests again one after the other.
     pub(super) fn claim_place(&self, settings: &HandlerSettings, handler: &Handler) -> bool {
@@ -164,7 +165,9 @@ impl<'a> Context<'a> {
             .max_concurrent
             .or(self.birth.settings.limits.max_concurrent);
         entry.set_claim(hash);
-        let has_room = limit.is_none_or(|limit| self.birth.scoreboard.concurrent(hash) <= limit);
+        let board = self.birth.scoreboard;
+        let has_room = limit.is_none_or(|limit| board.concurrent(hash) <= limit)
+            && (!board.is_heavy(hash) || board.room_for_heavy(&self.birth.settings.limits) >= 0);
         if !has_room {
             entry.set_claim(0);
         }

@@ -62,6 +62,54 @@ fn slow_readers_leave_uploads_their_room() {
     server.stop();
 }
 
+/// Each handler alone is held to `max-concurrent`; together they could have every worker.
+#[test]
+fn slow_readers_of_several_handlers_leave_uploads_their_workers() {
+    let server = server([
+        "--workers=4",
+        "--max-workers=8",
+        "--max-spool-total=16M",
+        "--queue-timeout=60s",
+    ]);
+    server.folder.write("root/.large", noise(8 * MIB), 0o644);
+    server.handler("takes", &format!("{HEAD}; wc -c"));
+    let mut readers = Vec::new();
+    let mut read_slowly = |target: &str| {
+        let mut client = server.connect();
+        os::set_receive_buffer(&client.stream, 64 * 1024);
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        readers.push(client);
+    };
+    for name in ["large", "huge"] {
+        server.handler(name, &format!("{HEAD}; exec cat .large"));
+        read_slowly(&format!("/{name}"));
+        eventually(PATIENCE, "it waits for its client", || {
+            status_of(&server, "drain") + status_of(&server, "client_waits") > 0
+        });
+    }
+    eventually(PATIENCE, "no room is left for responses", || {
+        status_of(&server, "client_waits") > 0 || status_of(&server, "drain") == 2
+    });
+    for _ in 0..6 {
+        read_slowly("/large");
+        read_slowly("/huge");
+    }
+    eventually(PATIENCE, "some have a worker, the others are held", || {
+        status_of(&server, "serving") + status_of(&server, "drain") + status_of(&server, "held")
+            == 14
+    });
+    let body = noise(2 * MIB);
+    for _ in 0..5 {
+        let response = server.connect().post("/takes", &body);
+        assert_eq!(response.ok().trim(), body.len().to_string());
+    }
+    for reader in &mut readers {
+        let response = reader.response();
+        assert!(response.is_whole && response.body.len() == 8 * MIB);
+    }
+    server.stop();
+}
+
 #[test]
 fn a_body_without_room_waits_for_it() {
     let server = server(["--max-spool-total=2M", "--queue-timeout=1m"]);

@@ -101,7 +101,7 @@ impl Connections {
 
     /// A worker has left this handler alone: the first that waits for it goes to the front of the
     /// queue. It may wait again if others were faster.
-    pub(in crate::parent) fn release(&mut self, ctx: &Context, handler: u64) {
+    fn release(&mut self, ctx: &Context, handler: u64) {
         if let Some(id) = self.table.first_held(handler) {
             self.admit(ctx, id, handler, End::Front);
         }
@@ -124,9 +124,11 @@ impl Connections {
         }
     }
 
-    /// A request has ended that had places of other handlers than the one that it is known by.
-    pub(in crate::parent) fn release_after_redirects(&mut self, ctx: &Context, report: &Report) {
-        if report.was_redirected {
+    /// A request has ended: its place is another one's. So are those that it had of other handlers after
+    /// redirects, and those that all heavy handlers share.
+    pub(in crate::parent) fn release_after(&mut self, ctx: &Context, report: &Report) {
+        self.release(ctx, report.handler);
+        if report.was_redirected || ctx.scoreboard.is_heavy(report.handler) {
             self.release_where_room(ctx);
         }
     }
@@ -141,9 +143,15 @@ impl Connections {
         let limit = own
             .and_then(|own| own.max_concurrent)
             .or(settings.limits.max_concurrent);
-        limit.map_or(usize::MAX, |limit| {
-            limit.saturating_sub(ctx.scoreboard.concurrent(handler))
-        })
+        let board = &ctx.scoreboard;
+        let room = limit.map_or(usize::MAX, |limit| {
+            limit.saturating_sub(board.concurrent(handler))
+        });
+        if !board.is_heavy(handler) {
+            return room;
+        }
+        let heavy = board.room_for_heavy(&settings.limits);
+        room.min(usize::try_from(heavy).unwrap_or(0))
     }
 
     /// Lets as many go on as their handlers have room for.

@@ -25,7 +25,18 @@ fn in_spool(spool: &OwnedFd, is_response: bool) -> Spooled {
     Spooled::new(bytes, file::is_in_memory(spool.as_fd()), is_response)
 }
 
+/// A handler is heavy when so much of a response of it waits for the client.
+const HEAVY_BYTES: u64 = 1024 * 1024;
+
 impl Connections {
+    /// A response is parked that its client has not taken: the handler may be heavy.
+    pub(super) fn note_heavy(&self, ctx: &Context, handler: u64, spool: Option<&OwnedFd>) {
+        let bytes = spool.map_or(0, |spool| in_spool(spool, true).bytes);
+        if handler != 0 && bytes >= HEAVY_BYTES {
+            ctx.scoreboard.note_heavy(handler);
+        }
+    }
+
     /// Gives a connection its spool, or takes it, and keeps the books on it.
     pub(super) fn set_spool(&mut self, ctx: &Context, id: Id, spool: Option<OwnedFd>) {
         let Some(connection) = self.table.get_mut(id) else {
@@ -77,6 +88,9 @@ impl Connections {
         self.spooled = self.spooled.plus(after).less(before);
         let board = &ctx.scoreboard;
         board.parent().set_spooled(self.spooled);
+        if before.responses > 0 && board.spooled_total().responses == 0 {
+            board.forget_heavy();
+        }
         board.note_parked(origin, before, after);
     }
 }

@@ -81,6 +81,9 @@ impl Connections {
         self.pass_on(ctx, id);
         match fate {
             Fate::Park(state, stage) => {
+                if state == State::Drain {
+                    self.note_heavy(ctx, handler, done.spool.as_ref());
+                }
                 if let Some(connection) = self.table.get_mut(id).filter(|_| state == State::Idle) {
                     // Since when it has been, also if its worker has kept it.
                     connection.head_begun = report.ended.min(ctx.now);
@@ -96,8 +99,7 @@ impl Connections {
         // again, for as long as there is no worker in its place.
         let has_room = || !done.is_outdated && self.room(ctx, handler) > 0;
         if handler != 0 && !report.is_handler_running && (fate != Fate::Hold || has_room()) {
-            self.release(ctx, handler);
-            self.release_after_redirects(ctx, report);
+            self.release_after(ctx, report);
         }
     }
 

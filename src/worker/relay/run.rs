@@ -184,7 +184,9 @@ impl Relay<'_, '_> {
         }
         let is_full = self.outlet.is_full();
         if is_full {
-            self.task.birth.entry().count_client_wait();
+            let entry = self.task.birth.entry();
+            entry.count_client_wait();
+            self.task.birth.scoreboard.note_heavy(entry.handler());
         }
         if is_full || n < self.buffer.len() {
             self.outlet.turn().end();
