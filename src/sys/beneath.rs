@@ -28,7 +28,7 @@ pub(crate) enum Beneath {
 pub(crate) fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     match by_openat2(dir, path, what) {
-        // EAGAIN: something was renamed meanwhile, be it elsewhere, and the kernel is not sure of a `..`.
+        // EAGAIN: something was renamed meanwhile, perhaps elsewhere, so the kernel cannot be sure of a `..`.
         Err(e) if e.is_missing_call() || e.errno == Errno::AGAIN => by_walk(dir, path, what),
         opened => opened,
     }
@@ -68,9 +68,9 @@ fn by_openat2(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<OwnedFd
 #[cfg(target_os = "linux")]
 const MOST_LINKS: usize = 40;
 
-/// The same by hand. No link is followed by the kernel here: each name is opened as what it is, and a link's
-/// text takes its place in the path. `..` goes back to the folder that was come from, which is one of those on
-/// the way down from `dir`: so it never leaves, whatever is renamed meanwhile.
+/// The same by hand. The kernel follows no link here: each name is opened as what it is, and the text of a
+/// link takes its place in the path. `..` goes back to the folder that the walk came from, one of those on
+/// the way down from `dir`: so the walk never leaves `dir`, whatever is renamed meanwhile.
 #[cfg(target_os = "linux")]
 fn by_walk(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<OwnedFd> {
     let mut rest = path.to_bytes().to_vec();
@@ -130,7 +130,7 @@ fn by_walk(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> Result<OwnedFd> {
     }
 }
 
-/// openat(2) of what bears the name, be it a link.
+/// openat(2) of what has this name, even a link.
 #[cfg(target_os = "linux")]
 fn open_itself(here: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
@@ -141,7 +141,7 @@ fn open_itself(here: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     .map(fd::own)
 }
 
-/// readlinkat(2) of an open link: of this one, whatever bears its name by now.
+/// readlinkat(2) of an open link, even if another file has its name by now.
 #[cfg(target_os = "linux")]
 fn target(link: &OwnedFd) -> Result<Vec<u8>> {
     let mut text = vec![0; libc::PATH_MAX as usize];
@@ -157,8 +157,8 @@ fn target(link: &OwnedFd) -> Result<Vec<u8>> {
     }
 }
 
-/// In a sticky folder that all may write to, a link of somebody else's is followed by nobody, as
-/// where fs.protected_symlinks is set (proc(5)).
+/// In a sticky folder that everybody may write to, nobody follows a link of another user, as with
+/// fs.protected_symlinks (proc(5)).
 #[cfg(target_os = "linux")]
 fn may_follow(here: BorrowedFd<'_>, link: &file::Stat) -> Result<()> {
     const OPEN_TO_ALL: u32 = 0o1002;

@@ -1,4 +1,5 @@
-//! Making a call: what its failure is, which signals interrupt it, and whether a test wants it to fail.
+//! Making a system call: what its failure says, who retries it after a signal, and whether a test
+//! wants it to fail.
 
 use super::errno::Errno;
 use super::fault;
@@ -84,8 +85,8 @@ macro_rules! returned {
 }
 returned!(i32, i64, isize);
 
-/// Makes a call once; any signal that interrupts it is the caller's business. A call that is to
-/// fail for a test is not made at all: what it would have opened or sent would be the test's leak.
+/// Makes a call once; a signal that interrupts it is the caller's business. A call that is to fail
+/// for a test is not made at all: nobody would close what it has opened.
 pub(super) fn once<T: Returned>(call: CallName, f: impl FnOnce() -> T) -> Result<T> {
     if let Some(errno) = fault::due(call) {
         return Err(Error { call, errno });
@@ -110,7 +111,7 @@ pub(super) fn retry<T: Returned>(call: CallName, mut f: impl FnMut() -> T) -> Re
     }
 }
 
-/// What a call said that not every system has, or else its second way.
+/// The result of a call that not every system has; where it is missing, that of its second way.
 pub(super) fn or_else<T>(first: Result<T>, second: impl FnOnce() -> Result<T>) -> Result<T> {
     match first {
         Err(e) if e.is_missing_call() => second(),

@@ -66,7 +66,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// Gives a resource back what the server has taken for itself.
+    /// Sets the limit that the server had before it changed its own.
     pub fn restore(&mut self, resource: Resource, soft: u64, hard: u64) {
         self.push(resource, soft as libc::rlim_t, hard as libc::rlim_t);
     }
@@ -183,7 +183,8 @@ impl Denied {
         }
     }
 
-    /// The least version that denies all of it. The scopes are a gift of newer kernels.
+    /// The least version that denies all of this. Scopes do not count: they are used where the
+    /// kernel has them.
     pub fn least_version(connect: bool, bind: bool) -> i32 {
         if connect || bind { 4 } else { 3 }
     }

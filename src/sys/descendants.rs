@@ -1,5 +1,6 @@
-//! Who was started by whom: children, families, and the mark by which a worker's are known for good.
-//! Elsewhere than on Linux nobody is given a stranger's orphans, so there is nobody to find.
+//! Which processes were started by which: children, descendants, and the mark by which the
+//! descendants of a worker are known for good. Elsewhere than on Linux orphans are not given to
+//! this process, so none is found.
 
 use super::call::{Error, Result};
 use super::errno::Errno;
@@ -67,13 +68,14 @@ pub(crate) fn families(mut of: Vec<Pid>) -> Vec<Pid> {
     while let Some(&pid) = of.get(at) {
         at += 1;
         let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
-        // Inside a chroot there may be no folder to read, only files.
+        // In a chroot there may be no /proc to list, only the one that was kept, from which files
+        // can be read.
         let mut names: Vec<_> = match threads {
             Ok(threads) => threads.flatten().map(|thread| thread.file_name()).collect(),
             Err(_) => vec![pid.to_string().into()],
         };
         for name in names.drain(..) {
-            // Who has just ended has no children any more.
+            // A process that has just ended has no children any more.
             let _ = add_children(&format!("{pid}/task/{}", name.display()), &mut of);
         }
     }
@@ -89,9 +91,9 @@ pub(crate) fn families(of: Vec<Pid>) -> Vec<Pid> {
 /// How often `end_families` looks for processes that were started while it looked.
 const MOST_PASSES: usize = 50;
 
-/// SIGKILL for the families of these processes; returns who got it, in order. All are stopped first:
-/// whom a signal has reached starts nobody, so the number of those who fork on falls with each pass. To
-/// kill one of them at once would only make room for the next.
+/// SIGKILL for these processes and all their descendants; returns those that got it, in order. All are
+/// stopped first: a process that the signal has reached starts no other, so the number of those that still
+/// fork falls with each pass. To kill one of them at once would only make room for the next.
 pub(crate) fn end_families(of: &dyn Fn() -> Vec<Pid>) -> Vec<Pid> {
     let mut known = Vec::new();
     for _ in 0..MOST_PASSES {

@@ -1,5 +1,5 @@
-//! Asked before every call: whether a test wants it to fail. Only with the feature `fault-injection`
-//! can it; without, the answers are constants and nothing of this is left in the program.
+//! Says before each call whether a test wants it to fail. Only with the feature `fault-injection`;
+//! without it the answers are constants, and nothing of this is left in the program.
 
 #[cfg(feature = "fault-injection")]
 mod table;

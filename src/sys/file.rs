@@ -329,8 +329,8 @@ fn access(dir: i32, path: &CStr, wanted: i32) -> Result<()> {
     said
 }
 
-/// The names in a folder that are wanted, in order. Each is put into its place: a sort of its own
-/// would be larger than all the rest, and folders of handlers are small.
+/// The names in a folder that are wanted, in order. Each is inserted at its place: a call of the
+/// library's sort would add more code than all this, and folders of handlers are small.
 pub(crate) fn names_in(path: &Path, is_wanted: fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
     let folder = std::fs::read_dir(path).map_err(|e| Error::from_io(&"opendir", &e))?;
     let mut names: Vec<Vec<u8>> = Vec::new();

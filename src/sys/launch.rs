@@ -68,7 +68,7 @@ pub struct Plan<'a> {
 pub enum LaunchStep {
     /// clone(2) itself: no process was made.
     Clone,
-    /// setpgid, dup2 or prctl.
+    /// setpgid, dup2 or sigprocmask.
     Prepare,
     /// setrlimit or setpriority.
     Limit,
@@ -189,7 +189,7 @@ fn clone(stack: &mut [u128], order: &ChildOrder<'_>) -> Result<Pid> {
     })
 }
 
-/// Elsewhere fork, at its price; the report tells why a child failed.
+/// Elsewhere fork, which costs more; the report tells why a child failed.
 #[cfg(not(target_os = "linux"))]
 fn clone(_stack: &mut [u128], order: &ChildOrder<'_>) -> Result<Pid> {
     fork(std::ptr::from_ref(order).cast_mut().cast::<c_void>())
@@ -240,8 +240,8 @@ fn prepare(order: &ChildOrder<'_>) -> u64 {
         return FOLDER;
     }
     #[cfg(target_os = "linux")]
-    // Without it the parent ends the handler of a worker that has died, as it ends the rest.
-    // SAFETY: takes integers. Last, because a change of user clears it.
+    // If it fails, the parent ends the handler of a worker that has died, as it ends all else that
+    // the worker leaves behind.
     make_in_child("prctl", || unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0)
     });

@@ -1,5 +1,5 @@
-//! Mapped memory: what the parent shares with the processes it forks (words, each an atomic, so that
-//! no layout, padding or pointer can differ between two sides), and large buffers that come and go.
+//! Mapped memory: words that the parent shares with the processes it forks (atomics, so that no
+//! layout, padding or pointer can differ between two sides), and large buffers.
 
 use super::call::{Error, Result};
 use super::fault;
@@ -38,8 +38,8 @@ pub fn shared_words(len: usize) -> Result<&'static [AtomicU64]> {
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), len) })
 }
 
-/// A buffer with a mapping of its own, zeroed. Its pages are the kernel's again when it is dropped,
-/// and are never used for another: who was given them by `vmsplice` may still hold them.
+/// A buffer with a mapping of its own, zeroed. When it is dropped its pages go back to the kernel,
+/// and this process never uses them again: whoever got them by `vmsplice` may still read them.
 #[derive(Debug)]
 pub(crate) struct Region {
     start: *mut u8,

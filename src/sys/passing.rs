@@ -17,7 +17,7 @@ struct ControlBuffer<const BYTES: usize>([u8; BYTES]);
 /// What `MAX_PASSED` descriptors take.
 const SENT: usize = 64;
 
-/// What all that Linux passes at a time take (SCM_MAX_FD, 253): what does not fit is closed by the kernel.
+/// Room for the most that Linux passes at a time (SCM_MAX_FD, 253): the kernel closes what does not fit.
 const RECEIVED: usize = 1040;
 
 const _: () = assert!(size_of::<libc::cmsghdr>() + MAX_PASSED * 4 + 8 <= SENT);
@@ -121,9 +121,9 @@ pub(crate) fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Resul
     Ok(ReceivedRecord { len, passed })
 }
 
-/// The same, once there is one. It is waited for by poll(2): who waits in recvmsg(2) on a Unix stream is
-/// also awakened when the peer takes what he has said before, finds nothing, and sleeps again. Who waits has
-/// said something before, so there is hardly ever a record already.
+/// Waits for a record, by poll(2): a process that waits in recvmsg(2) on a Unix stream is also woken
+/// whenever its peer takes what it was sent before, finds nothing and sleeps again. The caller has sent
+/// something before, so there is hardly ever a record already.
 pub(crate) fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<ReceivedRecord> {
     loop {
         poll::wait_one(socket, poll::READABLE, Duration::MAX)?;
@@ -134,9 +134,9 @@ pub(crate) fn await_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Result<
     }
 }
 
-/// Closes a connection into which anybody may have put anything: a descriptor that was passed and not
-/// received is closed with it, and if it is the last copy of a socket with SO_LINGER, this process would
-/// wait for that socket's peer.
+/// Closes a connection on which a stranger may have passed descriptors. A descriptor that was not
+/// received is closed with the connection; if it is the last copy of a socket with SO_LINGER, this
+/// process would wait for that socket's peer.
 pub(crate) fn hang_up(socket: OwnedFd) {
     // Nothing is put in any more.
     let _ = teardown::shutdown(socket.as_fd(), teardown::Direction::Both);
@@ -176,7 +176,7 @@ fn take_passed(message: &libc::msghdr) -> [Option<OwnedFd>; MAX_PASSED] {
                 let fd = unsafe { OwnedFd::from_raw_fd(raw) };
                 match places.next() {
                     Some(place) => *place = Some(fd),
-                    // What is no socket waits for nobody.
+                    // This fails if it is no socket, whose close does not wait anyway.
                     None => drop(teardown::reset_on_close(fd.as_fd(), false)),
                 }
             }

@@ -1,4 +1,4 @@
-//! One name for what systems call differently, or lack.
+//! One name for each call that systems name differently, and a second way for those that macOS lacks.
 
 // Files beyond 2 GiB: Linux names the calls and structures for them apart (on 32-bit systems they
 // differ from the plain ones), elsewhere there is only one kind.

@@ -1,5 +1,5 @@
-//! Waiting for a few descriptors: poll(2), and ppoll(2) for who waits for a signal too. For many there
-//! is `readiness`.
+//! Waiting for a few descriptors: by poll(2), or by ppoll(2) where a signal is waited for too.
+//! `readiness` waits for many.
 
 use super::call::{Result, once, retry};
 use super::errno::Errno;
@@ -44,8 +44,8 @@ pub(crate) fn wait(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<bool
     wait_with(fds, timeout, &raw const none)
 }
 
-/// Worker: the same with every signal blocked, as outside. The end of a child that was reaped
-/// without its SIGCHLD is still pending, and would end a `wait` that has nothing to do with it.
+/// Worker: the same, with every signal blocked. A child that was reaped before its SIGCHLD came
+/// leaves that signal pending: it would end a `wait` for something else.
 pub(crate) fn wait_undisturbed(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<bool> {
     wait_with(fds, timeout, std::ptr::null())
 }

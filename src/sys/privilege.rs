@@ -1,5 +1,5 @@
 //! Giving up what the server does not need: users, groups, the root folder, new privileges, and
-//! being looked into.
+//! that other processes may look into this one.
 
 use super::call::{CallName, Error, Result, once};
 use super::errno::Errno;
@@ -76,7 +76,7 @@ fn missing(call: CallName) -> Error {
     Error { call, errno }
 }
 
-/// What the calls that return an errno said. Some C libraries call a missing entry an error.
+/// The result of a call that returns an errno. Some C libraries call a missing entry an error.
 fn outcome(call: CallName, code: i32) -> Result<()> {
     match Errno::from_raw(code) {
         errno if code != 0 && errno != Errno::NOENT && errno != Errno::SRCH => {

@@ -48,7 +48,7 @@ pub(crate) fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Whether this process does everything as the user who has started it, or whom it has become for good.
+/// Whether the real user of this process is the effective one too.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_effective_user_real() -> bool {
     // SAFETY: no arguments, cannot fail.
@@ -58,7 +58,7 @@ pub(crate) fn is_effective_user_real() -> bool {
 
 /// getegid(2) and getgroups(2): every group whose rights this process has.
 pub(crate) fn groups() -> Vec<u32> {
-    // More than this are no group's rights that matter here.
+    // If the process has more groups than this, the rights of the others do not count here.
     let mut groups = [0; 256];
     // SAFETY: getgroups writes at most 256 numbers into an array of 256.
     let n = unsafe { libc::getgroups(256, groups.as_mut_ptr()) };
@@ -204,8 +204,8 @@ pub(crate) fn set_umask(mask: libc::mode_t) {
     unsafe { libc::umask(mask) };
 }
 
-/// umask(2): nobody but its owner shall write to what is made, whatever the starter thinks of it; what he
-/// keeps from others stays so.
+/// umask(2): only the owner may write to a file that this process makes, whatever umask the starter
+/// has set. What the starter's umask denies stays denied.
 pub(crate) fn tighten_umask() {
     // SAFETY: takes an integer, cannot fail.
     let before = unsafe { libc::umask(0o077) };
@@ -226,12 +226,12 @@ pub(crate) fn become_subreaper() -> Result<()> {
 
 static IS_SUBREAPER: AtomicBool = AtomicBool::new(false);
 
-/// Whether no more children means no more descendants.
+/// Whether this process is a subreaper: then it has no descendants if it has no children.
 pub(crate) fn is_subreaper() -> bool {
     IS_SUBREAPER.load(Ordering::Relaxed)
 }
 
-/// Without a subreaper a descendant that leaves its process group is not found.
+/// Elsewhere there are no subreapers: a descendant that leaves its process group is not found.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn become_subreaper() -> Result<()> {
     Ok(())
@@ -247,7 +247,7 @@ pub fn signal_with_parent(signal: i32) -> Result<()> {
     .map(drop)
 }
 
-/// prctl(PR_SET_PDEATHSIG): whether there is such a call. Sets what is set already.
+/// prctl(PR_SET_PDEATHSIG): whether there is such a call. Sets what is already set.
 #[cfg(target_os = "linux")]
 pub(crate) fn ask_signal_with_parent() -> Result<()> {
     let mut signal: libc::c_int = 0;
@@ -281,7 +281,7 @@ pub(crate) fn set_name(name: &std::ffi::CStr) {
     let _ = name;
 }
 
-/// RLIMIT_NOFILE as it was and as it is.
+/// RLIMIT_NOFILE: how many descriptors a process may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorLimit {
     /// What the kernel enforces.
@@ -326,10 +326,10 @@ pub(crate) fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
     .map(drop)
 }
 
-/// Worker: sched_setscheduler(2) with SCHED_BATCH. A worker that wakes up takes the CPU from nobody: on
-/// a machine with work for every CPU a handler finishes first, which saves a change to and fro. It is
-/// advice, and may fail. Handlers inherit it: they are batch work too, and to take it back in each
-/// child costs more than all that a child does before its exec.
+/// Worker: sched_setscheduler(2) with SCHED_BATCH. A worker that wakes up then takes the CPU from
+/// nobody: if every CPU is busy a handler finishes first, which saves two changes of process. It is
+/// advice, and may fail. Handlers inherit it: to take it back in each child costs more than all
+/// else that a child does before its exec.
 #[cfg(target_os = "linux")]
 pub(crate) fn work_in_batches() {
     raw::sched_setscheduler(libc::SCHED_BATCH);

@@ -4,8 +4,8 @@ use super::time;
 
 /// A number that nobody outside can foresee, to key a hash table with.
 ///
-/// Early after the machine's start the kernel may have none yet, and is not waited for: then it is one that
-/// is hard to guess (the clock, and where this program's stack lies).
+/// Soon after the machine's start the kernel may have no random numbers yet, and this call does not wait for
+/// them: then the number comes from the clock and the place of the stack, which is hard to guess.
 pub(crate) fn number() -> u64 {
     let mut number = 0_u64;
     if fill(&mut number) {

@@ -118,8 +118,8 @@ impl Readiness {
         }
     }
 
-    /// Removes a descriptor. Always before its close: an entry whose open file description lives
-    /// on elsewhere (a worker's copy) would stay behind and report for a stranger.
+    /// Removes a descriptor. The caller does this before the close: as long as a copy is open in another
+    /// process (a worker's), the kernel keeps the entry and would report it for the next owner of the number.
     pub fn forget(&self, fd: BorrowedFd<'_>) -> Result<()> {
         match self {
             #[cfg(target_os = "linux")]

@@ -15,15 +15,15 @@ const HANDLED: [i32; 9] = [
     SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ,
 ];
 
-/// Of these, the ones that only say why a call of ours has failed: a peer that is gone, and a file
-/// that has reached RLIMIT_FSIZE. Their default would end the process.
+/// Those of them that only say why a call has failed: the peer is gone, or a file has reached
+/// RLIMIT_FSIZE. Their default action would end the process.
 const ERRORS: [i32; 2] = [SIGPIPE, SIGXFSZ];
 
 /// Write end of the self-pipe, or -1. One writer, set before the handlers are installed.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
-/// Signal handler: says in the self-pipe which signal came. Async-signal-safe: one write(2), and
-/// errno is put back. A full pipe loses nothing that matters: the reader is awake then.
+/// Signal handler: writes the signal's number into the self-pipe. Async-signal-safe: one write(2),
+/// and errno is put back. A full pipe may lose the number: the parent is awake then anyway.
 extern "C" fn note(signal: i32) {
     let byte = [u8::try_from(signal).unwrap_or(0)];
     let saved = Errno::last();
@@ -32,8 +32,8 @@ extern "C" fn note(signal: i32) {
     saved.set();
 }
 
-/// Signal handler that only interrupts. A handler, unlike SIG_IGN, is not handed on by exec, so a
-/// launch need not undo it; and since it touches no memory it may run in a vfork child.
+/// Signal handler that only interrupts. Unlike SIG_IGN it does not outlive an exec, so a launch
+/// need not undo it; and since it touches no memory it may run in the child of a vfork.
 extern "C" fn interrupt(_: i32) {}
 
 fn install(signal: i32, action: usize) -> Result<()> {
@@ -62,8 +62,8 @@ pub(crate) fn reset_inherited() -> Result<()> {
     unblock_all()
 }
 
-/// Parent: every handled signal becomes a byte in the pipe whose read end is returned.
-/// SIGPIPE and SIGXFSZ stay interrupts: what they mean is an error of the call.
+/// Parent: from now on every handled signal becomes a byte in the pipe whose read end is returned.
+/// SIGPIPE and SIGXFSZ only interrupt: the call that caused them returns an error.
 pub(crate) fn to_pipe() -> Result<OwnedFd> {
     fault::become_parent();
     let (read_end, write_end) = fd::pipe()?;
@@ -79,9 +79,9 @@ pub(crate) fn to_pipe() -> Result<OwnedFd> {
     Ok(read_end)
 }
 
-/// Worker: every handled signal only interrupts (a terminal sends ^C to the whole group, and the
-/// parent says what is to be done), and all are blocked except in `poll::wait`: so a launch, which needs
-/// them blocked, has no mask to change.
+/// Worker: from now on every handled signal only interrupts, since a terminal sends ^C to the whole
+/// group, and the parent says what is to be done. All signals are blocked except in `poll::wait`,
+/// so that a launch, which needs them blocked, has no mask to change.
 pub(crate) fn to_interrupts() -> Result<()> {
     PIPE.store(-1, Ordering::Relaxed);
     for signal in HANDLED {

@@ -99,8 +99,8 @@ fn bind(socket: &OwnedFd, address: &RawAddress) -> Result<()> {
     .map(drop)
 }
 
-/// listen(2). Again on a listener that another process has made: its clients see this one as their
-/// peer from then on (SO_PEERCRED is who listened last).
+/// listen(2). If another process has made the listener, clients see this process as their peer from
+/// then on (SO_PEERCRED names the process that has called listen last).
 pub(crate) fn listen_on(socket: &OwnedFd, backlog: i32) -> Result<()> {
     // SAFETY: takes two integers.
     once(&"listen", || unsafe {
@@ -121,9 +121,9 @@ pub(crate) fn try_bind(address: SocketAddr) -> Result<()> {
     bind(&socket, &internet_address(address))
 }
 
-/// A non-blocking listening Unix domain socket. `private` makes its file 0600, from its first
-/// moment on (by the umask), else whoever may reach the folder may connect, but for the group and the
-/// others if the umask in force leaves them nothing at all (077, 027).
+/// A non-blocking listening Unix domain socket. `private` makes its file 0600 from its first moment
+/// on (by the umask). Otherwise everybody who can reach the folder may connect; group or others may
+/// not if the umask in force takes all rights from them (077, 027).
 pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> {
     let address = unix_address(path)?;
     let listener = socket(libc::AF_UNIX, platform::SOCK_NONBLOCK)?;
@@ -141,8 +141,9 @@ pub fn listen_unix(path: &Path, private: bool, backlog: i32) -> Result<OwnedFd> 
     bound.map(|()| listener)
 }
 
-/// SO_PASSRIGHTS off, for all that a Unix listener accepts: nobody may pass descriptors (Linux 6.16; before,
-/// one that nobody takes is closed by whoever reads or closes the connection, who may then wait for its peer).
+/// SO_PASSRIGHTS off, for all that a Unix listener accepts: nobody may pass descriptors (Linux
+/// 6.16). Before, a descriptor that nobody has received is closed by the process that reads or
+/// closes the connection, and that process may have to wait for the descriptor's peer.
 pub(crate) fn refuse_descriptors(listener: BorrowedFd<'_>) {
     const SO_PASSRIGHTS: i32 = 83;
     if cfg!(target_os = "linux") {
@@ -433,7 +434,7 @@ pub(crate) fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> Res
     let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
     let set = set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes);
     match bytes {
-        // Where there is no mark, nobody has moved it.
+        // A system without the mark needs no mark taken back.
         ..=1 => or_else(set, || Ok(())),
         _ => set,
     }
@@ -444,9 +445,8 @@ pub(crate) fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
     option(socket, libc::SO_RCVLOWAT).map(count)
 }
 
-/// SIOCOUTQ: bytes that were written and that the peer's kernel has not acknowledged (TCP) or the
-/// peer has not read (Unix sockets). It falls while a slow reader reads, long before the socket
-/// becomes writable.
+/// SIOCOUTQ: bytes that were written and that the peer's kernel has not acknowledged (TCP) or the peer has
+/// not read (Unix sockets). It falls while a slow reader reads, long before the socket becomes writable.
 #[cfg(target_os = "linux")]
 pub(crate) fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
     let mut n: libc::c_int = 0;

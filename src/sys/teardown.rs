@@ -29,8 +29,8 @@ pub(crate) fn shutdown(socket: BorrowedFd<'_>, direction: Direction) -> Result<(
     .map(drop)
 }
 
-/// SO_LINGER: the close of the last copy sends RST instead of FIN, and what was written and has not been
-/// sent yet is lost; or not. Never does the close wait, as others who had the socket may have wanted.
+/// SO_LINGER. On: the close of the last copy sends RST instead of FIN, and written bytes that were not sent
+/// yet are lost. Off: it sends FIN. The close never waits, even if a handler had set that it should.
 pub(crate) fn reset_on_close(socket: BorrowedFd<'_>, is_on: bool) -> Result<()> {
     let linger = libc::linger {
         l_onoff: i32::from(is_on),
@@ -39,7 +39,7 @@ pub(crate) fn reset_on_close(socket: BorrowedFd<'_>, is_on: bool) -> Result<()> 
     set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, linger)
 }
 
-/// Whether [`reset_on_close`] was said, by whoever has a copy of the descriptor.
+/// Whether [`reset_on_close`] is on, whichever process that has a copy of the descriptor has set it.
 pub(crate) fn will_reset(socket: BorrowedFd<'_>) -> bool {
     // The first of its two numbers says whether it is on.
     option(socket, libc::SO_LINGER).is_ok_and(|is_on| is_on != 0)

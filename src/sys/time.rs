@@ -37,7 +37,7 @@ fn clock(id: libc::clockid_t) -> (i64, i64) {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // It cannot fail for the clocks used here; but a test may end the process between two other calls.
+    // It cannot fail for the clocks used here, but a test may kill or stop the process at this call.
     let _ = fault::due("clock_gettime");
     // SAFETY: clock_gettime writes one timespec.
     unsafe { libc::clock_gettime(id, &raw mut t) };

@@ -1,7 +1,7 @@
-//! The calls that are to fail. What is to fail stands in a table in shared
-//! memory, one row per kind of process and call, so that all processes count together: "the third
-//! accept" happens once, however many workers are forked afterwards. Refuses to allocate once it
-//! has begun, so that it may be asked between clone and exec too.
+//! Which calls are to fail. They stand in a table in shared memory, one row per kind of process and
+//! call, so that all processes count together: "the third accept" happens once, however many
+//! workers are forked afterwards. Allocates nothing after its first use, so that it may be asked
+//! between clone and exec too.
 //!
 //! | environment variable | |
 //! |---|---|
@@ -17,7 +17,7 @@ use crate::sys::errno::Errno;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Which kind of process this is; a row's number for it.
+/// A kind of process, with its number in a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ProcessKind {
     Start = 1,
@@ -33,7 +33,8 @@ const KINDS: [(&str, ProcessKind); 4] = [
     ("handler", ProcessKind::Handler),
 ];
 
-/// The kind of this process. Between clone and exec it still shows the worker's.
+/// The kind of this process. Between clone and exec a handler shares the worker's memory, and so
+/// this number.
 static KIND: AtomicU64 = AtomicU64::new(ProcessKind::Start as u64);
 
 /// Words of a row, and rows of the table. tests/faults knows this layout.
@@ -72,12 +73,12 @@ pub(in crate::sys) fn become_worker() {
     }
 }
 
-/// Counts one use of a call; the errno with which it is to fail, if it is.
+/// Counts one use of a call. `Some`: it is to fail with this errno.
 pub(in crate::sys) fn due(call: &'static str) -> Option<Errno> {
     due_in(KIND.load(Ordering::Relaxed), call)
 }
 
-/// Between clone and exec: true, with errno set, if the call is to fail.
+/// Between clone and exec: counts one use of a call; true, with errno set, if it is to fail.
 pub(in crate::sys) fn due_in_child(call: &'static str) -> bool {
     let errno = due_in(ProcessKind::Handler as u64, call);
     if let Some(errno) = errno {
