@@ -63,7 +63,7 @@ fn add_children(thread: &str, to: &mut Vec<Pid>) -> Result<()> {
 /// These processes and all that descend from them, as far as /proc tells (CONFIG_PROC_CHILDREN). What
 /// starts or ends meanwhile may be missing, or be there twice.
 #[cfg(target_os = "linux")]
-pub(crate) fn families(mut of: Vec<Pid>) -> Vec<Pid> {
+pub(crate) fn with_descendants(mut of: Vec<Pid>) -> Vec<Pid> {
     let mut at = 0;
     while let Some(&pid) = of.get(at) {
         at += 1;
@@ -84,21 +84,21 @@ pub(crate) fn families(mut of: Vec<Pid>) -> Vec<Pid> {
 
 /// These processes, as far as is known.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn families(of: Vec<Pid>) -> Vec<Pid> {
+pub(crate) fn with_descendants(of: Vec<Pid>) -> Vec<Pid> {
     of
 }
 
-/// How often `end_families` looks for processes that were started while it looked.
+/// How often `end_with_descendants` looks for processes that were started while it looked.
 const MOST_PASSES: usize = 50;
 
 /// SIGKILL for these processes and all their descendants; returns those that got it, in order. All are
 /// stopped first: a process that the signal has reached starts no other, so the number of those that still
 /// fork falls with each pass. To kill one of them at once would only make room for the next.
-pub(crate) fn end_families(of: &dyn Fn() -> Vec<Pid>) -> Vec<Pid> {
+pub(crate) fn end_with_descendants(of: &dyn Fn() -> Vec<Pid>) -> Vec<Pid> {
     let mut known = Vec::new();
     for _ in 0..MOST_PASSES {
         let before = known.len();
-        for pid in families(of()) {
+        for pid in with_descendants(of()) {
             if let Err(at) = known.binary_search(&pid)
                 && process::kill(pid, signal::SIGSTOP).is_ok()
             {
@@ -212,7 +212,7 @@ mod tests {
         let mut shell = std::process::Command::new("sh");
         let child = shell.args(["-c", script]).spawn().unwrap();
         let begun = std::time::Instant::now();
-        while families(vec![pid_of_child(&child)]).len() < 3 {
+        while with_descendants(vec![pid_of_child(&child)]).len() < 3 {
             assert!(begun.elapsed().as_secs() < 20, "they do not start");
             std::thread::yield_now();
         }
@@ -222,8 +222,8 @@ mod tests {
     #[test]
     fn a_family_is_ended_as_a_whole_and_nobody_else() {
         let (mut child, mut other) = (family(), family());
-        let all = families(vec![pid_of_child(&child)]);
-        let killed = end_families(&|| vec![pid_of_child(&child)]);
+        let all = with_descendants(vec![pid_of_child(&child)]);
+        let killed = end_with_descendants(&|| vec![pid_of_child(&child)]);
         assert!(killed.is_sorted() && killed.len() == 3, "{killed:?}");
         assert!(all.iter().all(|pid| killed.contains(pid)), "{all:?}");
         child.wait().unwrap();
@@ -232,8 +232,8 @@ mod tests {
             assert!(begun.elapsed().as_secs() < 20, "they do not end");
             std::thread::yield_now();
         }
-        assert_eq!(families(vec![pid_of_child(&other)]).len(), 3);
-        end_families(&|| vec![pid_of_child(&other)]);
+        assert_eq!(with_descendants(vec![pid_of_child(&other)]).len(), 3);
+        end_with_descendants(&|| vec![pid_of_child(&other)]);
         other.wait().unwrap();
     }
 
@@ -248,15 +248,15 @@ mod tests {
         let mut child = shell.spawn().unwrap();
         let pid = pid_of_child(&child);
         let begun = std::time::Instant::now();
-        while families(vec![pid]).len() < 2 {
+        while with_descendants(vec![pid]).len() < 2 {
             assert!(begun.elapsed().as_secs() < 20, "it does not start");
             std::thread::yield_now();
         }
-        for pid_of_one in families(vec![pid]) {
+        for pid_of_one in with_descendants(vec![pid]) {
             assert_eq!(mark_of(pid_of_one).unwrap(), Some(pid.raw()));
         }
         assert_eq!(mark_of(process::pid()).unwrap(), None);
-        end_families(&|| vec![pid]);
+        end_with_descendants(&|| vec![pid]);
         child.wait().unwrap();
     }
 }

@@ -242,6 +242,7 @@ fn prepare(order: &ChildOrder<'_>) -> u64 {
     #[cfg(target_os = "linux")]
     // If it fails, the parent ends the handler of a worker that has died, as it ends all else that
     // the worker leaves behind.
+    // SAFETY: takes integers.
     make_in_child("prctl", || unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0)
     });

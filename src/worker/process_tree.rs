@@ -53,7 +53,7 @@ fn signal_all(handler: Pid, settings: &HandlerSettings, signal: i32) {
     let _ = process::kill_group(handler, signal);
     let mut all = Vec::new();
     if !settings.detach {
-        all = descendants::families(descendants::children().unwrap_or_default());
+        all = descendants::with_descendants(descendants::children().unwrap_or_default());
     }
     if !all.contains(&handler) {
         all.push(handler);
@@ -130,7 +130,7 @@ fn sweep(log: &Log, handler: &[u8]) -> Swept {
     while is_left && time::now() < until {
         let round = match std::mem::take(&mut is_first) {
             true => kill_each(children()),
-            false => descendants::end_families(&children),
+            false => descendants::end_with_descendants(&children),
         };
         for pid in round {
             if let Err(at) = killed.binary_search(&pid) {

@@ -87,7 +87,7 @@ impl Workers {
     }
 
     fn sweep(&mut self, ctx: &Context, successors: Successors) {
-        let ended = descendants::end_families(&|| self.orphans(ctx, successors));
+        let ended = descendants::end_with_descendants(&|| self.orphans(ctx, successors));
         self.orphans.is_sweeping = !ended.is_empty();
     }
 
