@@ -27,7 +27,7 @@ impl Parent {
         let Caller::Somebody(pid, peer, who) = caller else {
             return;
         };
-        let slot = pid.and_then(|pid| self.workers.find(pid));
+        let slot = pid.and_then(|pid| self.workers.pool().find(pid));
         if let Some(slot) = slot.filter(|slot| self.workers.is_expected(*slot)) {
             return self.workers.adopt(&self.ctx, slot, peer);
         }

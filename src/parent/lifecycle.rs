@@ -98,7 +98,7 @@ impl Parent {
     fn is_done(&self) -> bool {
         self.connections.open() == 0
             && !self.upgrade.has_predecessor()
-            && !self.workers.are_finishing()
+            && !self.workers.pool().is_finishing()
             && self.upgrade.has_read_all()
     }
 
@@ -151,7 +151,7 @@ impl Parent {
                     self.stop();
                 }
             }
-            Life::Stopping(until) if until <= now && self.workers.total() > 0 => {
+            Life::Stopping(until) if until <= now && self.workers.pool().total() > 0 => {
                 self.workers.kill_all(&self.ctx);
                 // SIGCHLD brings the rest; should one be lost, look again.
                 self.ctx.life = Life::Stopping(now.after(LEAVE_GRACE));
@@ -159,7 +159,7 @@ impl Parent {
             }
             _ => {}
         }
-        if self.ctx.life.is_leaving() && self.workers.total() == 0 {
+        if self.ctx.life.is_leaving() && self.workers.pool().total() == 0 {
             self.ctx.life = Life::Over;
         }
     }
@@ -176,7 +176,7 @@ impl Parent {
             return self.stop_at_once();
         }
         // Clients of the server before may keep them busy already.
-        if self.workers.ready() + self.workers.busy() < self.ctx.settings.workers {
+        if self.workers.pool().ready() + self.workers.pool().busy() < self.ctx.settings.workers {
             return;
         }
         let line = start_line(self);
@@ -197,6 +197,6 @@ impl Parent {
             self.ctx.log.tell(&line);
         }
         self.starter.announce(&line);
-        self.control.notify.ready(self.workers.living());
+        self.control.notify.ready(self.workers.pool().living());
     }
 }

@@ -93,7 +93,7 @@ impl Parent {
         });
         match &changed {
             Ok(()) => {
-                let workers = self.workers.living();
+                let workers = self.workers.pool().living();
                 self.ctx.log.info(format_args!(
                     "reloaded: {workers} workers are being replaced"
                 ));
@@ -102,7 +102,7 @@ impl Parent {
                 self.ctx.log.error(format_args!(
                     "unable to reload, the old configuration stays in force: {why}"
                 ));
-                self.control.notify.ready(self.workers.living());
+                self.control.notify.ready(self.workers.pool().living());
             }
         }
         changed
@@ -189,7 +189,7 @@ impl Parent {
     ) -> Result<(OwnedFd, CString, Bound), Error> {
         let root = instance::open_root(&settings.path)?;
         let log_file = instance::prepare_log(&settings.log_file)?;
-        let workers = self.workers.living();
+        let workers = self.workers.pool().living();
         privilege::limit_handlers(settings, process::effective_uid(), workers);
         let change = self.bind_listeners(wishes)?;
         let listeners = self.listeners.all().len() - change.going.len();

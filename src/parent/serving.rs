@@ -18,8 +18,8 @@ impl Parent {
             return;
         }
         while self.connections.count(State::Queued) > 0
-            && (self.workers.ready() > 0 || self.rouse_one())
-            && let Some(slot) = self.workers.newest_ready()
+            && (self.workers.pool().ready() > 0 || self.rouse_one())
+            && let Some(slot) = self.workers.pool().newest_ready()
         {
             if let Err(e) = self.hand_over(slot) {
                 // An order is sent as a whole or not at all, so the client keeps its place in the queue.
@@ -74,7 +74,7 @@ impl Parent {
             let why = &"a verdict that cannot follow";
             return self.workers.distrust(&self.ctx, slot, why);
         }
-        let is_outdated = self.workers.is_outdated(slot);
+        let is_outdated = self.workers.pool().is_outdated(slot);
         self.workers.let_go(&self.ctx, slot, report);
         let Some(fate) = fate else {
             // The parent gave the client up (it is about to stop).
@@ -118,11 +118,11 @@ impl Parent {
         if self.ctx.scoreboard.needs_workers() {
             return false;
         }
-        while self.workers.ready() == 0 && self.rouse_longest() {}
-        if self.workers.ready() == 0 {
+        while self.workers.pool().ready() == 0 && self.rouse_longest() {}
+        if self.workers.pool().ready() == 0 {
             self.need_workers();
         }
-        self.workers.ready() > 0
+        self.workers.pool().ready() > 0
     }
 
     /// Nobody may rest from now on; whoever does is ready at once.
@@ -131,7 +131,7 @@ impl Parent {
             return;
         }
         self.ctx.scoreboard.need_workers(true);
-        for slot in self.workers.slots() {
+        for slot in self.workers.pool().slots() {
             if !self.rouse(slot) {
                 self.workers.note_began(&self.ctx, slot);
             }
@@ -174,7 +174,7 @@ impl Parent {
                     self.ctx
                         .log
                         .info(format_args!("every worker has the new configuration"));
-                    self.control.notify.ready(self.workers.living());
+                    self.control.notify.ready(self.workers.pool().living());
                     // Those may go on whom only workers with older settings have held.
                     self.connections.release_where_room(&self.ctx);
                 }
@@ -185,7 +185,7 @@ impl Parent {
 
     /// Tells a worker to leave, or marks it until it is free.
     pub(super) fn dismiss(&mut self, slot: Slot) {
-        match self.workers.duty(slot) {
+        match self.workers.pool().duty(slot) {
             Some(Duty::Ready) => self.workers.retire(&self.ctx, slot),
             Some(Duty::Busy(_)) => {
                 self.workers.dismiss(slot);
@@ -207,7 +207,7 @@ impl Parent {
     pub(super) fn reap(&mut self) {
         while let Some(reaped) = Workers::next_dead(&self.ctx) {
             let pid = reaped.pid;
-            match self.workers.find(pid) {
+            match self.workers.pool().find(pid) {
                 Some(slot) => self.bury(slot, reaped),
                 None if self.upgrade.successors().contains(&Some(pid)) => {
                     self.bury_successor(pid, reaped.ended);

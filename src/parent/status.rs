@@ -35,10 +35,13 @@ impl Parent {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         put("pid", u64::from(process::pid().raw().unsigned_abs()));
         put("uptime", self.ctx.now.since(self.started).as_secs());
-        put("workers", count(self.workers.living()));
+        put("workers", count(self.workers.pool().living()));
         let resting = self.workers.resting(&self.ctx);
-        put("ready", count(self.workers.ready() + resting));
-        put("busy", count(self.workers.busy().saturating_sub(resting)));
+        put("ready", count(self.workers.pool().ready() + resting));
+        put(
+            "busy",
+            count(self.workers.pool().busy().saturating_sub(resting)),
+        );
         put("connections", count(self.connections.open()));
         put("accepted", self.connections.accepted());
         for state in State::ALL {

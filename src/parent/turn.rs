@@ -20,7 +20,7 @@ impl Parent {
         let mut events = std::mem::take(&mut self.events);
         let waited = self.ctx.readiness.wait(&mut events, timeout);
         self.ctx.now = time::now();
-        self.ctx.turnover = self.workers.turnover();
+        self.ctx.turnover = self.workers.pool().turnover();
         self.act_on(&events);
         self.events = events;
         self.connections.let_bodies_on(&self.ctx);

@@ -17,7 +17,7 @@ const BATCH: usize = 128;
 impl Parent {
     /// The next steps of an upgrade, once per turn.
     pub(super) fn go_on_with_upgrade(&mut self) {
-        let is_calm = self.workers.starting() == 0;
+        let is_calm = self.workers.pool().starting() == 0;
         match self.upgrade.next_step(&self.ctx, is_calm) {
             Step::None => {}
             Step::Begin => self.begin_upgrade(),
@@ -69,13 +69,13 @@ impl Parent {
         self.set_own(false);
         self.control.write_pid(&self.ctx, pid);
         self.control.notify.say(&format!("MAINPID={pid}"));
-        let (clients, busy) = (self.connections.open(), self.workers.busy());
+        let (clients, busy) = (self.connections.open(), self.workers.pool().busy());
         self.ctx.log.info(format_args!(
             "upgraded: {pid} serves now; of {clients} connections it gets all but {busy}, which are served here first"
         ));
         self.listeners.unwatch(&self.ctx);
         self.ctx.life = Life::HandingOver;
-        for slot in self.workers.slots() {
+        for slot in self.workers.pool().slots() {
             self.dismiss(slot);
         }
     }
@@ -150,7 +150,7 @@ impl Parent {
             self.ctx.life = Life::Serving;
             self.set_own(true);
             self.control.write_pid(&self.ctx, process::pid());
-            self.control.notify.ready(self.workers.living());
+            self.control.notify.ready(self.workers.pool().living());
         }
         if self.listeners.paused_until().is_none() {
             self.control.watch(&self.ctx);

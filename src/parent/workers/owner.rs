@@ -4,11 +4,11 @@ use super::duty::Duty;
 use super::orphans::Orphans;
 use super::pool::{Pool, Worker};
 use crate::channel::{self, Order, Said, Verdict};
-use crate::parent::context::{Burst, Context, Id, Ordered, Turnover};
+use crate::parent::context::{Burst, Context, Id, Ordered};
 use crate::parent::privilege::OomScore;
 use crate::scoreboard::{Report, Slot, Ticket};
 use crate::sys::fd::AsFd;
-use crate::sys::process::{self, Pid};
+use crate::sys::process;
 use crate::sys::time::Moment;
 use crate::sys::{Errno, Error, signal};
 use std::fmt::{Display, Write};
@@ -80,69 +80,14 @@ impl Workers {
         }
     }
 
-    /// How fast clients get through.
-    pub(in crate::parent) fn turnover(&self) -> Turnover {
-        self.pool.turnover()
-    }
-
-    /// Workers that are here to stay.
-    pub(in crate::parent) fn living(&self) -> usize {
-        self.pool.living()
-    }
-
-    /// All processes, those that are leaving among them.
-    pub(in crate::parent) fn total(&self) -> usize {
-        self.pool.total()
-    }
-
-    /// Workers that have not said their first verdict.
-    pub(in crate::parent) fn starting(&self) -> usize {
-        self.pool.starting()
-    }
-
-    /// Workers that are ready now.
-    pub(in crate::parent) fn ready(&self) -> usize {
-        self.pool.ready()
-    }
-
-    /// Workers that have a client, or a handler that runs on.
-    pub(in crate::parent) fn busy(&self) -> usize {
-        self.pool.busy()
-    }
-
-    /// Whether a handler runs on whose client has its response.
-    pub(in crate::parent) fn are_finishing(&self) -> bool {
-        self.pool.is_finishing()
-    }
-
-    /// The newest ready worker.
-    pub(in crate::parent) fn newest_ready(&self) -> Option<Slot> {
-        self.pool.newest_ready()
-    }
-
-    /// Every slot, vacant ones among them.
-    pub(in crate::parent) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
-        self.pool.slots()
-    }
-
-    /// Who has this process id.
-    pub(in crate::parent) fn find(&self, pid: Pid) -> Option<Slot> {
-        self.pool.find(pid)
-    }
-
-    /// What a worker does.
-    pub(in crate::parent) fn duty(&self, slot: Slot) -> Option<Duty> {
-        self.pool.get(slot).map(|worker| worker.duty)
-    }
-
-    /// Whether a worker was forked with settings of before.
-    pub(in crate::parent) fn is_outdated(&self, slot: Slot) -> bool {
-        self.pool.is_outdated(slot)
-    }
-
     /// For the next order.
     pub(in crate::parent) fn next_ticket(&mut self) -> Ticket {
         self.pool.next_ticket()
+    }
+
+    /// Who is there and what each does, to look at.
+    pub(in crate::parent) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Sends a ready worker its order.
@@ -199,7 +144,7 @@ impl Workers {
 
     /// A verdict has come without its spool; the client that it was about.
     fn lose_spool(&mut self, ctx: &Context, slot: Slot) -> Option<Id> {
-        let Some(Duty::Busy(id)) = self.duty(slot) else {
+        let Some(Duty::Busy(id)) = self.pool.duty(slot) else {
             return None;
         };
         if ctx.scoreboard.entry(slot).handler_pid() != 0 {
@@ -300,7 +245,11 @@ impl Workers {
     /// status comes by SIGCHLD; one that stays without a channel is of no use.
     fn hang_up(&mut self, ctx: &Context, slot: Slot) {
         self.drop_channel(ctx, slot);
-        if self.duty(slot).is_some_and(|duty| duty != Duty::Retiring) {
+        if self
+            .pool
+            .duty(slot)
+            .is_some_and(|duty| duty != Duty::Retiring)
+        {
             self.watch_soon(ctx);
         }
     }
@@ -372,7 +321,7 @@ impl Workers {
     #[cold]
     pub(in crate::parent) fn end(&mut self, ctx: &Context) {
         for slot in self.pool.slots() {
-            match self.duty(slot) {
+            match self.pool.duty(slot) {
                 Some(Duty::Ready) => self.retire(ctx, slot),
                 // The end of its channel makes a worker end its handler's tree, then leave.
                 Some(Duty::Busy(_) | Duty::Finishing) => {

@@ -103,7 +103,7 @@ pub(super) fn growth_due(woken: Moment, now: Moment) -> Moment {
 }
 
 /// The pool.
-pub(super) struct Pool {
+pub(in crate::parent) struct Pool {
     /// `most` and one more: while a worker is replaced there are two. Never shrinks.
     slots: Vec<Option<Worker>>,
     most: usize,
@@ -154,7 +154,7 @@ impl Pool {
     }
 
     /// Every slot, vacant ones among them.
-    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+    pub(in crate::parent) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.slots.len()).map(Slot)
     }
 
@@ -167,12 +167,12 @@ impl Pool {
     }
 
     /// All processes, those that are leaving among them.
-    pub(super) fn total(&self) -> usize {
+    pub(in crate::parent) fn total(&self) -> usize {
         self.tally.iter().sum()
     }
 
     /// Workers that are here to stay.
-    pub(super) fn living(&self) -> usize {
+    pub(in crate::parent) fn living(&self) -> usize {
         let [starting, ready, busy, _] = self.tally;
         starting + ready + busy - self.dismissed
     }
@@ -188,24 +188,24 @@ impl Pool {
     }
 
     /// Whether a handler runs on whose client has its response.
-    pub(super) fn is_finishing(&self) -> bool {
+    pub(in crate::parent) fn is_finishing(&self) -> bool {
         self.workers()
             .any(|(_, worker)| worker.duty == Duty::Finishing)
     }
 
     /// Workers that have not said their first verdict.
-    pub(super) fn starting(&self) -> usize {
+    pub(in crate::parent) fn starting(&self) -> usize {
         let [starting, ..] = self.tally;
         starting
     }
 
     /// Workers that are ready now.
-    pub(super) fn ready(&self) -> usize {
+    pub(in crate::parent) fn ready(&self) -> usize {
         self.ready.len()
     }
 
     /// Workers that have a client, or a handler that runs on.
-    pub(super) fn busy(&self) -> usize {
+    pub(in crate::parent) fn busy(&self) -> usize {
         let [_, _, busy, _] = self.tally;
         busy
     }
@@ -231,7 +231,7 @@ impl Pool {
     }
 
     /// Who has this process id.
-    pub(super) fn find(&self, pid: Pid) -> Option<Slot> {
+    pub(in crate::parent) fn find(&self, pid: Pid) -> Option<Slot> {
         let found = self.workers().find(|(_, w)| w.pid == pid);
         found.map(|(slot, _)| slot)
     }
@@ -313,8 +313,13 @@ impl Pool {
         Ticket::new(self.tickets)
     }
 
+    /// What a worker does.
+    pub(in crate::parent) fn duty(&self, slot: Slot) -> Option<Duty> {
+        self.get(slot).map(|worker| worker.duty)
+    }
+
     /// The newest ready worker.
-    pub(super) fn newest_ready(&self) -> Option<Slot> {
+    pub(in crate::parent) fn newest_ready(&self) -> Option<Slot> {
         self.ready.last().copied()
     }
 
@@ -352,7 +357,7 @@ impl Pool {
     }
 
     /// How fast clients get through.
-    pub(super) fn turnover(&self) -> Turnover {
+    pub(in crate::parent) fn turnover(&self) -> Turnover {
         Turnover {
             service_micros: self.service_micros,
             workers: self.living(),
@@ -401,7 +406,7 @@ impl Pool {
     }
 
     /// Whether a worker is one of those that are being replaced.
-    pub(super) fn is_outdated(&self, slot: Slot) -> bool {
+    pub(in crate::parent) fn is_outdated(&self, slot: Slot) -> bool {
         let is_old = |worker: &Worker| worker.edition != self.edition.number;
         self.edition.is_mixed && self.get(slot).is_some_and(is_old)
     }
