@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Bytes of an order on the wire.
-pub const ORDER_BYTES: usize = 80;
+pub const ORDER_BYTES: usize = 72;
 
 /// Parent → worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +64,6 @@ pub struct Serve {
     pub listener: u8,
     /// Requests already answered on this connection.
     pub requests: u32,
-    /// When it was accepted.
-    pub accepted: Moment,
     /// When the client began to owe this head (accept, or the first byte after idling).
     pub head_begun: Moment,
     /// When the body or the response last made progress.
@@ -213,12 +211,7 @@ pub fn encode(order: &Order) -> [u8; ORDER_BYTES] {
             writer.put(&serve.ticket.number().to_le_bytes());
             writer.put(&serve.connection.to_le_bytes());
             writer.put(&serve.requests.to_le_bytes());
-            for moment in [
-                serve.accepted,
-                serve.head_begun,
-                serve.progress,
-                serve.woken,
-            ] {
+            for moment in [serve.head_begun, serve.progress, serve.woken] {
                 writer.put(&moment.as_micros().to_le_bytes());
             }
             encode_peer(&mut writer, serve.peer);
@@ -269,7 +262,6 @@ fn decode_serve(reader: &mut Reader<'_>) -> Option<Serve> {
         ticket: Ticket::from_number(u64::from_le_bytes(reader.take()?))?,
         connection: u64::from_le_bytes(reader.take()?),
         requests: u32::from_le_bytes(reader.take()?),
-        accepted: reader.moment()?,
         head_begun: reader.moment()?,
         progress: reader.moment()?,
         woken: reader.moment()?,
@@ -306,7 +298,6 @@ mod tests {
             is_last: true,
             listener: 3,
             requests: 17,
-            accepted: Moment::from_micros(1),
             head_begun: Moment::from_micros(u64::MAX),
             progress: Moment::from_micros(9),
             woken: Moment::from_micros(8),
@@ -334,7 +325,7 @@ mod tests {
         for len in 0..ORDER_BYTES {
             assert_eq!(decode(&good[..len]), None, "cut at {len}");
         }
-        for place in [0, 1, 2, 3, 57, ORDER_BYTES - 1] {
+        for place in [0, 1, 2, 3, 49, ORDER_BYTES - 1] {
             let mut bad = good;
             bad[place] = 0xee;
             assert_eq!(decode(&bad), None, "byte {place}");

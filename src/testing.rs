@@ -6,7 +6,7 @@ pub mod birth {
 }
 
 pub mod cgi {
-    pub use crate::cgi::{BadOutput, Kind, Output, OutputParser, Progress};
+    pub use crate::cgi::{BadOutput, Output, OutputParser, Progress};
 }
 
 pub mod channel {

@@ -99,7 +99,7 @@ struct Ends<'a> {
 
 /// Hands over the server's end of a connection on which `request` has arrived.
 fn serve(ends: &Ends<'_>, client: &OwnedFd, request: &[u8]) {
-    socket::send(client.as_fd(), request, false).unwrap();
+    socket::send(client.as_fd(), request).unwrap();
     order(ends);
     assert_eq!(verdict(ends.channel), Verdict::Keep);
     hear(client);
@@ -116,7 +116,6 @@ fn order(ends: &Ends<'_>) {
         is_last: false,
         listener: 0,
         requests: 0,
-        accepted: now,
         head_begun: now,
         progress: now,
         ticket,
@@ -134,7 +133,7 @@ fn order(ends: &Ends<'_>) {
 
 /// The next request of a client that the worker rests with.
 fn go_on(client: &OwnedFd, request: &[u8]) {
-    socket::send(client.as_fd(), request, false).unwrap();
+    socket::send(client.as_fd(), request).unwrap();
     hear(client);
 }
 
@@ -225,7 +224,7 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
         count("ordered", || serve(&ends, &client, request));
     }
     board.need_workers(false);
-    socket::send(client.as_fd(), get, false).unwrap();
+    socket::send(client.as_fd(), get).unwrap();
     order(&ends);
     hear(&client);
     for request in [&get[..], post] {

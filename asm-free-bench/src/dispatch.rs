@@ -78,7 +78,7 @@ fn make_gap(pacer: &mut Partner) -> Result<(), Failure> {
 
 fn measure_channel(options: &Options, partner: &mut Partner) -> Result<(), Failure> {
     table::print_section(
-        "channel: 80 bytes and a descriptor there, a byte back, two bare processes, back to back",
+        "channel: an order and a descriptor there, a verdict back, two bare processes, back to back",
     );
     let contenders: [Round<'_>; 1] = [&mut || partner.round_trip()];
     let [round_trip] = take_in_turn(options.rounds, contenders)?;

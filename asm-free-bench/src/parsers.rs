@@ -214,7 +214,7 @@ fn output(
     bytes: &'static [u8],
     passed: usize,
 ) -> Result<(), Failure> {
-    let mut parser = OutputParser::new();
+    let mut parser = OutputParser::default();
     let mut parse = || {
         parser.reset();
         match parser.parse(black_box(bytes), LIMITS.max_head) {

@@ -101,7 +101,6 @@ fn sent_order(is_checked: bool) -> Order {
         is_last: false,
         listener: 0,
         requests: 1,
-        accepted: Moment::from_micros(1),
         head_begun: Moment::from_micros(2),
         progress: Moment::from_micros(3),
         ticket: Ticket::new(0),

@@ -86,8 +86,6 @@ fn check_head(bytes: &[u8], head: &Head<'_>) {
         assert!(inside(name) && is_token(name));
         assert!(inside(value) && is_field_value(value));
         assert_eq!(value.trim_ascii(), value);
-        assert!(head.fields.get(name).is_some());
-        assert!(head.fields.all(name).any(|found| found == value));
     }
     let parts = split(head.method, head.target).expect("parse checked the target");
     let mut path = DecodedPath::new();
@@ -141,7 +139,7 @@ fn is_later_version(bytes: &[u8]) -> bool {
 fn compare_heads(head: &Head<'_>, request: &httparse::Request<'_, '_>) {
     assert_eq!(Some(head.method), request.method.map(str::as_bytes));
     assert_eq!(Some(head.target), request.path.map(str::as_bytes));
-    assert_eq!(head.fields.len(), request.headers.len());
+    assert_eq!(head.fields.iter().count(), request.headers.len());
     for ((name, value), theirs) in head.fields.iter().zip(&*request.headers) {
         assert_eq!((name, value), (theirs.name.as_bytes(), theirs.value));
     }

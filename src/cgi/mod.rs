@@ -15,4 +15,4 @@ pub(crate) use forwarded::Forwarded;
 pub use line::BadOutput;
 pub(crate) use line::first_line;
 pub(crate) use meta::{MetaVariables, Request, Scheme, is_variable};
-pub use output::{Kind, Output, OutputParser, Progress};
+pub use output::{Output, OutputParser, Progress};

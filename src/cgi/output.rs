@@ -33,20 +33,9 @@ pub enum Progress<T> {
     Complete(T),
 }
 
-/// In which of the two relayed ways a handler answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Fields, an empty line, the body (RFC 3875 6.2).
-    Cgi,
-    /// A whole HTTP response, of any version.
-    Full,
-}
-
 /// The head of a handler's output. Borrows the output and the parser.
 #[derive(Clone, Debug)]
 pub struct Output<'a> {
-    /// How the handler answers.
-    pub kind: Kind,
     /// 200 to 599.
     pub status: u16,
     /// The handler's own words for the status, never empty.
@@ -59,10 +48,6 @@ pub struct Output<'a> {
     pub local: Option<&'a [u8]>,
     /// What the handler says of its body's length, in bytes.
     pub content_length: Option<u64>,
-    /// The value of Content-Type; it is also among the fields.
-    pub content_type: Option<&'a [u8]>,
-    /// Whether Date is among the fields.
-    pub has_date: bool,
     /// The head says that the body that follows is in chunks.
     pub chunked: bool,
     /// Bytes up to the body.
@@ -134,11 +119,6 @@ pub struct OutputParser {
 }
 
 impl OutputParser {
-    /// A parser for the first handler.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Gets ready for the next handler; keeps the memory.
     pub fn reset(&mut self) {
         self.seen = Seen::default();
@@ -313,10 +293,8 @@ impl OutputParser {
 
     fn output<'a>(&'a self, bytes: &'a [u8]) -> Output<'a> {
         let seen = &self.seen;
-        let slice = |place: &Option<Range<usize>>| bytes.get(place.clone()?);
-        let location = slice(&seen.location);
+        let location = seen.location.clone().and_then(|place| bytes.get(place));
         Output {
-            kind: if seen.is_full { Kind::Full } else { Kind::Cgi },
             status: match (seen.status, location) {
                 (Some(status), _) => status,
                 (None, Some(_)) => 302,
@@ -327,8 +305,6 @@ impl OutputParser {
                 .filter(|reason| !reason.is_empty()),
             local: location.filter(|_| seen.is_local),
             content_length: seen.content_length,
-            content_type: slice(&seen.content_type),
-            has_date: seen.has_date,
             chunked: seen.chunked,
             head_length: self.at,
             fields: Fields {
@@ -407,7 +383,6 @@ mod tests {
     /// What a head means, detached from the parser.
     #[derive(Clone, Debug, PartialEq, Eq)]
     struct Told {
-        kind: Kind,
         status: u16,
         reason: String,
         local: Option<String>,
@@ -424,7 +399,6 @@ mod tests {
     fn told(output: &Output<'_>) -> Told {
         let field = |(name, value): (&[u8], &[u8])| format!("{}={}", text(name), text(value));
         Told {
-            kind: output.kind,
             status: output.status,
             reason: output.reason.map(text).unwrap_or_default(),
             local: output.local.map(text),
@@ -436,7 +410,7 @@ mod tests {
     }
 
     fn parse(bytes: &[u8]) -> Result<Progress<Told>, BadOutput> {
-        let mut parser = OutputParser::new();
+        let mut parser = OutputParser::default();
         step(&mut parser, bytes, MAX)
     }
 
@@ -467,7 +441,7 @@ mod tests {
             assert!(http::is_token(name));
             assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
         }
-        for part in [output.reason, output.local, output.content_type] {
+        for part in [output.reason, output.local] {
             let part = part.unwrap_or(&bytes[..0]);
             assert!(inside(part) && !part.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
         }
@@ -505,10 +479,10 @@ mod tests {
         for head in GOOD {
             let whole = complete(head);
             assert_eq!(whole.head_length, head.len());
-            let mut bytewise = OutputParser::new();
+            let mut bytewise = OutputParser::default();
             for cut in 0..head.len() {
                 assert_eq!(parse(&head[..cut]), Ok(Progress::Partial), "{}", text(head));
-                let mut parser = OutputParser::new();
+                let mut parser = OutputParser::default();
                 assert!(parser.parse(&head[..cut], MAX).is_ok());
                 let again = step(&mut parser, head, MAX);
                 assert_eq!(again, Ok(Progress::Complete(whole.clone())));
@@ -569,9 +543,9 @@ mod tests {
         ];
         for (bytes, status, reason, fields) in rows {
             let told = complete(bytes);
-            let expected = (Kind::Cgi, status, reason, fields, false, None);
-            let seen = (told.kind, told.status, &*told.reason, &*told.fields);
-            let seen = (seen.0, seen.1, seen.2, seen.3, told.chunked, told.local);
+            let expected = (status, reason, fields, false, None);
+            let seen = (told.status, &*told.reason, &*told.fields);
+            let seen = (seen.0, seen.1, seen.2, told.chunked, told.local);
             assert_eq!(seen, expected, "{}", text(bytes));
         }
     }
@@ -598,14 +572,11 @@ mod tests {
         let told = complete(
             b"HTTP/1.1 201 Created\r\nStatus: 500\r\nTransfer-Encoding: Chunked\r\nServer: s\r\n\r\n",
         );
-        assert_eq!((told.kind, told.status), (Kind::Full, 201));
+        assert_eq!(told.status, 201);
         assert_eq!((&*told.reason, &*told.fields), ("Created", "Server=s"));
         assert!(told.chunked && told.length.is_none());
         let bare = complete(b"HTTP/1.0 200\n\n");
-        assert_eq!(
-            (bare.kind, bare.status, &*bare.reason),
-            (Kind::Full, 200, "")
-        );
+        assert_eq!((bare.status, &*bare.reason), (200, ""));
         assert_eq!(complete(GOOD[11]).length, Some(3));
     }
 
@@ -616,10 +587,7 @@ mod tests {
               HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, x\r\n\r\n\
               HTTP/2 404 \r\ncontent-type: a/b\r\nx: y\r\n\r\nbody",
         );
-        assert_eq!(
-            (told.kind, told.status, &*told.reason),
-            (Kind::Full, 404, "")
-        );
+        assert_eq!((told.status, &*told.reason), (404, ""));
         assert_eq!((&*told.fields, told.length), ("content-type=a/b|x=y", None));
         let told = complete(b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 Fine\n\n");
         assert_eq!((told.status, &*told.reason), (200, "Fine"));
@@ -629,10 +597,7 @@ mod tests {
         assert_eq!((told.status, &*told.fields), (404, "x=y"));
         // What its chunks were, if they are still there, is for the body to say.
         let told = complete(b"Content-Length: 1\nTransfer-Encoding: Chunked\n\n");
-        assert_eq!(
-            (told.kind, told.chunked, told.length),
-            (Kind::Cgi, true, Some(1))
-        );
+        assert_eq!((told.chunked, told.length), (true, Some(1)));
     }
 
     #[test]
@@ -708,7 +673,7 @@ mod tests {
     }
 
     fn bytewise(bytes: &[u8], max: usize) -> Result<Progress<Told>, BadOutput> {
-        let mut parser = OutputParser::new();
+        let mut parser = OutputParser::default();
         for cut in 0..bytes.len() {
             if let Progress::Complete(told) = step(&mut parser, &bytes[..cut], max)? {
                 return Ok(Progress::Complete(told));
@@ -721,7 +686,7 @@ mod tests {
     fn a_head_may_be_as_long_as_the_limit_and_no_longer() {
         let head = b"Content-Type: a/b\n\n";
         for max in 0..head.len() {
-            let mut parser = OutputParser::new();
+            let mut parser = OutputParser::default();
             assert_eq!(step(&mut parser, head, max), Err(BadOutput::TooLong));
             assert_eq!(bytewise(head, max), Err(BadOutput::TooLong));
         }
@@ -733,7 +698,7 @@ mod tests {
 
     #[test]
     fn a_reset_parser_knows_nothing_of_the_last_handler() {
-        let mut parser = OutputParser::new();
+        let mut parser = OutputParser::default();
         let pairs = GOOD.iter().flat_map(|a| GOOD.iter().map(move |b| (a, b)));
         for (first, second) in pairs {
             for output in [&first[..first.len() / 2], first, second] {

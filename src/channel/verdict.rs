@@ -216,11 +216,11 @@ mod tests {
         assert_eq!(receive_birth(parent.as_fd(), 7), None);
         for words in [&b"stop\n"[..], b"N", b""] {
             let (parent, other) = socket::pair().unwrap();
-            socket::send(other.as_fd(), words, false).unwrap();
+            socket::send(other.as_fd(), words).unwrap();
             assert_eq!(receive_birth(parent.as_fd(), 7), None, "{words:?}");
         }
         let (parent, other) = socket::pair().unwrap();
-        socket::send(other.as_fd(), b"stop\n", false).unwrap();
+        socket::send(other.as_fd(), b"stop\n").unwrap();
         assert_eq!(receive_birth(parent.as_fd(), 7), None);
         let mut line = [0; 8];
         assert_eq!(

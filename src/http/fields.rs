@@ -37,41 +37,12 @@ impl<'a> Fields<'a> {
         Self { bytes, spans }
     }
 
-    /// Number of fields.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Whether there is no field.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
     /// `(name, value)` of each field; names as sent, values without whitespace around them.
     #[must_use]
     pub fn iter(&self) -> FieldsIter<'a> {
         FieldsIter {
             bytes: self.bytes,
             spans: self.spans.iter(),
-        }
-    }
-
-    /// Value of the first field called `name`, in any case (RFC 9110 section 5.1).
-    #[must_use]
-    pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.iter()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-    }
-
-    /// Values of every field called `name`, in any case, in order.
-    #[must_use]
-    pub fn all<'n>(&self, name: &'n [u8]) -> All<'a, 'n> {
-        All {
-            fields: self.iter(),
-            name,
         }
     }
 }
@@ -112,23 +83,5 @@ impl<'a> Iterator for FieldsIter<'a> {
             slice(span.name, span.name_end)?,
             slice(span.value, span.value_end)?,
         ))
-    }
-}
-
-/// Iterator of [`Fields::all`].
-#[derive(Clone, Debug)]
-pub struct All<'a, 'n> {
-    fields: FieldsIter<'a>,
-    name: &'n [u8],
-}
-
-impl<'a> Iterator for All<'a, '_> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let name = self.name;
-        self.fields
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
     }
 }

@@ -477,16 +477,38 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_by_name_in_any_case() {
+    fn fields_come_in_their_order_under_their_names_as_sent() {
         let head = with("a: 1\r\nB: 2\r\nA: 3\r\n");
         let mut store = FieldStore::new();
         let Ok(Progress::Complete(head)) = parse(&head, &mut store, &LIMITS) else {
             panic!("not complete");
         };
-        assert_eq!(head.fields.get(b"A"), Some(&b"1"[..]));
-        assert_eq!(head.fields.all(b"a").collect::<Vec<_>>(), [b"1", b"3"]);
-        assert_eq!(head.fields.get(b"c"), None);
-        assert_eq!(head.fields.len(), 4);
+        let fields: Vec<_> = head.fields.iter().collect();
+        let sent: [(&[u8], &[u8]); 3] = [(b"a", b"1"), (b"B", b"2"), (b"A", b"3")];
+        assert_eq!(fields.len(), 4);
+        assert!(fields.ends_with(&sent), "{fields:?}");
+    }
+
+    #[test]
+    fn field_names_mean_the_same_in_any_case() {
+        let fields =
+            "Host: h\r\nContent-Length: 3\r\nConnection: close\r\nExpect: 100-continue\r\n";
+        let cased = [
+            fields.to_owned(),
+            fields.to_ascii_uppercase(),
+            fields.to_ascii_lowercase(),
+        ];
+        for fields in cased {
+            let seen = complete(format!("POST / HTTP/1.1\r\n{fields}\r\n").as_bytes());
+            assert_eq!(
+                seen.host.map(|host| host.to_ascii_lowercase()),
+                Some("h".into())
+            );
+            assert_eq!(
+                (seen.body, seen.flags),
+                (BodyLength::Length(3), (false, true, false))
+            );
+        }
     }
 
     #[test]

@@ -120,12 +120,6 @@ impl DecodedPath {
         })
     }
 
-    /// Number of segments.
-    #[must_use]
-    pub fn segment_count(&self) -> usize {
-        self.ends.len()
-    }
-
     /// The whole decoded path: starts with `/`, holds no NUL; empty before the first `decode`.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -170,7 +164,6 @@ mod tests {
         path.decode(raw.as_bytes())?;
         let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
         let segments: Vec<_> = path.segments().map(text).collect();
-        assert_eq!(segments.len(), path.segment_count());
         Ok((text(path.bytes()), segments, path.trailing_slash()))
     }
 
@@ -277,7 +270,7 @@ mod tests {
         path.decode(b"/a/").unwrap();
         assert!(path.decode(b"/b/%").is_err());
         assert_eq!(
-            (path.bytes(), path.segment_count(), path.trailing_slash()),
+            (path.bytes(), path.segments().count(), path.trailing_slash()),
             (&b""[..], 0, false)
         );
     }

@@ -81,7 +81,7 @@ impl Sink {
         let fd = fd.as_fd();
         match self.way {
             Way::Write => fd::write(fd, bytes),
-            Way::Send => socket::send(fd, bytes, false),
+            Way::Send => socket::send(fd, bytes),
             Way::AtOnce => fd::write_at_once(fd, bytes),
         }
     }

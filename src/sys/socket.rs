@@ -338,9 +338,9 @@ pub fn discard(socket: BorrowedFd<'_>, bytes: usize) -> Result<usize> {
     })
 }
 
-/// send(2), never blocking, no SIGPIPE. With `more` the kernel may wait for what follows.
-pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], more: bool) -> Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { MSG_MORE } else { 0 };
+/// send(2), never blocking, no SIGPIPE.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     retry(&"send", || {
         // SAFETY: the bytes are readable for their own length.
         unsafe {
@@ -354,11 +354,6 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], more: bool) -> Result<usize> {
     })
     .map(count)
 }
-
-#[cfg(target_os = "linux")]
-const MSG_MORE: i32 = libc::MSG_MORE;
-#[cfg(not(target_os = "linux"))]
-const MSG_MORE: i32 = 0;
 
 /// sendmsg(2) of up to three pieces in one call, never blocking, no SIGPIPE.
 pub(crate) fn send_gathered(
@@ -423,7 +418,7 @@ pub(crate) fn copy_file(
     if part.is_empty() {
         return Ok(0);
     }
-    let sent = send(socket, part, false)?;
+    let sent = send(socket, part)?;
     file::seek(file, at + sent as u64)?;
     Ok(sent)
 }
@@ -521,7 +516,7 @@ mod tests {
     #[test]
     fn discarding_on_a_unix_socket_is_refused() {
         let (a, b) = pair().unwrap();
-        send(a.as_fd(), b"abc", false).unwrap();
+        send(a.as_fd(), b"abc").unwrap();
         assert!(discard(b.as_fd(), 3).is_err());
         assert_eq!(receive(b.as_fd(), &mut [0; 8]).unwrap(), 3);
     }
@@ -559,7 +554,7 @@ mod tests {
             let address = SocketAddr::from_abstract_name(&name).unwrap();
             let ear = UnixDatagram::bind_addr(&address).unwrap();
             let mouth = connect_notify(format!("@{name}").as_bytes()).unwrap();
-            send(mouth.as_fd(), b"READY=1", false).unwrap();
+            send(mouth.as_fd(), b"READY=1").unwrap();
             let mut heard = [0; 16];
             let n = ear.recv(&mut heard).unwrap();
             assert_eq!(&heard[..n], b"READY=1");

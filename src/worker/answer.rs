@@ -122,7 +122,7 @@ impl<'a> Answerer<'a> {
     }
 
     fn send(&self, client: &Client, manner: Manner) -> (Outcome, u64) {
-        let sent = match socket::send(client.socket(), &self.bytes, false) {
+        let sent = match socket::send(client.socket(), &self.bytes) {
             Ok(sent) => sent,
             Err(e) if e.is_would_block() => 0,
             Err(_) => return (Outcome::of(Verdict::Close), 0),

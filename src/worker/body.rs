@@ -311,7 +311,7 @@ impl BodyReader {
         if progress.wants_continue && progress.total == 0 {
             // If the client's socket has no room for these 25 bytes, the client sends its body
             // unasked, or not at all.
-            let _ = socket::send(job.client.socket(), b"HTTP/1.1 100 Continue\r\n\r\n", false);
+            let _ = socket::send(job.client.socket(), b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         progress.wants_continue = false;
         let low_water = progress.missing().clamp(1, LOW_WATER);
@@ -409,7 +409,7 @@ mod tests {
     /// A client that was parked so long before this worker got it, and whose next bytes are here.
     fn client(parked: Duration) -> (Client, UnixStream) {
         let (own, other) = UnixStream::pair().unwrap();
-        socket::send(other.as_fd(), b"more", false).unwrap();
+        socket::send(other.as_fd(), b"more").unwrap();
         let mut client = Client::new(
             own.into(),
             Serve {
@@ -419,7 +419,6 @@ mod tests {
                 is_last: false,
                 listener: 0,
                 requests: 0,
-                accepted: Moment::default(),
                 head_begun: Moment::default(),
                 progress: Moment::default(),
                 ticket: Ticket::new(0),

@@ -184,7 +184,6 @@ mod tests {
                 is_last: false,
                 listener: 0,
                 requests: 0,
-                accepted: now,
                 head_begun: now,
                 progress: now,
                 ticket: Ticket::new(0),
@@ -193,16 +192,16 @@ mod tests {
             },
         );
         let mut input = Input::new(1024);
-        socket::send(far.as_fd(), b"GET / HT", false).unwrap();
+        socket::send(far.as_fd(), b"GET / HT").unwrap();
         assert_eq!(input.look(&client, None).unwrap(), Arrived::News);
-        socket::send(far.as_fd(), b"TP/1.1\r\n\r\nGET", false).unwrap();
+        socket::send(far.as_fd(), b"TP/1.1\r\n\r\nGET").unwrap();
         assert_eq!(input.take_all(&client).unwrap(), Arrived::NoNews);
         assert_eq!(input.bytes(), b"GET / HT");
         let mut rest = [0; 64];
         let n = socket::receive(client.socket(), &mut rest).unwrap();
         assert_eq!(&rest[..n], b"TP/1.1\r\n\r\nGET");
 
-        socket::send(far.as_fd(), b"GET", false).unwrap();
+        socket::send(far.as_fd(), b"GET").unwrap();
         assert_eq!(input.look(&client, None).unwrap(), Arrived::News);
         drop(far);
         assert_eq!(input.take_all(&client).unwrap(), Arrived::End);

@@ -128,7 +128,7 @@ impl<'a> Outlet<'a> {
             if !self.client.wait_briefly(poll::WRITABLE, moved) {
                 break;
             }
-            let n = taken(socket::send(self.client.socket(), part, false))?;
+            let n = taken(socket::send(self.client.socket(), part))?;
             self.since_wait += n as u64;
             part = part.get(n..).unwrap_or_default();
         }
@@ -175,7 +175,7 @@ impl<'a> Outlet<'a> {
         if self.spool.is_none() && !rest.is_empty() {
             // Goes to the client without a spool: where memory has no room for a spool, the full
             // disk may never have any.
-            let n = taken(socket::send(self.client.socket(), &rest, false))?;
+            let n = taken(socket::send(self.client.socket(), &rest))?;
             rest.drain(..n);
         }
         // There may be room again.

@@ -56,7 +56,7 @@ pub(super) fn answer(client: BorrowedFd<'_>, canned: Canned) -> Option<u16> {
             page: Some((b"", "text/plain")),
         },
     );
-    let sent = socket::send(client, &bytes, false).ok()?;
+    let sent = socket::send(client, &bytes).ok()?;
     (sent == bytes.len()).then_some(canned.status())
 }
 

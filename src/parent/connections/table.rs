@@ -22,8 +22,6 @@ pub(super) struct Connection {
     pub(super) account: Account,
     /// Number for the log; never used again.
     pub(super) number: u64,
-    /// When it was accepted.
-    pub(super) accepted: Moment,
     /// When its client began to owe the present head, moved on by what the server itself took; while
     /// it is idle, since when it is.
     pub(super) head_begun: Moment,
@@ -344,7 +342,6 @@ mod tests {
             spool: None,
             account: Account::of(None, &[]),
             number,
-            accepted: now,
             head_begun: now,
             progress: now,
             woken: now,

@@ -383,7 +383,7 @@ impl Control {
         if let Some(conversation) = self.conversations.get_mut(id) {
             let line = text + "\n";
             // An empty socket holds a line; a controller that is gone needs none.
-            let _ = socket::send(conversation.peer.as_fd(), line.as_bytes(), false);
+            let _ = socket::send(conversation.peer.as_fd(), line.as_bytes());
         }
         self.end(ctx, id);
     }

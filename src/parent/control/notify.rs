@@ -48,7 +48,7 @@ impl Notify {
     #[cold]
     pub(in crate::parent) fn say(&self, text: &str) {
         if let Some(manager) = &self.manager {
-            let _ = socket::send(manager.as_fd(), text.as_bytes(), false);
+            let _ = socket::send(manager.as_fd(), text.as_bytes());
         }
     }
 

@@ -234,8 +234,7 @@ impl Upgrade {
             let line = successor.socket.as_fd();
             // In this order: it says so before it reads on.
             !successor.has_clients
-                || socket::bytes_unsent(line).unwrap_or(0) == 0
-                    && socket::send(line, &[], false).is_ok()
+                || socket::bytes_unsent(line).unwrap_or(0) == 0 && socket::send(line, &[]).is_ok()
         })
     }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub const RECORD_BYTES: usize = 128;
 
 /// What a first record begins with; the last byte is the version of everything that follows.
-const HELLO: &[u8; 9] = b"caffeine\x04";
+const HELLO: &[u8; 9] = b"caffeine\x05";
 
 /// Old server → new server, but for the last two, which go the other way, and a client that goes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,7 +166,6 @@ mod tests {
                 is_last: false,
                 listener: 255,
                 requests: 17,
-                accepted: Moment::from_micros(1),
                 head_begun: Moment::from_micros(2),
                 progress: Moment::from_micros(u64::MAX),
                 ticket: Ticket::new(0),

@@ -87,7 +87,7 @@ impl Relay<'_, '_> {
                 if self.task.can_probe && self.response.is_unsent() && !self.is_nph =>
             {
                 let probe = b"HTTP/1.1 100 Continue\r\n\r\n";
-                if socket::send(self.task.client.socket(), probe, false).is_err() {
+                if socket::send(self.task.client.socket(), probe).is_err() {
                     return Some(RelayEnd::ClientGone);
                 }
             }
