@@ -117,10 +117,7 @@ pub(super) fn unix_address(path: &Path) -> Result<RawAddress> {
     raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() >= raw.sun_path.len() {
-        return Err(Error {
-            call: &"bind",
-            errno: Errno::NAMETOOLONG,
-        });
+        return Err(Error::new(&"bind", Errno::NAMETOOLONG));
     }
     for (place, byte) in raw.sun_path.iter_mut().zip(bytes) {
         *place = byte.cast_signed() as libc::c_char;

@@ -40,8 +40,7 @@ pub(crate) fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, what: Beneath) -> R
 }
 
 fn error(errno: Errno) -> Error {
-    let call = &"openat2";
-    Error { call, errno }
+    Error::new(&"openat2", errno)
 }
 
 /// openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS (Linux 5.6).

@@ -27,6 +27,11 @@ impl fmt::Display for Error {
 }
 
 impl Error {
+    /// This errno of this call.
+    pub(crate) const fn new(call: CallName, errno: Errno) -> Self {
+        Self { call, errno }
+    }
+
     /// The error that the last failed libc call left in `errno`.
     pub(super) fn last(call: CallName) -> Self {
         Self {
@@ -89,7 +94,7 @@ returned!(i32, i64, isize);
 /// for a test is not made at all: nobody would close what it has opened.
 pub(super) fn once<T: Returned>(call: CallName, f: impl FnOnce() -> T) -> Result<T> {
     if let Some(errno) = fault::due(call) {
-        return Err(Error { call, errno });
+        return Err(Error::new(call, errno));
     }
     let result = f();
     if result.is_failure() {

@@ -2,7 +2,8 @@
 //! worker beforehand, applied between clone and exec.
 
 use super::call::{Result, make_in_child, once};
-use super::{fd, file};
+use super::platform::ResourceNumber;
+use super::{fd, file, process};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A limit of setrlimit(2).
@@ -22,14 +23,8 @@ pub enum Resource {
     Core,
 }
 
-/// What the C library counts resources in.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-type Number = libc::__rlimit_resource_t;
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-type Number = libc::c_int;
-
 impl Resource {
-    fn number(self) -> Number {
+    fn number(self) -> ResourceNumber {
         match self {
             Self::Cpu => libc::RLIMIT_CPU,
             Self::Memory => libc::RLIMIT_AS,
@@ -43,7 +38,7 @@ impl Resource {
 
 /// Everything between clone and exec that is about limits: one call for each that is set.
 pub struct Bounds {
-    limits: Vec<(Number, libc::rlimit)>,
+    limits: Vec<(ResourceNumber, libc::rlimit)>,
     /// The niceness to take, or -1.
     nice: i32,
 }
@@ -59,7 +54,7 @@ impl Default for Bounds {
 impl Bounds {
     /// Limits a resource for good: soft and hard, as far as this process may go itself.
     pub fn limit(&mut self, resource: Resource, most: u64) -> Result<()> {
-        let inherited = get(resource)?.rlim_max;
+        let inherited = process::limit_of(resource.number())?.rlim_max;
         let soft = inherited.min(most as libc::rlim_t);
         let grace = libc::rlim_t::from(resource == Resource::Cpu);
         self.push(resource, soft, inherited.min(soft.saturating_add(grace)));
@@ -99,25 +94,10 @@ impl Bounds {
     }
 }
 
-fn get(resource: Resource) -> Result<libc::rlimit> {
-    let mut raw = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: getrlimit writes one rlimit.
-    once(&"getrlimit", || unsafe {
-        libc::getrlimit(resource.number(), &raw mut raw)
-    })?;
-    Ok(raw)
-}
-
 /// setrlimit(2) of this process and those that it will start; the hard limit stays.
 pub(crate) fn set_soft_limit(resource: Resource, most: u64) -> Result<()> {
-    let mut raw = get(resource)?;
-    raw.rlim_cur = raw.rlim_max.min(most as libc::rlim_t);
-    // SAFETY: the limit is live.
-    let set = || unsafe { libc::setrlimit(resource.number(), &raw const raw) };
-    once(&"setrlimit", set).map(drop)
+    let hard = process::limit_of(resource.number())?.rlim_max as u64;
+    process::set_limit(resource.number(), hard.min(most), hard)
 }
 
 /// What of a file hierarchy is allowed.
@@ -334,10 +314,7 @@ mod landlock {
     use crate::sys::call::{Error, Result};
     use crate::sys::errno::Errno;
 
-    const NONE: Error = Error {
-        call: &"landlock_create_ruleset",
-        errno: Errno::NOSYS,
-    };
+    const NONE: Error = Error::new(&"landlock_create_ruleset", Errno::NOSYS);
 
     pub(super) fn version() -> Result<i32> {
         Err(NONE)
@@ -386,7 +363,7 @@ mod tests {
     #[test]
     fn a_limit_never_goes_beyond_what_was_inherited_and_the_last_word_counts() {
         let mut bounds = Bounds::default();
-        let most = get(Resource::OpenFiles).unwrap().rlim_max;
+        let most = process::limit_of(libc::RLIMIT_NOFILE).unwrap().rlim_max;
         bounds.limit(Resource::OpenFiles, u64::MAX).unwrap();
         bounds.limit(Resource::Cpu, 3).unwrap();
         bounds.restore(Resource::OpenFiles, 7, 9);

@@ -5,11 +5,11 @@
 use super::call::{Error, Result};
 use super::errno::Errno;
 #[cfg(target_os = "linux")]
+use super::fault;
+#[cfg(target_os = "linux")]
 use super::proc::{self, pid_of, stat_of};
 use super::process::{self, Pid};
 use super::signal;
-#[cfg(target_os = "linux")]
-use super::{call::once, fault};
 
 /// The children of this process, orphans that a subreaper was given among them: from the
 /// `children` file, else (no CONFIG_PROC_CHILDREN) from a walk over /proc. Zombies are listed too.
@@ -35,10 +35,7 @@ fn children_by_walk(own: Pid) -> Result<Vec<Pid>> {
     // A /proc of another pid namespace has other numbers for everybody.
     let itself = proc::read("self/stat")?;
     if itself.split(|byte| *byte == b' ').next().and_then(pid_of) != Some(own) {
-        return Err(Error {
-            call: &"opendir",
-            errno: Errno::SRCH,
-        });
+        return Err(Error::new(&"opendir", Errno::SRCH));
     }
     let folder = std::fs::read_dir("/proc").map_err(|e| Error::from_io(&"opendir", &e))?;
     Ok(folder
@@ -120,27 +117,19 @@ pub(crate) fn end_with_descendants(of: &dyn Fn() -> Vec<Pid>) -> Vec<Pid> {
 /// CAP_SYS_RESOURCE raises it again.
 #[cfg(target_os = "linux")]
 pub(crate) fn mark() -> Result<()> {
-    let own = libc::rlim_t::try_from(process::pid().raw()).unwrap_or(0);
+    let own = u64::from(process::pid().raw().unsigned_abs());
     set_mark(own)
 }
 
 #[cfg(target_os = "linux")]
-fn set_mark(number: libc::rlim_t) -> Result<()> {
-    let raw = libc::rlimit {
-        rlim_cur: number,
-        rlim_max: number,
-    };
-    // SAFETY: setrlimit reads one rlimit.
-    once(&"setrlimit", || unsafe {
-        libc::setrlimit(libc::RLIMIT_LOCKS, &raw const raw)
-    })
-    .map(drop)
+fn set_mark(number: u64) -> Result<()> {
+    process::set_limit(libc::RLIMIT_LOCKS, number, number)
 }
 
 /// Whether workers of this process can be marked: it bears no mark itself, and the kernel lets it.
 #[cfg(target_os = "linux")]
 pub(crate) fn can_mark() -> bool {
-    matches!(mark_of(process::pid()), Ok(None)) && set_mark(libc::RLIM_INFINITY).is_ok()
+    matches!(mark_of(process::pid()), Ok(None)) && set_mark(libc::RLIM_INFINITY as u64).is_ok()
 }
 
 /// The mark of a process, which may be a zombie: the pid of a worker, or what a process that wanted to hide
@@ -177,10 +166,7 @@ pub(crate) fn mark_of(_: Pid) -> Result<Option<i32>> {
 
 #[cfg(not(target_os = "linux"))]
 fn unknown() -> Error {
-    Error {
-        call: &"setrlimit",
-        errno: Errno::NOSYS,
-    }
+    Error::new(&"setrlimit", Errno::NOSYS)
 }
 
 #[cfg(test)]

@@ -67,16 +67,14 @@ pub(crate) fn write_at_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
         negated => {
             let errno = Errno::from_raw(i32::try_from(-negated).unwrap_or(0));
             if [Errno::AGAIN, Errno::PIPE].contains(&errno) {
-                let call = &"pwritev2";
-                return Err(Error { call, errno });
+                return Err(Error::new(&"pwritev2", errno));
             }
         }
     }
     if poll::wait_one(fd, poll::WRITABLE, std::time::Duration::ZERO)? {
         return write(fd, bytes);
     }
-    let (call, errno) = (&"write", Errno::AGAIN);
-    Err(Error { call, errno })
+    Err(Error::new(&"write", Errno::AGAIN))
 }
 
 /// write(2) of everything to stdout.
@@ -225,10 +223,7 @@ pub(crate) fn set_pipe_size(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
 /// Elsewhere a pipe is as large as it is.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn set_pipe_size(_: BorrowedFd<'_>, _: i32) -> Result<()> {
-    Err(Error {
-        call: &"fcntl",
-        errno: Errno::NOSYS,
-    })
+    Err(Error::new(&"fcntl", Errno::NOSYS))
 }
 
 /// vmsplice(2): puts bytes into a pipe as references to their pages, without a copy; never waits. A
@@ -261,14 +256,19 @@ pub(crate) fn vmsplice(pipe: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     write(pipe, bytes)
 }
 
-/// FIONREAD: bytes that a read would find now. Reads nothing.
-pub(crate) fn bytes_readable(fd: BorrowedFd<'_>) -> Result<usize> {
+/// ioctl(2) with a request that writes one number.
+pub(super) fn ask_number(fd: BorrowedFd<'_>, request: u64) -> Result<usize> {
     let mut n: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int.
+    // SAFETY: the caller's request writes one int.
     once(&"ioctl", || unsafe {
-        libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut n)
+        libc::ioctl(fd.as_raw_fd(), request as _, &raw mut n)
     })?;
     Ok(count(n))
+}
+
+/// FIONREAD: bytes that a read would find now. Reads nothing.
+pub(crate) fn bytes_readable(fd: BorrowedFd<'_>) -> Result<usize> {
+    ask_number(fd, libc::FIONREAD as u64)
 }
 
 /// Forked child, or start of the program: closes every descriptor from 3 up but those in `keep`

@@ -189,10 +189,7 @@ pub(crate) fn memory_file() -> Result<OwnedFd> {
 /// memfd_create(2) is Linux's; a temporary file serves.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn memory_file() -> Result<OwnedFd> {
-    Err(Error {
-        call: &"memfd_create",
-        errno: Errno::NOSYS,
-    })
+    Err(Error::new(&"memfd_create", Errno::NOSYS))
 }
 
 /// A file without a name in `folder`: O_TMPFILE, else mkostemp(3) and unlink (overlayfs before
@@ -223,11 +220,6 @@ pub(crate) fn temporary_file(folder: &CStr) -> Result<OwnedFd> {
     Ok(file)
 }
 
-/// A second open file description of an unlinked file, read-only and at offset 0.
-pub(crate) fn reopen_for_reading(file: BorrowedFd<'_>) -> Result<OwnedFd> {
-    reopen(file, Open::Read)
-}
-
 /// A second open file description of whatever a descriptor is of, by way of `/proc/self/fd`. ENOENT where
 /// /proc is not mounted.
 pub(crate) fn reopen(file: BorrowedFd<'_>, how: Open) -> Result<OwnedFd> {
@@ -237,10 +229,8 @@ pub(crate) fn reopen(file: BorrowedFd<'_>, how: Open) -> Result<OwnedFd> {
     for (place, digit) in path.iter_mut().skip(14).zip(digits) {
         *place = *digit;
     }
-    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Error {
-        call: &"open",
-        errno: Errno::NAMETOOLONG,
-    })?;
+    let path =
+        CStr::from_bytes_until_nul(&path).map_err(|_| Error::new(&"open", Errno::NAMETOOLONG))?;
     open_at(None, path, how)
 }
 
@@ -291,14 +281,19 @@ pub(crate) fn change_folder(dir: BorrowedFd<'_>) -> Result<()> {
     retry(&"fchdir", || unsafe { libc::fchdir(dir.as_raw_fd()) }).map(drop)
 }
 
-/// fstatvfs(3): bytes that an ordinary user may still write to the file system of a folder.
-pub(crate) fn free_space(folder: BorrowedFd<'_>) -> Result<u64> {
+fn statvfs(file: BorrowedFd<'_>) -> Result<platform::statvfs> {
     // SAFETY: a zeroed statvfs is valid.
     let mut raw: platform::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: fstatvfs writes one statvfs.
     retry(&"fstatvfs", || unsafe {
-        platform::fstatvfs(folder.as_raw_fd(), &raw mut raw)
+        platform::fstatvfs(file.as_raw_fd(), &raw mut raw)
     })?;
+    Ok(raw)
+}
+
+/// fstatvfs(3): bytes that an ordinary user may still write to the file system of a folder.
+pub(crate) fn free_space(folder: BorrowedFd<'_>) -> Result<u64> {
+    let raw = statvfs(folder)?;
     Ok(u64::from(raw.f_bavail).saturating_mul(u64::from(raw.f_frsize)))
 }
 
@@ -350,13 +345,7 @@ pub(crate) fn names_in(path: &Path, is_wanted: fn(&[u8]) -> bool) -> Result<Vec<
 pub(crate) fn is_on_noexec(file: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: a zeroed statvfs is valid.
-        let mut raw: platform::statvfs = unsafe { std::mem::zeroed() };
-        // SAFETY: fstatvfs writes one statvfs.
-        let asked = retry(&"fstatvfs", || unsafe {
-            platform::fstatvfs(file.as_raw_fd(), &raw mut raw)
-        });
-        asked.is_ok() && raw.f_flag as u64 & libc::ST_NOEXEC as u64 != 0
+        statvfs(file).is_ok_and(|raw| raw.f_flag as u64 & libc::ST_NOEXEC as u64 != 0)
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -375,7 +364,7 @@ mod tests {
         for file in [memory_file().unwrap(), temporary_file(c"/tmp").unwrap()] {
             fd::write(file.as_fd(), b"0123456789").unwrap();
             truncate(file.as_fd(), 5).unwrap();
-            let copy = reopen_for_reading(file.as_fd()).unwrap();
+            let copy = reopen(file.as_fd(), Open::Read).unwrap();
             let mut buffer = [0; 16];
             assert_eq!(fd::read(copy.as_fd(), &mut buffer).unwrap(), 5);
             assert!(fd::write(copy.as_fd(), b"x").is_err());

@@ -117,10 +117,9 @@ impl Launcher {
     /// mmap(2) of the report; the stack is ordinary memory.
     pub fn new() -> Result<Self> {
         let stack = vec![0; STACK_BYTES / size_of::<u128>()];
-        let report = memory::shared_words(2)?.first_chunk().ok_or(Error {
-            call: &"mmap",
-            errno: Errno::NOMEM,
-        })?;
+        let report = memory::shared_words(2)?
+            .first_chunk()
+            .ok_or(Error::new(&"mmap", Errno::NOMEM))?;
         Ok(Self { stack, report })
     }
 
@@ -162,7 +161,7 @@ impl Launcher {
         let errno = Errno::from_raw(i32::try_from(errno.load(Ordering::Relaxed)).unwrap_or(0));
         Some(LaunchFailure {
             step,
-            error: Error { call, errno },
+            error: Error::new(call, errno),
         })
     }
 }
@@ -183,10 +182,7 @@ fn clone(stack: &mut [u128], order: &ChildOrder<'_>) -> Result<Pid> {
     let pid = once(&"clone", || unsafe {
         libc::clone(child, top, flags, order)
     });
-    or_else(pid.map(Pid::new), || fork(order).map(Some))?.ok_or(Error {
-        call: &"clone",
-        errno: Errno::INVAL,
-    })
+    or_else(pid.map(Pid::new), || fork(order).map(Some))?.ok_or(Error::new(&"clone", Errno::INVAL))
 }
 
 /// Elsewhere fork, which costs more; the report tells why a child failed.

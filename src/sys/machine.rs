@@ -31,10 +31,7 @@ fn allowed_cpus() -> Result<usize> {
 
 #[cfg(not(target_os = "linux"))]
 fn allowed_cpus() -> Result<usize> {
-    Err(Error {
-        call: &"sched_getaffinity",
-        errno: Errno::NOSYS,
-    })
+    Err(Error::new(&"sched_getaffinity", Errno::NOSYS))
 }
 
 /// sysconf(3): bytes of the machine's memory.

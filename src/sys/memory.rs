@@ -8,8 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 fn map(bytes: usize, sharing: libc::c_int) -> Result<*mut c_void> {
     if let Some(errno) = fault::due("mmap") {
-        let call = &"mmap";
-        return Err(Error { call, errno });
+        return Err(Error::new(&"mmap", errno));
     }
     // SAFETY: an anonymous mapping at an address of the kernel's choice.
     let start = unsafe {

@@ -113,10 +113,7 @@ pub(crate) fn receive_record(socket: BorrowedFd<'_>, record: &mut [u8]) -> Resul
     .map(count)?;
     let passed = take_passed(&message);
     if message.msg_flags & libc::MSG_CTRUNC != 0 {
-        return Err(Error {
-            call: &"recvmsg",
-            errno: Errno::MFILE,
-        });
+        return Err(Error::new(&"recvmsg", Errno::MFILE));
     }
     Ok(ReceivedRecord { len, passed })
 }

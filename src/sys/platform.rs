@@ -10,6 +10,12 @@ pub(super) use libc::{
     lseek64 as lseek, pread64 as pread, pwrite64 as pwrite, stat64 as stat, statvfs64 as statvfs,
 };
 
+/// What the C library numbers resources with (getrlimit(2)).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) type ResourceNumber = libc::__rlimit_resource_t;
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) type ResourceNumber = libc::c_int;
+
 #[cfg(not(target_os = "macos"))]
 pub(super) use libc::{
     SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, mkostemp, pipe2, ppoll, socket, socketpair,

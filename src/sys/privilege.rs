@@ -73,14 +73,14 @@ fn number(text: &[u8]) -> Option<u32> {
 
 fn missing(call: CallName) -> Error {
     let errno = Errno::NOENT;
-    Error { call, errno }
+    Error::new(call, errno)
 }
 
 /// The result of a call that returns an errno. Some C libraries call a missing entry an error.
 fn outcome(call: CallName, code: i32) -> Result<()> {
     match Errno::from_raw(code) {
         errno if code != 0 && errno != Errno::NOENT && errno != Errno::SRCH => {
-            Err(Error { call, errno })
+            Err(Error::new(call, errno))
         }
         _ => Ok(()),
     }
@@ -163,8 +163,7 @@ pub(crate) fn become_account(account: &Account) -> Result<()> {
     // SAFETY: takes nothing.
     let is_group = unsafe { libc::getgid() } == gid && effective_gid() == gid;
     if can_be_root || !is_user || !is_group {
-        let (call, errno) = (&"setresuid", Errno::PERM);
-        return Err(Error { call, errno });
+        return Err(Error::new(&"setresuid", Errno::PERM));
     }
     Ok(())
 }
@@ -186,11 +185,7 @@ pub(crate) fn change_root(folder: &CStr) -> Result<()> {
 /// prctl(PR_SET_NO_NEW_PRIVS): no exec of this process or what it starts gives any, for ever.
 #[cfg(target_os = "linux")]
 pub(crate) fn renounce_new_privileges() -> Result<()> {
-    // SAFETY: takes integers.
-    once(&"prctl", || unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    })
-    .map(drop)
+    process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
 }
 
 /// Elsewhere a set-user-id program keeps its meaning.
@@ -203,11 +198,7 @@ pub(crate) fn renounce_new_privileges() -> Result<()> {
 /// descriptors, and attach a debugger. exec makes it so again; fork inherits it.
 #[cfg(target_os = "linux")]
 pub(crate) fn set_traceable(yes: bool) -> Result<()> {
-    // SAFETY: takes integers.
-    once(&"prctl", || unsafe {
-        libc::prctl(libc::PR_SET_DUMPABLE, i32::from(yes), 0, 0, 0)
-    })
-    .map(drop)
+    process::prctl(libc::PR_SET_DUMPABLE, u32::from(yes))
 }
 
 /// Elsewhere there is no one way.

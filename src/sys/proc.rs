@@ -29,10 +29,8 @@ pub(crate) fn kept_proc() -> Option<i32> {
 fn open(name: &str, how: Open) -> Result<OwnedFd> {
     let proc = PROC.load(Ordering::Relaxed);
     let above = if proc < 0 { "/proc/" } else { "" };
-    let path = CString::new([above, name].concat()).map_err(|_| Error {
-        call: &"open",
-        errno: Errno::NOENT,
-    })?;
+    let path =
+        CString::new([above, name].concat()).map_err(|_| Error::new(&"open", Errno::NOENT))?;
     // SAFETY: opened by `keep_proc` and never closed.
     let proc = (proc >= 0).then(|| unsafe { BorrowedFd::borrow_raw(proc) });
     file::open_at(proc, &path, how)

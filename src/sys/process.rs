@@ -3,6 +3,7 @@
 use super::call::{Error, Result, once, retry};
 use super::errno::Errno;
 use super::fault;
+use super::platform::ResourceNumber;
 #[cfg(target_os = "linux")]
 use super::raw;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -186,10 +187,7 @@ pub(crate) fn kill_group(leader: Pid, signal: i32) -> Result<()> {
 pub(crate) fn group_of(pid: Pid) -> Result<Pid> {
     // SAFETY: takes one integer.
     let group = once(&"getpgid", || unsafe { libc::getpgid(pid.raw()) })?;
-    Pid::new(group).ok_or(Error {
-        call: &"getpgid",
-        errno: Errno::SRCH,
-    })
+    Pid::new(group).ok_or(Error::new(&"getpgid", Errno::SRCH))
 }
 
 /// setsid(2).
@@ -212,14 +210,21 @@ pub(crate) fn tighten_umask() {
     set_umask(before | 0o022);
 }
 
+/// prctl(2) with one number.
+#[cfg(target_os = "linux")]
+pub(super) fn prctl(option: i32, number: u32) -> Result<()> {
+    const NONE: libc::c_ulong = 0;
+    // SAFETY: the options that are used here take integers.
+    once(&"prctl", || unsafe {
+        libc::prctl(option, libc::c_ulong::from(number), NONE, NONE, NONE)
+    })
+    .map(drop)
+}
+
 /// prctl(PR_SET_CHILD_SUBREAPER): orphaned descendants become this process's children.
 #[cfg(target_os = "linux")]
 pub(crate) fn become_subreaper() -> Result<()> {
-    const ON: libc::c_ulong = 1;
-    // SAFETY: takes integers.
-    once(&"prctl", || unsafe {
-        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, ON, 0, 0, 0)
-    })?;
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)?;
     IS_SUBREAPER.store(true, Ordering::Relaxed);
     Ok(())
 }
@@ -240,11 +245,7 @@ pub(crate) fn become_subreaper() -> Result<()> {
 /// prctl(PR_SET_PDEATHSIG): this process gets the signal when its parent dies.
 #[cfg(target_os = "linux")]
 pub fn signal_with_parent(signal: i32) -> Result<()> {
-    // SAFETY: takes integers.
-    once(&"prctl", || unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0)
-    })
-    .map(drop)
+    prctl(libc::PR_SET_PDEATHSIG, signal.unsigned_abs())
 }
 
 /// prctl(PR_SET_PDEATHSIG): whether there is such a call. Sets what is already set.
@@ -297,16 +298,33 @@ impl DescriptorLimit {
     }
 }
 
-/// getrlimit(2) of RLIMIT_NOFILE.
-pub(crate) fn descriptor_limit() -> Result<DescriptorLimit> {
-    let mut raw = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+/// getrlimit(2).
+pub(super) fn limit_of(resource: ResourceNumber) -> Result<libc::rlimit> {
+    // SAFETY: a zeroed rlimit is valid.
+    let mut raw: libc::rlimit = unsafe { std::mem::zeroed() };
     // SAFETY: getrlimit writes one rlimit.
     once(&"getrlimit", || unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut raw)
+        libc::getrlimit(resource, &raw mut raw)
     })?;
+    Ok(raw)
+}
+
+/// setrlimit(2) of this process.
+pub(super) fn set_limit(resource: ResourceNumber, soft: u64, hard: u64) -> Result<()> {
+    let raw = libc::rlimit {
+        rlim_cur: soft as libc::rlim_t,
+        rlim_max: hard as libc::rlim_t,
+    };
+    // SAFETY: setrlimit reads one rlimit.
+    once(&"setrlimit", || unsafe {
+        libc::setrlimit(resource, &raw const raw)
+    })
+    .map(drop)
+}
+
+/// getrlimit(2) of RLIMIT_NOFILE.
+pub(crate) fn descriptor_limit() -> Result<DescriptorLimit> {
+    let raw = limit_of(libc::RLIMIT_NOFILE)?;
     Ok(DescriptorLimit {
         soft: raw.rlim_cur as u64,
         hard: raw.rlim_max as u64,
@@ -315,15 +333,7 @@ pub(crate) fn descriptor_limit() -> Result<DescriptorLimit> {
 
 /// setrlimit(2) of RLIMIT_NOFILE.
 pub(crate) fn set_descriptor_limit(limit: DescriptorLimit) -> Result<()> {
-    let raw = libc::rlimit {
-        rlim_cur: limit.soft as libc::rlim_t,
-        rlim_max: limit.hard as libc::rlim_t,
-    };
-    // SAFETY: setrlimit reads one rlimit.
-    once(&"setrlimit", || unsafe {
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raw)
-    })
-    .map(drop)
+    set_limit(libc::RLIMIT_NOFILE, limit.soft, limit.hard)
 }
 
 /// Worker: sched_setscheduler(2) with SCHED_BATCH. A worker that wakes up then takes the CPU from

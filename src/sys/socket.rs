@@ -30,20 +30,26 @@ pub(super) fn set_option<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value
     .map(drop)
 }
 
-/// getsockopt(2) at the level of sockets, for a number.
-pub(super) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
-    let mut value: i32 = 0;
-    let mut len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
-    // SAFETY: value and length are live and agree.
+/// getsockopt(2). Any bits must be a T.
+fn read_option<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: &mut T) -> Result<()> {
+    let mut len = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    // SAFETY: value and length are live and agree; see the function's contract.
     once(&"getsockopt", || unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
+            level,
             name,
-            (&raw mut value).cast(),
+            std::ptr::from_mut(value).cast(),
             &raw mut len,
         )
-    })?;
+    })
+    .map(drop)
+}
+
+/// getsockopt(2) at the level of sockets, for a number.
+pub(super) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
+    let mut value = 0;
+    read_option(socket, libc::SOL_SOCKET, name, &mut value)?;
     Ok(value)
 }
 
@@ -55,12 +61,7 @@ pub(crate) fn listen(
     beside: bool,
     backlog: i32,
 ) -> Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
-    let listener = socket(family, platform::SOCK_NONBLOCK)?;
+    let listener = socket(family_of(address), platform::SOCK_NONBLOCK)?;
     set_option(listener.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if address.is_ipv6() {
         set_option(
@@ -91,6 +92,13 @@ pub(crate) fn share_port(listener: BorrowedFd<'_>, on: bool) -> Result<()> {
     )
 }
 
+fn family_of(address: SocketAddr) -> i32 {
+    match address {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    }
+}
+
 fn bind(socket: &OwnedFd, address: &RawAddress) -> Result<()> {
     // SAFETY: the address is live for its length.
     once(&"bind", || unsafe {
@@ -111,12 +119,7 @@ pub(crate) fn listen_on(socket: &OwnedFd, backlog: i32) -> Result<()> {
 
 /// Whether bind(2) would be refused, without listening: nobody notices.
 pub(crate) fn try_bind(address: SocketAddr) -> Result<()> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
-    let socket = socket(family, 0)?;
+    let socket = socket(family_of(address), 0)?;
     set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     bind(&socket, &internet_address(address))
 }
@@ -167,6 +170,10 @@ fn connect_unix_with(path: &Path, flags: i32) -> Result<OwnedFd> {
         ..e
     })?;
     let socket = socket(libc::AF_UNIX, flags)?;
+    connect(socket, &address)
+}
+
+fn connect(socket: OwnedFd, address: &RawAddress) -> Result<OwnedFd> {
     retry(&"connect", || {
         // SAFETY: the address is live for its length.
         unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr(), address.len) }
@@ -206,17 +213,7 @@ pub(crate) fn peer(socket: BorrowedFd<'_>) -> Result<Peer> {
             uid: 0,
             gid: 0,
         };
-        let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
-        // SAFETY: value and length are live and agree.
-        once(&"getsockopt", || unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PEERCRED,
-                (&raw mut raw).cast(),
-                &raw mut len,
-            )
-        })?;
+        read_option(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut raw)?;
         Ok(Peer {
             pid: raw.pid,
             uid: raw.uid,
@@ -251,21 +248,14 @@ pub(crate) fn is_unix(socket: BorrowedFd<'_>) -> bool {
 
 /// A datagram socket that is connected to this name: a path, or an abstract name behind `@`.
 pub(crate) fn connect_notify(name: &[u8]) -> Result<OwnedFd> {
-    let address = notify_address(name).ok_or(Error {
-        call: &"connect",
-        errno: Errno::NAMETOOLONG,
-    })?;
+    let address = notify_address(name).ok_or(Error::new(&"connect", Errno::NAMETOOLONG))?;
     let kind = libc::SOCK_DGRAM | platform::SOCK_CLOEXEC;
     // SAFETY: takes integers.
     let made = once(&"socket", || unsafe {
         platform::socket(libc::AF_UNIX, kind, 0)
     });
     let socket = made.map(fd::own)?;
-    retry(&"connect", || {
-        // SAFETY: the address is live for its length.
-        unsafe { libc::connect(socket.as_fd().as_raw_fd(), address.as_ptr(), address.len) }
-    })?;
-    Ok(socket)
+    connect(socket, &address)
 }
 
 /// Where a socket is bound; `None` for a Unix socket.
@@ -444,21 +434,14 @@ pub(crate) fn receive_low_water(socket: BorrowedFd<'_>) -> Result<usize> {
 /// not read (Unix sockets). It falls while a slow reader reads, long before the socket becomes writable.
 #[cfg(target_os = "linux")]
 pub(crate) fn bytes_unsent(socket: BorrowedFd<'_>) -> Result<usize> {
-    let mut n: libc::c_int = 0;
-    // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
-    once(&"ioctl", || unsafe {
-        libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut n)
-    })?;
-    Ok(count(n))
+    // The same number as SIOCOUTQ.
+    fd::ask_number(socket, libc::TIOCOUTQ as u64)
 }
 
 /// Elsewhere there is no one way to ask.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
-    Err(Error {
-        call: &"ioctl",
-        errno: Errno::NOSYS,
-    })
+    Err(Error::new(&"ioctl", Errno::NOSYS))
 }
 
 /// TCP_INFO: bytes that were written to a TCP connection so far, sent or not, by whoever has a copy of
@@ -468,18 +451,7 @@ pub(crate) fn bytes_unsent(_: BorrowedFd<'_>) -> Result<usize> {
 pub(crate) fn bytes_written(socket: BorrowedFd<'_>) -> Option<u64> {
     // struct tcp_info up to tcpi_bytes_retrans; every 64-bit member of it is aligned everywhere.
     let mut info = [0_u64; 27];
-    let mut len = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
-    // SAFETY: the array is live and of this length.
-    once(&"getsockopt", || unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut len,
-        )
-    })
-    .ok()?;
+    read_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).ok()?;
     let [.., received, _, notsent, _, _, _, _, _, _, sent, again] = info;
     let [a, b, c, d, ..] = notsent.to_ne_bytes();
     let notsent = u64::from(u32::from_ne_bytes([a, b, c, d]));

@@ -1,6 +1,8 @@
 //! How a connection is ended: by FIN or RST, at the last close or now.
 
 use super::call::{Result, once};
+#[cfg(target_os = "linux")]
+use super::fd;
 use super::socket::{option, set_option};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -49,12 +51,7 @@ pub(crate) fn will_reset(socket: BorrowedFd<'_>) -> bool {
 /// becomes writable when all of them have (TCP_NOTSENT_LOWAT, Linux 3.12), and not before.
 #[cfg(target_os = "linux")]
 pub(crate) fn await_sent(socket: BorrowedFd<'_>) -> Result<bool> {
-    let mut unsent: libc::c_int = 0;
-    // SAFETY: SIOCOUTQNSD writes one int.
-    once(&"ioctl", || unsafe {
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCOUTQNSD as _, &raw mut unsent)
-    })?;
-    if unsent == 0 {
+    if fd::ask_number(socket, libc::SIOCOUTQNSD as u64)? == 0 {
         return Ok(false);
     }
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, 1)?;

@@ -136,10 +136,7 @@ fn usable(found: sys::Result<i32>, least: i32, is_best_effort: bool) -> sys::Res
     match found {
         Ok(version) if version >= least => Ok(version),
         _ if is_best_effort => Ok(found.unwrap_or(0)),
-        Ok(_) => Err(Error {
-            call: &"landlock_create_ruleset",
-            errno: Errno::OPNOTSUPP,
-        }),
+        Ok(_) => Err(Error::new(&"landlock_create_ruleset", Errno::OPNOTSUPP)),
         Err(e) => Err(e),
     }
 }
@@ -185,7 +182,7 @@ mod tests {
     fn a_kernel_that_lacks_something_is_fatal_unless_best_effort_will_do() {
         let lacks = |errno| {
             let call = &"landlock_create_ruleset";
-            Err(Error { call, errno })
+            Err(Error::new(call, errno))
         };
         for (found, least, expected, best_effort) in [
             (Ok(7), 4, Ok(7), 7),

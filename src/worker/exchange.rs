@@ -180,10 +180,7 @@ impl<'a> Exchange<'a> {
         spool: OwnedFd,
     ) -> sys::Result<Outcome> {
         self.entry().enter(Phase::Reading, client.received);
-        let broken = sys::Error {
-            call: &"pread",
-            errno: Errno::PROTO,
-        };
+        let broken = sys::Error::new(&"pread", Errno::PROTO);
         let resumed = progress::resume(self.context.keeper, spool)?;
         if !self.input.load(&resumed.head) {
             return Err(broken);

@@ -154,10 +154,7 @@ pub(super) fn discard(client: &Client, n: usize) -> sys::Result<()> {
             socket::discard(client.socket(), left)?
         };
         if gone == 0 {
-            return Err(Error {
-                call: &"recv",
-                errno: Errno::PIPE,
-            });
+            return Err(Error::new(&"recv", Errno::PIPE));
         }
         left = left.saturating_sub(gone);
     }

@@ -191,10 +191,7 @@ fn find_parent(birth: &Birth<'_>) -> sys::Result<OwnedFd> {
         channel::send_birth(channel.as_fd(), birth.secret, birth.slot)?;
         return Ok(channel);
     }
-    Err(sys::Error {
-        call: &"connect",
-        errno: Errno::PERM,
-    })
+    Err(sys::Error::new(&"connect", Errno::PERM))
 }
 
 /// Serves a client, and goes on with it for as long as nobody else needs this worker. `None`: the

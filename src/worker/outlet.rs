@@ -221,10 +221,7 @@ fn send_on(client: &Client, spool: &OwnedFd, bound: u64) -> Result<Sent, Blocked
 
 /// Goes on with a response whose handler is long gone.
 pub(super) fn resume(client: &Client, spool: Option<OwnedFd>, keep: bool) -> sys::Result<Outcome> {
-    let spool = spool.ok_or(Error {
-        call: &"recvmsg",
-        errno: Errno::PROTO,
-    })?;
+    let spool = spool.ok_or(Error::new(&"recvmsg", Errno::PROTO))?;
     match send_on(client, &spool, SHARE) {
         Ok(Sent::All) if keep => Ok(Outcome::of(Verdict::Keep)),
         // A reset now would throw away what the kernel has not sent yet.

@@ -280,7 +280,7 @@ fn open_stdin(
     }
     let mut spool = body.reader.spool_up(body.keeper, body.spool, 0)?;
     spool.seal()?;
-    let file = match file::reopen_for_reading(spool.fd().as_fd()) {
+    let file = match file::reopen(spool.fd().as_fd(), Open::Read) {
         Ok(file) => file,
         // Without /proc the handler gets this open file description itself, from its start.
         Err(_) => {

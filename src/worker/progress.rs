@@ -115,10 +115,7 @@ pub(super) struct Resumed<'a> {
 /// Takes up a body where an earlier worker has stopped: reads head and trailer. The next piece of
 /// the body is written over them.
 pub(super) fn resume<'a>(keeper: SpoolKeeper<'a>, fd: OwnedFd) -> sys::Result<Resumed<'a>> {
-    let broken = Error {
-        call: &"pread",
-        errno: Errno::PROTO,
-    };
+    let broken = Error::new(&"pread", Errno::PROTO);
     let size = file::stat(fd.as_fd())?.size;
     let mut trailer = [0; TRAILER_BYTES];
     let trailer_at = size.checked_sub(TRAILER_BYTES as u64).ok_or(broken)?;
@@ -143,10 +140,7 @@ pub(super) fn read_exactly(fd: &OwnedFd, buffer: &mut [u8], at: u64) -> sys::Res
     if n == buffer.len() {
         Ok(())
     } else {
-        Err(Error {
-            call: &"pread",
-            errno: Errno::PROTO,
-        })
+        Err(Error::new(&"pread", Errno::PROTO))
     }
 }
 

@@ -78,10 +78,7 @@ impl Root {
         }
         let folder = file::open_at(None, &self.path, Open::Folder)?;
         if !file::is_executable_at(folder.as_fd(), c".") {
-            return Err(sys::Error {
-                call: &"faccessat",
-                errno: Errno::ACCES,
-            });
+            return Err(sys::Error::new(&"faccessat", Errno::ACCES));
         }
         file::change_folder(folder.as_fd())?;
         fd::replace(root, folder.as_fd())?;

@@ -274,10 +274,7 @@ impl<'a> Spool<'a> {
         while at < self.len {
             let n = fd::pread(self.fd.as_fd(), &mut buffer, at)?;
             let part = buffer.get(..n).filter(|p| !p.is_empty());
-            let part = part.ok_or(Error {
-                call: &"pread",
-                errno: Errno::IO,
-            })?;
+            let part = part.ok_or(Error::new(&"pread", Errno::IO))?;
             at += fd::pwrite(disk.as_fd(), part, at)? as u64;
         }
         Ok(())
