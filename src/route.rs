@@ -12,6 +12,7 @@ use crate::sys::beneath::{self, Beneath};
 use crate::sys::fd::AsFd;
 use crate::sys::file::{self, Open, Stat};
 use crate::sys::{self, Errno};
+use crate::text;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -70,12 +71,7 @@ impl Handler {
 
 /// What stands for a handler of this name in the scoreboard.
 pub(crate) fn hash_of(script_name: &[u8]) -> u64 {
-    // FNV-1a: short names, no need for more.
-    let start = 0xcbf2_9ce4_8422_2325_u64;
-    let hash = script_name.iter().fold(start, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    hash.max(1)
+    text::fnv_1a(script_name.iter().copied()).max(1)
 }
 
 /// Looks handlers up below one folder.

@@ -11,6 +11,7 @@ pub(crate) use contradictions::contradictions;
 use crate::limits::Limits;
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -232,6 +233,19 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Names of the user whom the server becomes and of the group, if one is named: by `--group`, else
+    /// behind the colon of `--user`.
+    pub(crate) fn account(&self) -> Option<(&[u8], Option<&[u8]>)> {
+        let mut parts = self
+            .user
+            .as_ref()?
+            .as_bytes()
+            .splitn(2, |byte| *byte == b':');
+        let user = parts.next().unwrap_or_default();
+        let group = self.group.as_ref().map(|group| group.as_bytes());
+        Some((user, group.or(parts.next())))
+    }
+
     /// The largest body that any handler takes.
     pub fn largest_body(&self) -> u64 {
         let own = self.handlers.iter().filter_map(|handler| handler.max_body);

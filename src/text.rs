@@ -1,5 +1,5 @@
-//! Sizes and addresses as text; addresses without `core::fmt`, whose machinery costs a request more than
-//! parsing its head does. Pure.
+//! Sizes and addresses as text, and the hash of a text. Addresses are written without `core::fmt`, whose
+//! machinery costs a request more than parsing its head does. Pure.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -16,6 +16,14 @@ pub(crate) fn size(bytes: u64) -> String {
         Some((suffix, factor)) => (bytes / factor).to_string() + suffix,
         None => bytes.to_string(),
     }
+}
+
+/// FNV-1a of 64 bits, for short names. It has no key, so nothing that matters may rest on two hashes
+/// being equal.
+pub(crate) fn fnv_1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The longest IPv6 address, with an embedded IPv4 one (inet_ntop(3), INET6_ADDRSTRLEN).
@@ -80,6 +88,18 @@ impl AddressText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// From the vectors that the algorithm's authors publish.
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        for (text, expected) in [
+            ("", 0xcbf2_9ce4_8422_2325),
+            ("a", 0xaf63_dc4c_8601_ec8c),
+            ("foobar", 0x8594_4171_f739_67e8),
+        ] {
+            assert_eq!(fnv_1a(text.bytes()), expected, "{text}");
+        }
+    }
 
     #[test]
     fn an_address_reads_as_its_display_does() {

@@ -5,6 +5,7 @@
 //! and `output` for responses. Runs in the worker.
 
 use crate::http::trim;
+use crate::text;
 use memchr::memchr;
 
 /// Letters, digits and `-` only, as Apache: `_` would collide with `-`, so that a client could
@@ -51,13 +52,10 @@ pub(super) fn is_one_of(name: &[u8], list: &[&[u8]]) -> bool {
     list.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
-/// The same for names that differ in case only, never 0. FNV-1a, 64 bits: unkeyed, so nothing
-/// that matters may rest on two hashes being equal.
+/// The same for names that differ in case only, never 0.
 pub(super) fn hash(name: &[u8]) -> u64 {
     // The bit that tells a letter's cases apart.
-    let fold =
-        |hash: u64, byte: &u8| (hash ^ u64::from(byte | 0x20)).wrapping_mul(0x0100_0000_01b3);
-    name.iter().fold(0xcbf2_9ce4_8422_2325, fold) | 1
+    text::fnv_1a(name.iter().map(|byte| byte | 0x20)) | 1
 }
 
 /// The names that Connection fields list, which are therefore hop-by-hop (RFC 9110 7.6.1).

@@ -335,7 +335,7 @@ impl Seen {
     }
 
     fn note_length(&mut self, value: &[u8]) -> Result<bool, BadOutput> {
-        let length = line::parse_length(value)?;
+        let length = http::parse_length(value).ok_or(BadOutput::ContentLength)?;
         match self.content_length.replace(length) {
             Some(earlier) if earlier != length => Err(BadOutput::ContentLength),
             _ => Ok(false),

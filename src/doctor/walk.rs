@@ -47,11 +47,8 @@ pub(crate) fn check(settings: &Settings, search_path: &[u8]) -> Findings {
 
 /// What a start does, once the listeners are bound.
 fn become_server(settings: &Settings) -> sys::Result<()> {
-    let user = settings.user.as_deref().map(OsStr::as_bytes);
-    let mut parts = user.unwrap_or_default().splitn(2, |byte| *byte == b':');
-    let name = parts.next().unwrap_or_default();
-    let group = settings.group.as_deref().map(OsStr::as_bytes);
-    let account = user.map(|_| privilege::find_account(name, group.or(parts.next())));
+    let names = settings.account();
+    let account = names.map(|(user, group)| privilege::find_account(user, group));
     let account = account.transpose()?;
     if let Some(folder) = &settings.chroot {
         let name = CString::new(folder.as_os_str().as_bytes()).unwrap_or_default();

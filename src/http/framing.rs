@@ -182,8 +182,8 @@ impl<'a> Governing<'a> {
     }
 }
 
-/// `1*DIGIT` that fits 64 bits (RFC 9110 section 8.6).
-fn parse_length(digits: &[u8]) -> Option<u64> {
+/// The value of Content-Length: `1*DIGIT` (RFC 9110 section 8.6), no list, no sign, at most 2^64 - 1.
+pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
     let mut length = 0_u64;
     for &digit in digits {
         if !digit.is_ascii_digit() {
@@ -194,4 +194,28 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
             .checked_add(u64::from(digit - b'0'))?;
     }
     (!digits.is_empty()).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_length_is_digits_only_as_in_rfc_9110_8_6() {
+        let rows: [(&[u8], Option<u64>); 10] = [
+            (b"0", Some(0)),
+            (b"007", Some(7)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", None),
+            (b"", None),
+            (b"-1", None),
+            (b"+1", None),
+            (b"1 ", None),
+            (b"5, 5", None),
+            (b"0x10", None),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(parse_length(value), expected);
+        }
+    }
 }

@@ -21,7 +21,7 @@ pub use class::{is_field_value, is_token, trim};
 pub use date::imf_fixdate;
 pub use fields::FieldStore;
 pub(crate) use fields::Fields;
-pub(crate) use framing::BodyLength;
+pub(crate) use framing::{BodyLength, parse_length};
 pub use head::{Head, HeadLimits, Progress, Version, parse};
 pub use host::{is_authority, split_port};
 pub use malformed::Malformed;

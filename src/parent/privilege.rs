@@ -68,19 +68,13 @@ impl Privileges {
 
 /// The user to become; `None`: the server stays who it is.
 fn account(settings: &Settings) -> Result<Option<Account>, Error> {
-    let Some(user) = &settings.user else {
+    let Some((user, group)) = settings.account() else {
         return Ok(None);
     };
-    let mut parts = user.as_bytes().splitn(2, |byte| *byte == b':');
-    let name = parts.next().unwrap_or_default();
-    let group = settings
-        .group
-        .as_ref()
-        .map(|group| group.as_bytes())
-        .or(parts.next());
     let names_group = group.is_some();
-    let found = privilege::find_account(name, group);
-    let account = found.map_err(|why| Error::User(user.clone(), why))?;
+    let found = privilege::find_account(user, group);
+    let account =
+        found.map_err(|why| Error::User(settings.user.clone().unwrap_or_default(), why))?;
     // Of a group that was named, too: ignored, it would be what nobody notices.
     let is_already = account.uid == process::effective_uid()
         && account.uid != 0
