@@ -15,14 +15,14 @@ pub struct Birth<'a> {
     pub slot: Slot,
     /// Everything that was set, with every derived limit resolved to `Some`.
     pub settings: &'a Settings,
-    /// What only the server's own forks know: a program that they become by exec has none of their memory.
+    /// A number that only the parent and its forks know: a program that comes by exec has none of their memory.
     pub secret: u64,
     /// The scoreboard.
     pub scoreboard: &'a Scoreboard,
     /// The log.
     pub log: &'a Log,
-    /// The folder with the handlers (`--path`), opened at the start; the worker lets it lead to another one
-    /// that gets this name.
+    /// The folder with the handlers (`--path`), opened at the start. If another folder gets this name, the worker puts
+    /// that in its place.
     pub root: BorrowedFd<'a>,
     /// Where each listener is bound, by the number in `channel::Serve`; `None` for a Unix socket.
     pub listeners: &'a [Option<SocketAddr>],

@@ -1,6 +1,9 @@
-//! The scoreboard: one slot per worker in shared memory, so that the parent knows how far a worker
-//! has come when it dies, and workers know how busy a handler is. Atomics only, no pointers; one
-//! writer per field, but for the word in `share`.
+//! The scoreboard: one slot per worker in shared memory, so that the parent knows how far a worker had come when it
+//! dies, and workers know how busy a handler is. Atomics only, no pointers.
+//!
+//! A worker writes the words of its slot; the parent clears them when that worker has died. Few words have more than
+//! one writer: the one in `share`, which worker and parent swap, and what all workers note in common (the folder
+//! under the root's name, heavy handlers).
 
 mod heavy;
 mod share;
@@ -23,19 +26,19 @@ pub struct Slot(pub usize);
 /// How far a worker has come with its client; decides what the parent does when it dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// No client: the last verdict was said.
+    /// No client: the worker has said its last verdict.
     Idle,
-    /// Between two requests of its client: neither side owes anything.
+    /// Between two requests of its client: nothing is left to be sent or read.
     Kept,
-    /// Nothing was taken from the socket yet: another worker can serve the client.
+    /// The worker has taken nothing from the socket yet: another worker can serve the client.
     Looking,
-    /// Part of the request was taken: the client gets 503, nothing ran.
+    /// The worker has taken a part of the request, and no handler has run: the client gets 503.
     Reading,
-    /// The handler was launched: 502.
+    /// The handler was launched and nothing was sent: the client gets 502.
     Launched,
     /// A byte of the response may have been sent: the connection is cut.
     Answering,
-    /// All that the client gets was sent: the connection is to be closed.
+    /// The client was sent all that it gets: the connection is to be closed.
     Closing,
 }
 
@@ -49,18 +52,18 @@ const PHASES: [Phase; 7] = [
     Phase::Closing,
 ];
 
-/// How a worker stands towards its spool on disk, see [`Scoreboard::spooling`].
+/// Whether a worker puts a response away into a spool, or waits for its turn to, see [`Scoreboard::spooling`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spooling {
     /// It has nothing to put away.
     No,
-    /// It waits for its turn.
+    /// It waits for its turn to write.
     Waiting,
     /// It writes.
     Writing,
 }
 
-/// Words of a slot: four cache lines, so that no two workers write to the same one.
+/// Words of a slot: four cache lines, so that no two workers write to the same line.
 const WORDS: usize = 32;
 
 const PHASE: usize = 0;
@@ -103,10 +106,11 @@ pub struct Report {
     pub began: Moment,
     /// When it ended.
     pub ended: Moment,
-    /// The handler runs on although its response is complete: the worker says that it is ready once that
-    /// has ended.
+    /// The handler runs on although its response is complete. The worker says that it is ready when the handler has
+    /// ended.
     pub is_handler_running: bool,
-    /// Other handlers have answered in the place of this one, and may leave places under `max-concurrent`.
+    /// Other handlers have answered in place of this one (local redirects), and their places under `max-concurrent` may be
+    /// free now.
     pub was_redirected: bool,
 }
 
@@ -123,7 +127,7 @@ impl Entry<'_> {
         PHASES.get(number).copied().unwrap_or(Phase::Idle)
     }
 
-    /// Worker: says how far it has come, and that it lives.
+    /// Worker: says how far it has come, and gives a sign of life.
     pub fn enter(&self, phase: Phase, now: Moment) {
         self.beat(now);
         self.set_phase(phase);
@@ -135,12 +139,12 @@ impl Entry<'_> {
         self.words[PHASE].store(number as u64, Ordering::Release);
     }
 
-    /// Worker: says that it lives.
+    /// Worker: gives a sign of life.
     pub fn beat(&self, now: Moment) {
         self.words[HEARTBEAT].store(now.as_micros(), Ordering::Relaxed);
     }
 
-    /// When the worker last said that it lives.
+    /// When the worker last gave a sign of life.
     pub fn heartbeat(&self) -> Moment {
         Moment::from_micros(self.words[HEARTBEAT].load(Ordering::Relaxed))
     }
@@ -155,13 +159,13 @@ impl Entry<'_> {
         Moment::from_micros(self.words[DEADLINE].load(Ordering::Acquire))
     }
 
-    /// Worker: which order it obeys from now on, and how many requests were answered on that connection.
+    /// Worker: which order it serves from now on, and how many requests were answered on that connection before.
     pub fn begin(&self, order: Ticket, answered: u32, now: Moment) {
         self.words[ANSWERED].store(u64::from(answered), Ordering::Relaxed);
         self.words[BEGAN].store(now.as_micros(), Ordering::Relaxed);
         self.enter(Phase::Looking, now);
-        // Last, and before the client is touched: of an order that does not stand here, however far its
-        // worker had come with it, nothing was begun.
+        // Written last, and before the client is touched. So if a worker dies and its last order does not stand here,
+        // nothing of that order was begun.
         self.words[ORDER].store(order.number(), Ordering::Release);
     }
 
@@ -170,7 +174,7 @@ impl Entry<'_> {
         Ticket::from_number(self.words[ORDER].load(Ordering::Acquire))
     }
 
-    /// What it did last: between two requests.
+    /// A report on its last request, while it is between two requests.
     pub fn report(&self) -> Report {
         Report {
             handler: self.handler(),
@@ -182,12 +186,12 @@ impl Entry<'_> {
         }
     }
 
-    /// When it began with what it does, or did last.
+    /// When it began its present or last request.
     pub fn began(&self) -> Moment {
         Moment::from_micros(self.words[BEGAN].load(Ordering::Relaxed))
     }
 
-    /// How many requests were answered on its connection before the one that it serves, or served last.
+    /// How many requests were answered on its connection before its present or last one.
     fn answered(&self) -> u32 {
         u32::try_from(self.words[ANSWERED].load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
@@ -207,8 +211,8 @@ impl Entry<'_> {
         self.words[HANDLER].load(Ordering::Relaxed)
     }
 
-    /// Worker: says that it is about to run this handler; 0 takes it back. Of two that say so at once
-    /// at least one sees the other, since all see these stores and loads in one order.
+    /// Worker: says that it is about to run this handler; 0 takes that back. If two workers say so at once, at least one
+    /// sees the other's claim, since all processes see these stores and loads in one order.
     pub fn set_claim(&self, handler: u64) {
         self.words[CLAIM].store(handler, Ordering::SeqCst);
     }
@@ -252,8 +256,8 @@ impl Entry<'_> {
         name
     }
 
-    /// Worker: says that it writes to its spool, or wants to. Of two that say so at once at least one
-    /// sees the other.
+    /// Worker: says that it writes to its spool, or wants to. If two workers say so at once, at least one sees the
+    /// other.
     pub fn set_spooling(&self, spooling: Spooling) {
         self.words[SPOOLING].store(spooling as u64, Ordering::SeqCst);
     }
@@ -268,7 +272,7 @@ impl Entry<'_> {
         self.words[REQUESTS].load(Ordering::Relaxed)
     }
 
-    /// Worker: it had to wait for a client (back-pressure with a full spool).
+    /// Worker: counts that it had to wait for a client, since the spool was full.
     pub fn count_client_wait(&self) {
         self.words[CLIENT_WAITS].fetch_add(1, Ordering::Relaxed);
     }
@@ -278,17 +282,17 @@ impl Entry<'_> {
         self.words[CLIENT_WAITS].load(Ordering::Relaxed)
     }
 
-    /// Worker: how long one dispatch without a handler kept it.
+    /// Worker: notes how long one visit of a client kept it in which no handler ran.
     pub fn note_hold(&self, micros: u64) {
         self.words[LONGEST_HOLD_US].fetch_max(micros, Ordering::Relaxed);
     }
 
-    /// The longest that a dispatch without a handler kept it, in microseconds.
+    /// The longest that a visit without a handler has kept it, in microseconds.
     pub fn longest_hold_us(&self) -> u64 {
         self.words[LONGEST_HOLD_US].load(Ordering::Relaxed)
     }
 
-    /// Parent: makes the slot ready for the next worker. What was counted stays.
+    /// Parent: makes the slot ready for the next worker. Counts (requests, waits, the longest hold) stay.
     pub fn clear(&self) {
         let of_worker = [
             PHASE,
@@ -314,13 +318,12 @@ impl Entry<'_> {
     }
 }
 
-/// All slots. The first one is the parent's own: what its parked spools hold, and how many workers' slots
-/// are looked at. There is room for every later `max-workers`, so that the board outlives a reload:
-/// a page that nobody has touched is only an address.
+/// All slots. The first one is the parent's own: what its parked spools hold, and how many workers' slots are in use.
+/// There is room for every `max-workers` that a reload may bring: pages that nobody has touched take no memory.
 pub struct Scoreboard {
     slots: &'static [[AtomicU64; WORDS]],
-    /// What the parent's spools hold by origin: of requests, and of responses. The parent writes here,
-    /// and who reads adds what workers hold.
+    /// What the parent's spools hold by origin: of requests, and of responses. Only the parent writes here; readers add
+    /// what workers hold.
     by_origin: &'static [[AtomicU64; 2]],
     /// Which handlers are heavy.
     heavy: &'static [AtomicU64],
@@ -341,12 +344,12 @@ impl Scoreboard {
         Ok(board)
     }
 
-    /// Parent: so many workers' slots are in use. Workers that live already see it too.
+    /// Parent: says how many workers' slots are in use. Workers that live already see it too.
     pub fn set_size(&self, workers: usize) {
         self.parent().words[SIZE].store(workers as u64, Ordering::Release);
     }
 
-    /// The slot of a worker; the parent's own for one that is out of range.
+    /// The slot of a worker; the parent's own if the number is out of range.
     #[expect(clippy::indexing_slicing, reason = "there are at least two slots")]
     pub fn entry(&self, slot: Slot) -> Entry<'_> {
         let found = self.slots.get(slot.0.saturating_add(1));
@@ -369,12 +372,12 @@ impl Scoreboard {
             .map(|words| Entry { words })
     }
 
-    /// Worker: it has found this under the root's name. True if it is the first one to say so.
+    /// Worker: notes which folder it has found under the root's name. True if no worker has noted that one before.
     pub fn note_root(&self, found: u64) -> bool {
         self.parent().words[ROOT].swap(found, Ordering::Relaxed) != found
     }
 
-    /// How many workers stand so towards their spools.
+    /// How many workers write to their spools, or wait for their turn, as `how` says.
     pub fn spooling(&self, how: Spooling) -> usize {
         let is_so = |e: &Entry<'_>| e.words[SPOOLING].load(Ordering::SeqCst) == how as u64;
         self.workers().filter(is_so).count()

@@ -1,13 +1,13 @@
-//! Heavy handlers: those of whose responses much waits in spools, for clients that read slowly. When there is
-//! no more room their workers have to wait with them, so all heavy handlers together leave some workers to
-//! the others.
+//! Heavy handlers: handlers whose large responses wait in spools, for clients that read slowly. When the spools have no
+//! more room these handlers have to wait, and their workers with them. So all heavy handlers together leave a
+//! quarter of the workers to the others.
 
 use super::{Entry, Scoreboard};
 use crate::limits::Limits;
 use std::sync::atomic::Ordering;
 
-/// Words of the set, of 64 bits each. Handlers are many and bits few, so a handler may be taken for heavy
-/// because another one is; then it leaves some workers to the others, and no more.
+/// Words of the set, of 64 bits each. Handlers are many and bits few, so a handler may be taken for heavy because another
+/// one is. Then it leaves some workers to the others, and nothing else changes.
 pub(super) const WORDS: usize = 16;
 
 fn place_of(handler: u64) -> (usize, u64) {
@@ -22,7 +22,7 @@ fn most(limits: &Limits) -> usize {
 }
 
 impl Scoreboard {
-    /// Much of a response of this handler waits for its client, or it has no room to wait there.
+    /// A large part of a response of this handler waits for its client, or there is no room in which it could wait.
     pub(crate) fn note_heavy(&self, handler: u64) {
         let (word, bit) = place_of(handler);
         if let Some(word) = self.heavy.get(word) {
@@ -30,21 +30,21 @@ impl Scoreboard {
         }
     }
 
-    /// Parent: nobody's response waits any more.
+    /// Parent: no response waits in a spool any more, so no handler is heavy.
     pub(crate) fn forget_heavy(&self) {
         for word in self.heavy {
             word.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Whether much of this handler's responses waits for clients.
+    /// Whether this handler is heavy.
     pub(crate) fn is_heavy(&self, handler: u64) -> bool {
         let (word, bit) = place_of(handler);
         let word = self.heavy.get(word);
         word.is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// How many more requests of heavy handlers may run. Less than 0, if more run than may.
+    /// How many more requests of heavy handlers may run; negative if more of them run than may.
     pub(crate) fn room_for_heavy(&self, limits: &Limits) -> isize {
         let is_heavy = |entry: &Entry<'_>| entry.claim() != 0 && self.is_heavy(entry.claim());
         let running = self.workers().filter(is_heavy).count();

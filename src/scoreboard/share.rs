@@ -1,5 +1,5 @@
-//! What worker and parent can both take: the client that a worker rests with. Whether it rests stands in
-//! one word of the slot; whoever swaps that out has the client.
+//! What worker and parent can both take: the client that a worker rests with. One word of the slot says whether the
+//! worker rests. Whoever swaps that out, worker or parent, has the client.
 
 use super::{Entry, IS_NEEDED, SHARED, Scoreboard};
 use std::sync::atomic::Ordering;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 /// In the word: the worker rests.
 const RESTING: u64 = 1;
-/// In its place: the worker has to say its next verdict, since it will leave.
+/// In its place: the worker may not rest and has to say its next verdict, since it is to leave.
 const LEAVING: u64 = 2;
 
-/// Names an order, once; later ones are greater. Never 0.
+/// The number of an order. No two orders have the same, later ones have greater ones, and none has 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
@@ -35,10 +35,9 @@ impl Ticket {
 pub(crate) const REST: Duration = Duration::from_secs(1);
 
 impl Entry<'_> {
-    /// Worker: is done, and keeps its client until that speaks or somebody needs one of them; false
-    /// if it has to leave. Of a parent that needs workers ([`Scoreboard::need_workers`]) and
-    /// a worker that begins to rest at least one sees the other, since all see these stores and
-    /// loads in one order.
+    /// Worker: it is done, and begins to rest with its client; false if it may not, since it is to leave. If a parent
+    /// says that it needs workers ([`Scoreboard::need_workers`]) while a worker begins to rest, at least one of them
+    /// sees it, since all processes see these stores and loads in one order.
     pub fn rest(&self) -> bool {
         self.share(RESTING)
     }
@@ -48,12 +47,12 @@ impl Entry<'_> {
         self.words[SHARED].load(Ordering::SeqCst) == RESTING
     }
 
-    /// Ends the rest; true for the one who has the client now. Of worker and parent one is.
+    /// Ends the rest: true for the side that has the client now. Of worker and parent it is exactly one.
     pub fn end_rest(&self) -> bool {
         self.unshare(RESTING)
     }
 
-    /// Parent: the worker may not rest any more; false if it does.
+    /// Parent: forbids the worker to rest; false if it rests now.
     pub fn must_speak(&self) -> bool {
         self.share(LEAVING) || self.words[SHARED].load(Ordering::SeqCst) == LEAVING
     }
@@ -72,12 +71,12 @@ impl Entry<'_> {
 }
 
 impl Scoreboard {
-    /// Parent: says whether somebody waits for a worker, so that none may rest.
+    /// Parent: says whether workers are needed. While they are, none may rest.
     pub fn need_workers(&self, is_needed: bool) {
         self.parent().words[IS_NEEDED].store(u64::from(is_needed), Ordering::SeqCst);
     }
 
-    /// Whether somebody waits for a worker.
+    /// Whether workers are needed.
     pub fn needs_workers(&self) -> bool {
         self.parent().words[IS_NEEDED].load(Ordering::SeqCst) != 0
     }

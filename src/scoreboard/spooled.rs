@@ -1,7 +1,7 @@
-//! What spools hold, and how much they may: the rules by which workers put away and the parent lets
-//! bodies go on.
+//! What spools hold, and how much they may: the rules by which workers put bytes into spools and the parent lets bodies
+//! go on.
 //!
-//! A response can wait in its handler, a body cannot. So responses never take more than half of
+//! A response can wait in its handler, a body cannot. So responses get no more room once they have half of
 //! `max-spool-total`, and bodies have at least the other half.
 
 use super::{Entry, IN_MEMORY, OF_RESPONSES, ORIGIN, SPOOLED, Scoreboard};
@@ -57,9 +57,9 @@ impl Spooled {
     }
 }
 
-/// What a client's spools are counted by: a number for its address; 0 for who is not counted, which is
-/// trusted proxies, loopback and Unix sockets (the machine's own programs). Addresses are many and numbers
-/// few, so two may share one, and then they share what one may have.
+/// What a client's spools are counted by: a number for its address; 0 for clients that are not counted: trusted proxies,
+/// loopback and Unix domain sockets (the machine's own programs). Addresses are many and numbers few, so two addresses
+/// may have the same number; then both together may have what one may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin(u16);
 
@@ -84,7 +84,7 @@ impl Origin {
         Self(u16::try_from(origin).unwrap_or(0))
     }
 
-    /// Its clients are counted together.
+    /// Whether clients of this origin are counted together.
     pub fn is_counted(self) -> bool {
         self.0 > 0
     }
@@ -117,32 +117,32 @@ impl Budget {
         }
     }
 
-    /// Room that has to be there before a body that waits for it goes on.
+    /// How much room there has to be before a body that waits for room goes on.
     pub(crate) fn step(self) -> u64 {
         (self.total / 8).min(1024 * 1024)
     }
 
-    /// What one client or address may have of responses.
+    /// What the responses of one client or address may have.
     pub(crate) fn share(self) -> u64 {
         self.total / 4
     }
 
-    /// Whether so many more bytes of a body may be put away, when all spools hold this, and those of
-    /// its address that.
+    /// Whether `more` bytes of a body may be put into a spool, if all spools hold `all`, and those of its address
+    /// `of_address`.
     pub(crate) fn takes_body(self, all: Spooled, of_address: Spooled, more: u64) -> bool {
         let with = |bytes: u64| bytes.saturating_add(more);
         with(of_address.bodies()) <= self.share().max(self.largest_body)
             && (with(all.bytes) <= self.total || with(all.bodies()) <= self.total / 2)
     }
 
-    /// Whether a client that is waited for may be parked with the little that is here of its request.
-    /// To park those who wait for room takes a little of it.
+    /// Whether the beginning of a request may be put into a spool so that its client can be parked. That may go a little
+    /// beyond the total, since those that wait for room have to be parked too.
     pub(crate) fn takes_waiting(self, all: Spooled) -> bool {
         let more = self.total / 16;
         all.bytes <= self.total.saturating_add(more) || all.bodies() <= self.total / 2
     }
 
-    /// Whether a response has to wait in its handler.
+    /// Whether there is no more room for a response, which then has to wait in its handler.
     pub(crate) fn is_full(self, all: Spooled, of_address: Spooled) -> bool {
         all.bytes >= self.total
             || all.responses >= self.total / 2
@@ -185,7 +185,7 @@ impl Scoreboard {
         held.fold(self.parent().spooled(), Spooled::plus)
     }
 
-    /// The same, and what of it is of this origin.
+    /// What is in all spools, and what of it is of this origin.
     pub fn spooled_with(&self, origin: Origin) -> (Spooled, Spooled) {
         let mut all = self.parent().spooled();
         let mut of_origin = Spooled::default();
@@ -203,7 +203,7 @@ impl Scoreboard {
         (all, of_origin)
     }
 
-    /// Parent: what its spools hold of an origin has changed. Nothing is kept for who is not counted.
+    /// Parent: what its spools hold of an origin has changed. Nothing is noted for clients that are not counted.
     pub fn note_parked(&self, origin: Origin, before: Spooled, after: Spooled) {
         let words = self.by_origin.get(usize::from(origin.0));
         let Some([requests, responses]) = words.filter(|_| origin.is_counted()) else {

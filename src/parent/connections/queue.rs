@@ -124,8 +124,8 @@ impl Connections {
         }
     }
 
-    /// A request has ended: its place is another one's. So are those that it had of other handlers after
-    /// redirects, and those that all heavy handlers share.
+    /// A request has ended: the next client that is held for its handler gets the place. After local redirects it may
+    /// have had places of other handlers too, and heavy handlers share theirs: then all handlers are looked at.
     pub(in crate::parent) fn release_after(&mut self, ctx: &Context, report: &Report) {
         self.release(ctx, report.handler);
         if report.was_redirected || ctx.scoreboard.is_heavy(report.handler) {

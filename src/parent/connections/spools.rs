@@ -25,11 +25,11 @@ fn in_spool(spool: &OwnedFd, is_response: bool) -> Spooled {
     Spooled::new(bytes, file::is_in_memory(spool.as_fd()), is_response)
 }
 
-/// A handler is heavy when so much of a response of it waits for the client.
+/// A handler is heavy when this much of one of its responses waits for a client (`scoreboard/heavy`).
 const HEAVY_BYTES: u64 = 1024 * 1024;
 
 impl Connections {
-    /// A response is parked that its client has not taken: the handler may be heavy.
+    /// A response is parked that its client has not taken: if it is large, its handler is heavy.
     pub(super) fn note_heavy(&self, ctx: &Context, handler: u64, spool: Option<&OwnedFd>) {
         let bytes = spool.map_or(0, |spool| in_spool(spool, true).bytes);
         if handler != 0 && bytes >= HEAVY_BYTES {

@@ -1,15 +1,14 @@
 //! The control socket, the pid file that proves who may command, and what the service manager is told. One of the
-//! parent's four owners.
+//! parent's five owners.
 //!
-//! Nothing outside of this folder touches what stands here. New workers find their parent at the socket too, and
-//! its user may ask and stop there.
+//! Nothing outside of this folder changes what stands here. New workers connect to the control socket, and the server's
+//! user may ask for the status, a reload or the stop there.
 //!
-//! A conversation is one line in, one line out (`status`: and one per worker), from the same user or
-//! root. What changes the server takes a proof: the controller passes an open descriptor of the server's
-//! pid file (SCM_RIGHTS), and device and inode are compared. A handler in a sandbox has none, however it
-//! connects and whatever becomes of it. Refuses everybody else, and to wait: what does not say its line
-//! in time is closed. Many of the same user may hold every place, so a newcomer takes the place of who has said
-//! nothing for longest, and nobody but root that of root.
+//! A conversation is one line in, one line out (`status`: more lines), with the server's user or root. All others are
+//! refused. What changes the server takes a proof: the controller passes an open descriptor of the server's pid file
+//! (SCM_RIGHTS), and device and inode are compared. A handler in a sandbox has no such descriptor. The parent never
+//! waits: a peer that does not say its line in time is closed. Processes of the same user could hold every place, so a
+//! newcomer takes the place of the one that has said nothing for longest; nobody but root takes that of root.
 
 mod notify;
 
@@ -35,7 +34,7 @@ use std::time::Duration;
 const MOST: usize = 8;
 /// Bytes of a line in.
 const LINE_BYTES: usize = 256;
-/// By when the line has to be here.
+/// How long a peer has to say its line.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One conversation.
@@ -49,8 +48,8 @@ struct Conversation {
     is_proven: bool,
 }
 
-/// The place of a newcomer, of places with what holds them (by root? until when?): a free one, else
-/// that of the oldest. `None`: root has all.
+/// The place for a newcomer: a free one, else that of the oldest conversation. For each place: is it root's, and until
+/// when may it last? `None`: root has all places.
 fn place_for(places: &[Option<(bool, Moment)>], is_root: bool) -> Option<usize> {
     let yields = |place: &Option<(bool, Moment)>| match place {
         None => Some((false, Moment::default())),
@@ -61,16 +60,16 @@ fn place_for(places: &[Option<(bool, Moment)>], is_root: bool) -> Option<usize> 
     ranked.min().map(|(_, index)| index)
 }
 
-/// The control socket, who talks there, and what others know the server by.
+/// The control socket, the conversations there, the pid file, and the service manager.
 pub(in crate::parent) struct Control {
     socket: UnixSocket,
-    /// Held for its lock, removed at the end; `None`: none is wanted, or there was no place for it.
+    /// Open for its lock, and removed at the end; `None`: none is wanted, or it could not be made.
     pid_file: Option<PidFile>,
     pub(in crate::parent) notify: Notify,
     conversations: Conversations,
-    /// Another user has connected.
+    /// When a connection of another user was last logged.
     strangers: Burst,
-    /// Somebody of this user had no proof.
+    /// When a command without proof was last logged.
     unproven: Burst,
 }
 
@@ -101,7 +100,7 @@ impl Control {
     }
 }
 
-/// Everybody who talks at the control socket.
+/// All conversations at the control socket.
 #[derive(Default)]
 struct Conversations {
     places: [Option<Conversation>; MOST],
@@ -123,7 +122,7 @@ impl Conversations {
         place.filter(|c| c.generation == id.generation)
     }
 
-    /// Where a newcomer will be; what is there has to be ended before.
+    /// The place that a newcomer gets; a conversation that has it is to be ended before.
     fn next_place(&self, is_root: bool) -> Option<Id> {
         let holders = self.places.each_ref();
         let holders = holders.map(|place| place.as_ref().map(|c| (c.peer_is.uid == 0, c.deadline)));
@@ -153,21 +152,21 @@ impl Conversations {
     }
 }
 
-/// Who has come to the socket.
+/// Who has connected to the control socket.
 pub(in crate::parent) enum Caller {
-    /// Nobody who may.
+    /// Somebody who may not talk to the server.
     Nobody,
-    /// A child of the server with this process id, or whoever is to say a line.
+    /// The server's user or root: a new worker, or a controller. The process id, if the kernel says it.
     Somebody(Option<Pid>, OwnedFd, Peer),
 }
 
 /// What somebody has said.
 pub(in crate::parent) enum Said {
-    /// Nothing yet, or nothing that is for others.
+    /// Nothing yet, or nothing that matters outside of this owner.
     Nothing,
-    /// It is the new worker of this slot.
+    /// The peer is the new worker of this slot.
     Worker(Slot, OwnedFd),
-    /// Wants this, and may.
+    /// The peer wants this, and may.
     Command(Command),
 }
 
@@ -189,7 +188,7 @@ fn command(line: &[u8]) -> Command {
     }
 }
 
-/// Whether somebody may talk to this server.
+/// Whether a peer may talk to this server.
 fn is_trusted(peer: Peer, own_uid: u32) -> bool {
     peer.uid == own_uid || peer.uid == 0
 }
@@ -210,12 +209,12 @@ impl Control {
         self.pid_file.as_ref()
     }
 
-    /// Another socket in the place of one that has been removed.
+    /// Takes another control socket in place of one that has been removed.
     pub(in crate::parent) fn replace_socket(&mut self, socket: UnixSocket) {
         self.socket = socket;
     }
 
-    /// Whether socket and pid file go with this server.
+    /// Says whether this server removes socket and pid file at its end.
     #[cold]
     pub(in crate::parent) fn set_own(&mut self, is_own: bool) {
         if let Some(pid_file) = &mut self.pid_file {
@@ -224,7 +223,7 @@ impl Control {
         self.socket.set_own(is_own);
     }
 
-    /// Says whom signals are for.
+    /// Writes into the pid file which process signals are for.
     #[cold]
     pub(in crate::parent) fn write_pid(&self, ctx: &Context, pid: Pid) {
         if let Some(pid_file) = &self.pid_file
@@ -242,12 +241,12 @@ impl Control {
         }
     }
 
-    /// Takes it out.
+    /// Takes the socket out of the readiness set.
     pub(in crate::parent) fn unwatch(&self, ctx: &Context) {
         let _ = ctx.readiness.forget(self.fd());
     }
 
-    /// Who has connected.
+    /// Accepts the next connection.
     pub(in crate::parent) fn accept(&mut self, ctx: &Context) -> sys::Result<Caller> {
         let (peer, _) = socket::accept(self.fd())?;
         let Ok(who) = socket::peer(peer.as_fd()) else {
@@ -266,7 +265,7 @@ impl Control {
         Ok(Caller::Nobody)
     }
 
-    /// Somebody wants to say a line; where to hear it. Mostly it is here already.
+    /// Begins a conversation; returns its place, where its line can be heard. Mostly the line is here already.
     pub(in crate::parent) fn converse(
         &mut self,
         ctx: &Context,
@@ -294,7 +293,7 @@ impl Control {
         None
     }
 
-    /// Hears what somebody says.
+    /// Hears what a peer says.
     pub(in crate::parent) fn hear(&mut self, ctx: &Context, id: Id) -> Said {
         let Some(conversation) = self.conversations.get_mut(id) else {
             return Said::Nothing;
@@ -342,8 +341,8 @@ impl Control {
         conversation.line.get(..end).map(<[u8]>::to_vec)
     }
 
-    /// Whoever could not open the pid file for writing is not the server's user, but a handler of the
-    /// same uid in a sandbox, or takes another server for this one.
+    /// Refuses a command without proof. A process of this uid that cannot open the pid file for writing is a handler in a
+    /// sandbox, or means another server.
     fn refuse_unproven(&mut self, ctx: &Context, id: Id) {
         let own = process::pid();
         let why = match &self.pid_file {
@@ -365,8 +364,8 @@ impl Control {
         }
     }
 
-    /// It is a worker, as what it was born with proves: some systems that do as if they were Linux name
-    /// whoever asks, not who has connected (SO_PEERCRED on gVisor).
+    /// A peer has proved by the server's secret that it is a worker. The kernel did not say so: on gVisor SO_PEERCRED
+    /// names the process that asks, not the one that has connected.
     #[cold]
     fn take_worker(&mut self, ctx: &Context, id: Id, slot: Slot) -> Said {
         match self.conversations.take(id) {
@@ -382,7 +381,7 @@ impl Control {
     pub(in crate::parent) fn say(&mut self, ctx: &Context, id: Id, text: String) {
         if let Some(conversation) = self.conversations.get_mut(id) {
             let line = text + "\n";
-            // An empty socket holds a line; a controller that is gone needs none.
+            // The socket is empty and has room for the answer. A controller that is gone needs none.
             let _ = socket::send(conversation.peer.as_fd(), line.as_bytes());
         }
         self.end(ctx, id);

@@ -1,6 +1,6 @@
 //! What the service manager is told (sd_notify(3)), and the sign of life that it waits for.
 //!
-//! Without NOTIFY_SOCKET nothing is said. Refuses to wait for a manager that does not listen.
+//! Without NOTIFY_SOCKET nothing is said. A manager that does not read is not waited for.
 
 use crate::log::Log;
 use crate::sys::exec::take_variable;
@@ -21,8 +21,8 @@ pub(in crate::parent) struct Notify {
 }
 
 impl Notify {
-    /// As the environment says. The variables stay there for a successor, but WATCHDOG_PID, which
-    /// would not be its own; workers and handlers get another environment.
+    /// Reads the environment. The variables stay there for a successor, but for WATCHDOG_PID, which names this process.
+    /// Handlers get another environment.
     #[cold]
     pub(in crate::parent) fn new(now: Moment, log: &Log) -> Self {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
@@ -44,7 +44,7 @@ impl Notify {
         }
     }
 
-    /// Says it, if anybody listens.
+    /// Sends a message to the service manager, if there is one.
     #[cold]
     pub(in crate::parent) fn say(&self, text: &str) {
         if let Some(manager) = &self.manager {
@@ -52,7 +52,7 @@ impl Notify {
         }
     }
 
-    /// Clients are accepted, and every worker has the present settings.
+    /// Says that clients are accepted, and that every worker has the present settings.
     #[cold]
     pub(in crate::parent) fn ready(&self, workers: usize) {
         let pid = process::pid();
@@ -61,7 +61,7 @@ impl Notify {
         ));
     }
 
-    /// A reload has begun; READY=1 ends it.
+    /// Says that a reload has begun; READY=1 ends it.
     #[cold]
     pub(in crate::parent) fn reloading(&self, now: Moment) {
         let now = now.as_micros();
@@ -75,7 +75,7 @@ impl Notify {
         self.watchdog.map(|(_, due)| due)
     }
 
-    /// Gives it when it is due.
+    /// Gives the sign of life when it is due.
     pub(in crate::parent) fn live(&mut self, now: Moment) {
         if let Some((half, due)) = &mut self.watchdog
             && *due <= now

@@ -16,8 +16,8 @@ struct Change {
     new: Vec<Wish>,
 }
 
-/// Which listeners stay and which are new. One stays for each equal wish, and for one that names the
-/// port that it was given.
+/// Which listeners stay and which are new. A listener stays for an equal wish, and for a wish that names the port which
+/// the kernel has given it.
 #[cold]
 fn compare(now: &[(Wish, Option<SocketAddr>)], wishes: Vec<Wish>) -> Change {
     let mut stays = vec![false; now.len()];
@@ -39,11 +39,11 @@ fn compare(now: &[(Wish, Option<SocketAddr>)], wishes: Vec<Wish>) -> Change {
     Change { stays, new }
 }
 
-/// Listeners that are bound and not in charge yet.
+/// New listeners that are bound and not used yet.
 pub(in crate::parent) struct Bound {
-    /// They stand behind those of before.
+    /// The place of the first of them in the list: they stand behind the old ones.
     first_new: usize,
-    /// Whom they take the place of, by number.
+    /// The numbers of the old listeners that they replace.
     pub(in crate::parent) going: Vec<u8>,
     /// Where each listener is bound from then on, by its number.
     pub(in crate::parent) addresses: Vec<Option<SocketAddr>>,
@@ -95,8 +95,8 @@ impl Listeners {
         }
     }
 
-    /// Those at a port of ours come last: once a port was shared, the kernel lets others of this user
-    /// share it for as long as anybody listens there.
+    /// Binds all new listeners. Those at a port that an old listener has come last: once a port was shared, the kernel
+    /// lets other processes of this user share it for as long as anybody listens there.
     #[cold]
     fn bind_all(
         &mut self,
@@ -115,24 +115,24 @@ impl Listeners {
         Ok(())
     }
 
-    /// Those of ours that will go and have the port of a wish.
+    /// The old listeners that will be closed and have the port of a wish.
     fn with_port(&self, wish: &Wish, going: &[u8]) -> impl Iterator<Item = &Listener> {
         let port = port_of(wish);
         let going = self.list.iter().filter(|l| going.contains(&l.index));
         going.filter(move |l| port.is_some() && l.address.map(|a| a.port()) == port)
     }
 
-    /// The listeners are as they were.
+    /// Takes the new listeners back: the list is as it was before.
     #[cold]
     pub(in crate::parent) fn unbind(&mut self, bound: &Bound) {
         self.list.truncate(bound.first_new);
         for listener in &self.list {
-            // Else others of this user could take its clients.
+            // Otherwise other processes of this user could take its clients.
             let _ = socket::share_port(listener.fd(), false);
         }
     }
 
-    /// The new ones are in charge; those that go are still there.
+    /// Waits for clients at the new listeners from now on; those that they replace are still there.
     #[cold]
     pub(in crate::parent) fn settle(&self, ctx: &Context, bound: &Bound) {
         for listener in self.list.iter().skip(bound.first_new) {
@@ -144,7 +144,7 @@ impl Listeners {
         }
     }
 
-    /// Binds a new listener, beside one of ours that will go if that has the port.
+    /// Binds a new listener, beside an old one that will be closed if that has the port.
     #[cold]
     fn bind_beside(&self, wish: Wish, going: &[u8]) -> Result<Listener, Error> {
         match Listener::bind(wish.clone(), false) {
@@ -157,16 +157,16 @@ impl Listeners {
         Listener::bind(wish, true)
     }
 
-    /// Closes one that is not wished for any more. Before that all who are connected are accepted: the close
-    /// would reset them.
+    /// Closes a listener that is not wished for any more. All clients that are connected have to be accepted before, since
+    /// the close resets the others.
     #[cold]
     pub(in crate::parent) fn remove(&mut self, ctx: &Context, index: u8) {
         let place = self.list.iter().position(|l| l.index == index);
         if let Some(place) = place {
             let listener = self.list.remove(place);
-            // Already out during a pause.
+            // During a pause it is out of the readiness set already.
             let _ = ctx.readiness.forget(listener.fd());
-            // Also for a server before this one that still has a copy.
+            // A predecessor may still have a copy, and that has to stop listening too.
             let _ = teardown::shutdown(listener.fd(), Direction::Both);
             let shown = listener.shown();
             ctx.log.info(format_args!("no longer listening on {shown}"));
@@ -174,8 +174,8 @@ impl Listeners {
     }
 }
 
-/// Takes a new listener in under a number: that of its address, the next one, or at last one that
-/// no connection has any more (`is_known`). False if there is none.
+/// Adds a new listener under a number: that which its address had before, or else the next one, or else one that no
+/// connection has any more (`is_known`). False if there is no number left.
 #[cold]
 pub(in crate::parent) fn enroll(
     listeners: &mut Vec<Listener>,

@@ -1,7 +1,7 @@
-//! The sockets where clients connect: which there are, under which numbers, and pauses while nobody can come
-//! in.
+//! The sockets where clients connect: which there are, under which numbers, and pauses while no client can be accepted.
+//! One of the parent's five owners.
 //!
-//! Nothing outside of this folder touches what stands here. Refuses to accept by itself: the loop knows whether
+//! Nothing outside of this folder changes what stands here. It accepts only when it is asked to: the loop knows whether
 //! there is room.
 
 mod change;

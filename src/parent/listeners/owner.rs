@@ -18,12 +18,13 @@ pub(in crate::parent) struct Listeners {
     pub(super) list: Vec<Listener>,
     /// Until when they are out of the readiness set.
     pub(super) paused_until: Option<Moment>,
-    /// One descriptor kept back, so that a new worker can be let in when there is none left.
+    /// One descriptor kept in reserve, so that a new worker can be accepted at the control socket when there is none
+    /// left.
     reserve: Option<OwnedFd>,
 }
 
 impl Listeners {
-    /// Those that are bound.
+    /// These listeners, which are bound already.
     pub(in crate::parent) fn new(list: Vec<Listener>) -> Self {
         Self {
             list,
@@ -32,7 +33,7 @@ impl Listeners {
         }
     }
 
-    /// Each of them.
+    /// All listeners.
     pub(in crate::parent) fn all(&self) -> &[Listener] {
         &self.list
     }
@@ -46,7 +47,7 @@ impl Listeners {
         self.list.iter().find(|l| l.index == index)
     }
 
-    /// The next client of a listener; `None`: there is no such listener.
+    /// Accepts the next client of a listener; `None`: there is no such listener.
     pub(in crate::parent) fn accept(
         &self,
         index: u8,
@@ -78,33 +79,34 @@ impl Listeners {
         }
     }
 
-    /// Takes them out of the readiness set. During a pause they are already.
+    /// Takes the listeners out of the readiness set. During a pause they are out already.
     pub(in crate::parent) fn unwatch(&self, ctx: &Context) {
         for listener in &self.list {
             let _ = ctx.readiness.forget(listener.fd());
         }
     }
 
-    /// Closes them. Closing before all who are connected were accepted would reset those.
+    /// Closes the listeners. Clients that are connected and were not accepted before would be reset.
     pub(in crate::parent) fn close(&mut self, ctx: &Context) {
         self.unwatch(ctx);
         self.list.clear();
     }
 
-    /// Whether their files go with this server.
+    /// Says whether this server removes the files of Unix domain listeners at its end.
     pub(in crate::parent) fn set_own(&mut self, is_own: bool) {
         for listener in &mut self.list {
             listener.set_own(is_own);
         }
     }
 
-    /// A level that cannot be served would wake the parent for ever: nobody is let in for a moment.
+    /// Takes the listeners out of the readiness set for a moment: clients that wait there and cannot be accepted would
+    /// wake the parent without end.
     pub(in crate::parent) fn pause(&mut self, ctx: &Context) {
         self.unwatch(ctx);
         self.paused_until = Some(ctx.now.after(PAUSE));
     }
 
-    /// Until when nobody is let in.
+    /// Until when no client is accepted, during a pause.
     pub(in crate::parent) fn paused_until(&self) -> Option<Moment> {
         self.paused_until
     }
@@ -121,7 +123,7 @@ impl Listeners {
         is_over
     }
 
-    /// Gives the reserve up for somebody who cannot wait; false if it is used up.
+    /// Closes the descriptor in reserve, so that a connection can be accepted; false if it is used up.
     pub(in crate::parent) fn use_reserve(&mut self) -> bool {
         self.reserve.take().is_some()
     }

@@ -17,7 +17,7 @@ pub(super) enum Socket {
     Unix(UnixSocket),
 }
 
-/// What a listener was asked for. One that stays wished for stays open.
+/// What a listener was asked for. As long as the settings have the same wish, the listener stays open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// All addresses, IPv4 and IPv6.
@@ -33,8 +33,8 @@ pub(in crate::parent) struct Listener {
     pub(super) socket: Socket,
     /// `None`: the service manager gave it.
     pub(in crate::parent) wish: Option<Wish>,
-    /// Its number, and its address' in the table that workers inherit; never another's while one
-    /// of its connections is open.
+    /// Its number, under which workers find its address. No other listener gets this number while one of its connections
+    /// is open.
     pub(in crate::parent) index: u8,
     /// Where it is bound; `None` for a Unix socket.
     pub(in crate::parent) address: Option<SocketAddr>,
@@ -49,19 +49,19 @@ impl Listener {
         }
     }
 
-    /// Whether its file goes with this server.
+    /// Says whether this server removes its file at its end.
     pub(super) fn set_own(&mut self, is_own: bool) {
         if let Socket::Unix(unix) = &mut self.socket {
             unix.set_own(is_own);
         }
     }
 
-    /// Whoever reaches the machine reaches it.
+    /// Whether it is for all addresses of the machine.
     pub(in crate::parent) fn is_wildcard(&self) -> bool {
         self.address.is_some_and(|a| a.ip().is_unspecified())
     }
 
-    /// As a client would name it; on this machine, if it takes all addresses.
+    /// Its URL, as a client would write it; if it is for all addresses, as a client on this machine would.
     #[cold]
     pub(in crate::parent) fn shown(&self) -> String {
         match (&self.socket, self.address) {
@@ -74,7 +74,7 @@ impl Listener {
         }
     }
 
-    /// Binds it; `beside` one of our own that has the port and will go.
+    /// Binds a listener; `beside`: another one of this server has the port and will be closed.
     #[cold]
     pub(super) fn bind(wish: Wish, beside: bool) -> Result<Self, Error> {
         let (socket, address) = match &wish {
@@ -94,7 +94,7 @@ impl Listener {
         })
     }
 
-    /// One of the server before.
+    /// Takes over a listener of the predecessor.
     #[cold]
     pub(in crate::parent) fn adopt(
         index: u8,
@@ -115,7 +115,7 @@ impl Listener {
         })
     }
 
-    /// One that the service manager listens with; what is wrong with it, if it is none.
+    /// Takes a listener of the service manager; `Err` says what is wrong with the descriptor.
     #[cold]
     fn given(socket: OwnedFd) -> Result<Self, &'static str> {
         if !socket::is_listening(socket.as_fd()) {
@@ -126,7 +126,7 @@ impl Listener {
             Ok(None) if socket::is_unix(socket.as_fd()) => None,
             _ => return Err("neither a TCP nor a Unix domain socket"),
         };
-        // Its maker may not have known that the server never waits.
+        // The service manager may have made it blocking, and the parent never waits.
         if fd::set_nonblocking(socket.as_fd(), true).is_err() {
             return Err("not to be made non-blocking");
         }
@@ -144,7 +144,7 @@ impl Listener {
     }
 }
 
-/// What is asked for; without a wish all addresses.
+/// What the settings ask for; without `bind` all addresses.
 #[cold]
 pub(in crate::parent) fn wishes(binds: &[Bind], port: u16) -> Vec<Wish> {
     if binds.is_empty() {
