@@ -45,6 +45,8 @@ pub(super) struct Context<'a> {
     pub(super) large_outputs: LargeOutputs,
     /// The settings of handlers without a section of their own.
     pub(super) default_settings: &'a HandlerSettings,
+    /// A process that a handler has detached is this worker's child. The worker has to end, so that
+    /// the process passes to the parent.
     pub(super) must_retire: bool,
     /// A handler that runs on although its response is complete.
     pub(super) released: Option<ReleasedHandler<'a>>,

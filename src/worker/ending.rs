@@ -115,13 +115,13 @@ fn fate_of(end: RelayEnd, is_failed: bool, wrong: Option<Wrong>, is_unsent: bool
 
 /// Says once why a response is not what its handler meant it to be.
 fn log_ending(relay: &Relay<'_, '_>, end: RelayEnd, wrong: Option<Wrong>, fate: &ResponseFate) {
-    let log = relay.log();
-    let name = Escaped(relay.name());
+    let log = relay.task.birth.log;
+    let name = Escaped(relay.task.name);
     let bad = match (end, wrong) {
         (RelayEnd::Bad(bad), _) | (RelayEnd::Complete, Some(Wrong::Bad(bad))) => Some(bad),
         _ => None,
     };
-    let status = Status(relay.reaped, relay.most_cpu());
+    let status = Status(relay.reaped, relay.task.settings.allowance.cpu);
     match (end, fate) {
         (_, ResponseFate::NotLaunched(_)) => {}
         (_, ResponseFate::Replace(_) | ResponseFate::Cut) if bad.is_some() => {
@@ -192,13 +192,13 @@ fn limit_behind(signal: i32, is_cpu_used_up: bool) -> &'static str {
 
 /// Logs what is odd about a good response.
 fn log_oddities(relay: &Relay<'_, '_>) {
-    let name = Escaped(relay.name());
+    let name = Escaped(relay.task.name);
     if relay.response.is_overlong {
-        relay.log().warn(format_args!(
+        relay.task.birth.log.warn(format_args!(
             "{name}: printed more than its Content-Length, cut there"
         ));
     }
-    log_late_end(relay.log(), relay.name(), relay.reaped);
+    log_late_end(relay.task.birth.log, relay.task.name, relay.reaped);
 }
 
 /// Logs how a handler ended after a good response, if not by exit status 0.

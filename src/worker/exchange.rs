@@ -5,24 +5,22 @@ use super::client::{Client, Outcome};
 use super::context::{Context, is_safe, lacks_slash};
 use super::input::{Arrived, Input};
 use super::plan::Call;
-use super::released::ReleasedHandler;
 use super::request::{Manner, Request};
 use super::{outlet, progress};
 use crate::birth::Birth;
 use crate::channel::{Stage, Verdict};
 use crate::http::{self, BodyLength, FieldStore, Form, HeadLimits};
 use crate::route::Route;
-use crate::scoreboard::{Entry, Origin, Phase, Scoreboard};
+use crate::scoreboard::Phase;
 use crate::sys::{self, Errno, socket, time};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// Serves clients one after the other; its memory is reused.
 pub(super) struct Exchange<'a> {
     input: Input,
     fields: FieldStore,
     limits: HeadLimits,
-    context: Context<'a>,
+    pub(super) context: Context<'a>,
 }
 
 impl<'a> Exchange<'a> {
@@ -38,48 +36,6 @@ impl<'a> Exchange<'a> {
             },
             context: Context::new(birth)?,
         })
-    }
-
-    /// The worker's slot.
-    pub(super) fn entry(&self) -> Entry<'a> {
-        self.context.birth.entry()
-    }
-
-    /// All slots.
-    pub(super) fn scoreboard(&self) -> &'a Scoreboard {
-        self.context.birth.scoreboard
-    }
-
-    /// What a client's spools are counted by.
-    pub(super) fn origin_of(&self, client: &Client) -> Origin {
-        let proxies = &self.context.birth.settings.trusted_proxies;
-        Origin::of(client.serve.peer, proxies)
-    }
-
-    /// How long a client may be silent between two requests.
-    pub(super) fn keep_alive_timeout(&self) -> Duration {
-        self.context.birth.settings.limits.keep_alive_timeout
-    }
-
-    /// A process that a handler has detached is this worker's child. The worker has to end, so that
-    /// the process passes to the parent.
-    pub(super) fn must_retire(&self) -> bool {
-        self.context.must_retire
-    }
-
-    /// A handler runs on although its response is complete.
-    pub(super) fn has_released(&self) -> bool {
-        self.context.released.is_some()
-    }
-
-    /// That handler, for `stay_with`.
-    pub(super) fn take_released(&mut self) -> Option<ReleasedHandler<'a>> {
-        self.context.released.take()
-    }
-
-    /// Stays with it until it has ended.
-    pub(super) fn stay_with(&mut self, released: ReleasedHandler<'a>, channel: BorrowedFd<'_>) {
-        self.context.stay_with(released, channel);
     }
 
     /// Serves a client until the next step depends on it.
@@ -100,7 +56,9 @@ impl<'a> Exchange<'a> {
         self.context.reader.reset();
         if !self.context.receipt.has_handler() {
             let held = time::now().since(client.received);
-            self.entry()
+            self.context
+                .birth
+                .entry()
                 .note_hold(u64::try_from(held.as_micros()).unwrap_or(u64::MAX));
         }
         result.unwrap_or_else(|e| {
@@ -153,7 +111,10 @@ impl<'a> Exchange<'a> {
         if arrived == Arrived::News && !has_spool && self.input.wait_for_more(client) {
             return Ok(Outcome::of(Verdict::Head));
         }
-        self.entry().enter(Phase::Reading, time::now());
+        self.context
+            .birth
+            .entry()
+            .enter(Phase::Reading, time::now());
         if self.input.take_all(client)? == Arrived::End {
             return Ok(Outcome::of(Verdict::Close));
         }
@@ -179,7 +140,10 @@ impl<'a> Exchange<'a> {
         channel: BorrowedFd<'_>,
         spool: OwnedFd,
     ) -> sys::Result<Outcome> {
-        self.entry().enter(Phase::Reading, client.received);
+        self.context
+            .birth
+            .entry()
+            .enter(Phase::Reading, client.received);
         let broken = sys::Error::new(&"pread", Errno::PROTO);
         let resumed = progress::resume(self.context.keeper, spool)?;
         if !self.input.load(&resumed.head) {

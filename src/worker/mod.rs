@@ -61,12 +61,13 @@ mod stderr;
 mod turn;
 
 use crate::birth::Birth;
-use crate::channel::{self, Order, Received, Serve, Stage, Verdict};
-use crate::scoreboard::{Entry, Phase, Report, Spooled};
+use crate::channel::{self, Order, Serve, Stage, Verdict};
+use crate::scoreboard::{Entry, Origin, Phase, Report, Spooled};
 use crate::sys::fd::AsFd;
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, Errno, descendants, poll, privilege, process, signal, socket};
 use client::{Client, Outcome};
+use context::Context;
 use exchange::Exchange;
 use rest::RestEnd;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -110,30 +111,20 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
     let mut exchange = Exchange::new(birth)?;
     channel::send_verdict(channel.as_fd(), Verdict::Ready, Report::default(), None)?;
     while let Some(received) = channel::receive_order(channel.as_fd())? {
-        match received {
-            Received {
-                order: Order::Retire,
-                ..
-            } => return Ok(()),
-            Received {
-                order: Order::ReopenLog,
-                ..
-            } => birth.log.reopen(),
-            Received {
-                order: Order::Release,
-                ..
-            } => {}
-            Received {
-                order: Order::Serve(serve),
-                client,
-                spool,
-            } => {
-                let Some(fd) = client else { return Ok(()) };
-                let client = Client::new(fd, serve);
-                if let Some(outcome) = serve_client(&mut exchange, channel.as_fd(), client, spool) {
-                    give_verdict(&mut exchange, channel.as_fd(), &outcome)?;
+        match received.order {
+            Order::Retire => return Ok(()),
+            Order::ReopenLog => birth.log.reopen(),
+            Order::Release => {}
+            Order::Serve(serve) => {
+                let Some(fd) = received.client else {
+                    return Ok(());
+                };
+                let (client, channel) = (Client::new(fd, serve), channel.as_fd());
+                if let Some(outcome) = serve_client(&mut exchange, channel, client, received.spool)
+                {
+                    give_verdict(&mut exchange.context, channel, &outcome)?;
                 }
-                if exchange.must_retire() {
+                if exchange.context.must_retire {
                     return Ok(());
                 }
             }
@@ -145,21 +136,21 @@ fn serve_until_retired(birth: &Birth<'_>) -> sys::Result<()> {
 /// Sends the verdict. If a handler runs on after its response, the worker stays with it, and tells
 /// the parent that it is free when that handler has ended.
 fn give_verdict(
-    exchange: &mut Exchange<'_>,
+    context: &mut Context<'_>,
     channel: BorrowedFd<'_>,
     outcome: &Outcome,
 ) -> sys::Result<()> {
-    let entry = exchange.entry();
-    let released = exchange.take_released();
+    let entry = context.birth.entry();
+    let released = context.released.take();
     let report = Report {
         is_handler_running: released.is_some(),
         ..entry.report()
     };
     channel::send_verdict(channel, outcome.verdict, report, outcome.spool.as_ref())?;
     if let Some(released) = released {
-        exchange.stay_with(released, channel);
+        context.stay_with(released, channel);
         release_slot(entry, None);
-        if !exchange.must_retire() {
+        if !context.must_retire {
             channel::send_verdict(channel, Verdict::Ready, entry.report(), None)?;
         }
     }
@@ -205,11 +196,11 @@ fn serve_client(
     loop {
         let is_whole = client.serve.stage == Stage::Head && !client.serve.is_head_resumed;
         let outcome = serve_request(exchange, channel, &client, spool.take());
-        let is_done = outcome.verdict == Verdict::Keep && !exchange.has_released();
-        if !is_done || !is_whole || exchange.must_retire() {
+        let is_done = outcome.verdict == Verdict::Keep && exchange.context.released.is_none();
+        if !is_done || !is_whole || exchange.context.must_retire {
             return Some(outcome);
         }
-        match rest::rest(exchange, channel, client.socket()) {
+        match rest::rest(exchange.context.birth, channel, client.socket()) {
             RestEnd::Spoken => client.begin_next(),
             RestEnd::Taken => return None,
             RestEnd::Over(verdict) => return Some(Outcome::of(verdict)),
@@ -223,14 +214,16 @@ fn serve_request(
     client: &Client,
     spool: Option<OwnedFd>,
 ) -> Outcome {
-    let entry = exchange.entry();
+    let birth = exchange.context.birth;
+    let entry = birth.entry();
     let Serve {
         ticket, requests, ..
     } = client.serve;
-    entry.set_origin(exchange.origin_of(client));
+    let proxies = &birth.settings.trusted_proxies;
+    entry.set_origin(Origin::of(client.serve.peer, proxies));
     entry.begin(ticket, requests, client.received);
     let outcome = exchange.serve(client, channel, spool);
-    if exchange.has_released() {
+    if exchange.context.released.is_some() {
         // The handler that runs on keeps its deadline and its claim.
         entry.beat(time::now());
         entry.set_spooled(Spooled::default());

@@ -15,13 +15,11 @@ use super::released::RelayParts;
 use super::response::{Failed, Response};
 use super::stderr::{self, HandlerStderr, PausedStderr};
 use crate::birth::Birth;
-use crate::log::Log;
 use crate::settings::HandlerSettings;
 use crate::sys::process::{Ended, Pid, Reaped};
 use crate::sys::time::{self, Moment};
 use crate::sys::{self, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// Why a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +72,7 @@ pub(super) struct RelayTask<'r> {
 
 /// A relay in progress.
 pub(super) struct Relay<'r, 'b> {
-    task: RelayTask<'r>,
+    pub(super) task: RelayTask<'r>,
     pid: Pid,
     stdout: Option<OwnedFd>,
     stderr: HandlerStderr<'r>,
@@ -157,11 +155,6 @@ impl<'r, 'b> Relay<'r, 'b> {
         self.is_nph && (self.written.is_none() || self.written != now())
     }
 
-    /// The handler's name.
-    pub(super) fn name(&self) -> &'r [u8] {
-        self.task.name
-    }
-
     /// Whether the way the handler has ended makes its output worthless.
     pub(super) fn has_failed(&self) -> bool {
         match self.reaped.map(|reaped| reaped.ended) {
@@ -206,16 +199,6 @@ impl<'r, 'b> Relay<'r, 'b> {
             }
             Err(e) => Some(RelayEnd::Broken(e)),
         }
-    }
-
-    /// The log.
-    pub(super) fn log(&self) -> &'r Log {
-        self.task.birth.log
-    }
-
-    /// The CPU time that the handler may have.
-    pub(super) fn most_cpu(&self) -> Option<Duration> {
-        self.task.settings.allowance.cpu
     }
 
     /// Takes so many bytes off what the handler may print; false if that is too much.

@@ -253,7 +253,7 @@ impl<'b> Response<'b> {
             return Ok(());
         }
         self.flush(outlet)?;
-        self.write_body(part, outlet).map_err(Failed::Blocked)
+        Ok(self.write_body(part, outlet)?)
     }
 
     fn write_body(&self, part: &[u8], outlet: &mut Outlet<'_>) -> Result<(), Blocked> {
@@ -290,7 +290,7 @@ impl<'b> Response<'b> {
     pub(super) fn flush(&mut self, outlet: &mut Outlet<'_>) -> Result<(), Failed> {
         if self.stage == ResponseStage::Held && self.redirect.is_none() {
             let framing = http::frame(self.manner.version, self.status, self.declared);
-            self.open(framing, outlet).map_err(Failed::Blocked)?;
+            self.open(framing, outlet)?;
         }
         Ok(())
     }
@@ -358,16 +358,14 @@ impl<'b> Response<'b> {
                     false => Some(self.body_bytes),
                 };
                 let framing = http::frame(self.manner.version, self.status, length);
-                self.open(framing, outlet).map_err(Failed::Blocked)?;
+                self.open(framing, outlet)?;
                 framing
             }
             ResponseStage::Open(framing) => framing,
         };
         let has_body = http::has_body(self.manner.is_head, self.status);
         if framing == Framing::Chunked && has_body {
-            outlet
-                .write(&[IoSlice::new(b"0\r\n\r\n")])
-                .map_err(Failed::Blocked)?;
+            outlet.write(&[IoSlice::new(b"0\r\n\r\n")])?;
         }
         self.stage = ResponseStage::Complete(framing);
         Ok(())
@@ -392,6 +390,12 @@ pub(super) enum Failed {
     Bad(BadOutput),
     /// The client or its spool takes no more.
     Blocked(Blocked),
+}
+
+impl From<Blocked> for Failed {
+    fn from(blocked: Blocked) -> Self {
+        Self::Blocked(blocked)
+    }
 }
 
 /// `SIZE CRLF` of a chunk (RFC 9112 section 7.1).

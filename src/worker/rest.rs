@@ -5,7 +5,7 @@
 //! either, so nobody waits for a client that stays silent. A worker rests with its client only
 //! between two requests, never in the middle of one.
 
-use super::exchange::Exchange;
+use crate::birth::Birth;
 use crate::channel::Verdict;
 use crate::scoreboard::REST;
 use crate::sys::poll;
@@ -24,12 +24,8 @@ pub(super) enum RestEnd {
 
 /// Worker: keeps its client until that speaks, somebody needs one of them, or it has been silent for
 /// a second.
-pub(super) fn rest(
-    exchange: &Exchange<'_>,
-    channel: BorrowedFd<'_>,
-    client: BorrowedFd<'_>,
-) -> RestEnd {
-    let (entry, board) = (exchange.entry(), exchange.scoreboard());
+pub(super) fn rest(birth: &Birth<'_>, channel: BorrowedFd<'_>, client: BorrowedFd<'_>) -> RestEnd {
+    let (entry, board) = (birth.entry(), birth.scoreboard);
     if board.needs_workers() || !entry.rest() {
         return RestEnd::Over(Verdict::Keep);
     }
@@ -38,7 +34,7 @@ pub(super) fn rest(
     let ended = if board.needs_workers() {
         RestEnd::Over(Verdict::Keep)
     } else {
-        wait(exchange, channel, client)
+        wait(birth, channel, client)
     };
     if entry.end_rest() {
         ended
@@ -47,12 +43,12 @@ pub(super) fn rest(
     }
 }
 
-fn wait(exchange: &Exchange<'_>, channel: BorrowedFd<'_>, client: BorrowedFd<'_>) -> RestEnd {
+fn wait(birth: &Birth<'_>, channel: BorrowedFd<'_>, client: BorrowedFd<'_>) -> RestEnd {
     let mut set = [
         poll::of(channel, poll::READABLE),
         poll::of(client, poll::READABLE),
     ];
-    let time = REST.min(exchange.keep_alive_timeout());
+    let time = REST.min(birth.settings.limits.keep_alive_timeout);
     if poll::wait_undisturbed(&mut set, Some(time)).is_err() {
         return RestEnd::Over(Verdict::Keep);
     }

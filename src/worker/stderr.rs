@@ -70,16 +70,15 @@ pub(super) struct HandlerStderr<'r> {
     name: &'r [u8],
     pid: Pid,
     pipe: &'r StderrPipe,
-    line: Vec<u8>,
-    /// Bytes that may still reach the log.
-    left: u64,
-    is_cut: bool,
+    state: PausedStderr,
 }
 
 /// Where one handler's stderr stands, while nobody reads it.
 #[derive(Default)]
 pub(super) struct PausedStderr {
+    /// The line that has not ended yet.
     line: Vec<u8>,
+    /// Bytes that may still reach the log.
     left: u64,
     is_cut: bool,
 }
@@ -100,27 +99,20 @@ impl<'r> HandlerStderr<'r> {
         (log, name): (&'r Log, &'r [u8]),
         pid: Pid,
         pipe: &'r StderrPipe,
-        paused: PausedStderr,
+        state: PausedStderr,
     ) -> Self {
-        let PausedStderr { line, left, is_cut } = paused;
         Self {
             log,
             name,
             pid,
             pipe,
-            line,
-            left,
-            is_cut,
+            state,
         }
     }
 
     /// Stops for a while.
     pub(super) fn pause(self) -> PausedStderr {
-        PausedStderr {
-            line: self.line,
-            left: self.left,
-            is_cut: self.is_cut,
-        }
+        self.state
     }
 
     /// What to wait for.
@@ -154,31 +146,32 @@ impl<'r> HandlerStderr<'r> {
     }
 
     fn take(&mut self, byte: u8) {
-        if self.is_cut {
+        if self.state.is_cut {
             return;
         }
-        let Some(left) = self.left.checked_sub(1) else {
-            self.is_cut = true;
+        let Some(left) = self.state.left.checked_sub(1) else {
+            self.state.is_cut = true;
             self.end_line();
-            self.line
+            self.state
+                .line
                 .extend_from_slice(b"(max-stderr: the rest is dropped)");
             return self.end_line();
         };
-        self.left = left;
+        self.state.left = left;
         if byte != b'\n' {
-            self.line.push(byte);
+            self.state.line.push(byte);
         }
-        if byte == b'\n' || self.line.len() >= MAX_LINE {
+        if byte == b'\n' || self.state.line.len() >= MAX_LINE {
             self.end_line();
         }
     }
 
     fn end_line(&mut self) {
-        if !self.line.is_empty() {
-            let (name, line) = (Escaped(self.name), Escaped(&self.line));
+        if !self.state.line.is_empty() {
+            let (name, line) = (Escaped(self.name), Escaped(&self.state.line));
             self.log
                 .warn(format_args!("{name} ({}): stderr: {line}", self.pid));
-            self.line.clear();
+            self.state.line.clear();
         }
     }
 }
