@@ -1,4 +1,4 @@
-//! Clients in: accept, and making room for who comes.
+//! Accepts clients, and makes room for them where there is none.
 
 use super::connections::State;
 use super::life::Life;
@@ -9,11 +9,11 @@ use std::fmt::Display;
 /// What a failed accept means.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
-    /// Nobody waits.
+    /// No client waits.
     Nobody,
-    /// This one has gone; the next may be there.
+    /// The client has left; the next one may be there.
     Gone,
-    /// No descriptor or memory.
+    /// There is no descriptor or memory for a client.
     Shortage,
 }
 
@@ -55,16 +55,16 @@ impl Parent {
         }
     }
 
-    /// Somebody has come: if there are too many now, somebody goes.
+    /// A client has come: if there are more than `max-connections` now, one is closed.
     pub(super) fn keep_within_limit(&mut self) {
         if self.connections.is_over_full() {
             self.make_room();
         }
     }
 
-    /// There is no descriptor or memory for who comes next: true if somebody has gone for it.
+    /// There is no descriptor or memory for the next client: true if another one was closed for it.
     fn finds_room(&mut self, index: u8, why: &dyn Display) -> bool {
-        // Linux looks for a descriptor before it looks for a client.
+        // Linux looks for a descriptor before it looks for a client, so the error does not say that one waits.
         if !self.listeners.has_client(index) {
             return false;
         }
@@ -75,7 +75,8 @@ impl Parent {
         is_made
     }
 
-    /// Whether a client can be closed to make room. Those with resting workers are the last of the idle.
+    /// Whether a client can be closed to make room. A client whose worker rests is idle too: if no other one is, it
+    /// is taken back.
     fn has_whom_to_close(&mut self) -> bool {
         let found = self.connections.longest_waiting();
         if !matches!(found, Some((_, State::Idle))) && self.rouse_longest() {
@@ -96,15 +97,15 @@ impl Parent {
         longest.is_some()
     }
 
-    /// The listeners and the control socket leave the readiness set until the pause is over: a level that
-    /// cannot be served would wake the parent for ever.
+    /// Takes the listeners and the control socket out of the readiness set until the pause is over: as long as somebody
+    /// waits there who cannot be accepted, they would wake the parent without end.
     pub(super) fn pause_listeners(&mut self, why: &dyn Display) {
         self.connections.note_full(&self.ctx, why);
         self.listeners.pause(&self.ctx);
         self.control.unwatch(&self.ctx);
     }
 
-    /// Puts them back when the pause is over.
+    /// Puts the listeners and the control socket back when the pause is over.
     pub(super) fn end_pause(&mut self) {
         if !self.listeners.end_pause(&self.ctx) {
             return;

@@ -1,11 +1,11 @@
-//! What comes to the control socket: new workers, and what the server's user asks.
+//! Who connects to the control socket: new workers, and commands of the server's user.
 
 use super::context::Id;
 use super::control::{Caller, Command, Said};
 use super::life::LEAVE_GRACE;
 use super::server::Parent;
 
-/// Who connects in one turn; clients have their turn too.
+/// The most that are accepted in one turn, so that clients have their turn too.
 const ACCEPT_BATCH: usize = 64;
 
 impl Parent {
@@ -15,7 +15,7 @@ impl Parent {
             match self.control.accept(&self.ctx) {
                 Ok(caller) => self.receive_caller(caller),
                 Err(e) if e.is_would_block() => return,
-                // A worker may be waiting there, and without workers nothing goes on.
+                // A new worker may wait there, and without workers nobody is served.
                 Err(e) if e.is_shortage() && (self.make_room() || self.listeners.use_reserve()) => {
                 }
                 Err(e) => return self.pause_listeners(&e),
@@ -50,7 +50,7 @@ impl Parent {
     }
 
     fn answer(&mut self, id: Id, command: Command) {
-        // The server before would go on.
+        // This server would stop, and its predecessor would go on.
         let is_between = self.upgrade.is_follower() && self.ctx.life.is_starting();
         let text = match command {
             Command::Stop if is_between => String::from("error an upgrade is under way; ask again"),
@@ -68,7 +68,7 @@ impl Parent {
         }
     }
 
-    /// What a controller has to know who waits for the end.
+    /// The answer to `stop`: how long the controller has to wait for the server's end at most.
     fn stopping(&self) -> String {
         let limits = &self.ctx.settings.limits;
         let most = limits.shutdown_grace + limits.kill_grace + 2 * LEAVE_GRACE;

@@ -1,6 +1,6 @@
-//! What every owner of the parent may read, and what it may wait with. Parent only.
+//! What all owners of the parent share: settings, clock, log, scoreboard, readiness set. Parent only.
 //!
-//! Owners get it as `&Context`: only the loop, a reload and the life cycle change it.
+//! Owners get it as `&Context` and cannot change it: only the loop, a reload, an upgrade and the life cycle do.
 
 use super::life::Life;
 use crate::birth::WorkerMain;
@@ -16,10 +16,11 @@ use std::num::NonZero;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// What is shared. Workers are born with the most of it.
+/// What the owners share. A worker is born with most of it (`crate::birth`).
 pub(super) struct Context {
     pub(super) settings: Settings,
-    /// By which a worker is known where the kernel does not say who has connected.
+    /// A number that only the parent and its forks know. It proves a worker where the kernel does not say who
+    /// has connected.
     pub(super) secret: u64,
     pub(super) scoreboard: Scoreboard,
     pub(super) log: Log,
@@ -38,7 +39,7 @@ pub(super) struct Context {
     pub(super) now: Moment,
     /// From Starting to Over.
     pub(super) life: Life,
-    /// How fast clients get through, noted once per turn.
+    /// How fast requests are served, noted once per turn.
     pub(super) turnover: Turnover,
 }
 
@@ -54,7 +55,7 @@ impl Context {
     }
 }
 
-/// A place in a table, with the generation that tells it from earlier tenants.
+/// A place in a table, with a generation: whoever had the place before had another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Id {
     pub(super) index: u32,
@@ -62,27 +63,27 @@ pub(super) struct Id {
     pub(super) generation: u32,
 }
 
-/// What a worker gets with an order.
+/// An order to serve a client, with the descriptors that go along with it.
 pub(super) struct Ordered<'a> {
     pub(super) serve: Serve,
     pub(super) client: BorrowedFd<'a>,
     pub(super) spool: Option<BorrowedFd<'a>>,
 }
 
-/// Servers that follow this one: its children too.
+/// The servers that follow this one. They are its children, but not to be ended as what workers leave behind.
 pub(super) type Successors = [Option<Pid>; 2];
 
 /// A burst is over when nothing happened for this long.
 const BURST_GAP: Duration = Duration::from_secs(10);
 
-/// Says things once per burst.
+/// Lets an event that repeats be logged once per burst.
 #[derive(Default)]
 pub(super) struct Burst {
     last: Option<Moment>,
 }
 
 impl Burst {
-    /// Notes that it has happened; true if it is to be said.
+    /// Notes that the event has happened; true if it is to be logged.
     pub(super) fn note(&mut self, now: Moment) -> bool {
         let before = self.last.replace(now);
         before.is_none_or(|last| now.since(last) > BURST_GAP)
@@ -97,18 +98,18 @@ pub(super) struct Demand {
     pub(super) since: Option<Moment>,
 }
 
-/// How fast clients get through.
+/// How fast requests are served: what Retry-After is estimated from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turnover {
     /// Recent time from the beginning of a request to its end, in microseconds.
     pub(super) service_micros: u64,
-    /// Workers that are here to stay.
+    /// Workers that have not been told to leave.
     pub(super) workers: usize,
 }
 
 impl Turnover {
-    /// Seconds after which a client that is turned away may come back, when so many wait: queue length ×
-    /// service time ÷ workers, from 1 s to an hour.
+    /// Seconds after which a client that is turned away should come back, when so many others wait: their
+    /// number × service time ÷ workers, from 1 s to an hour.
     pub(super) fn retry_after(self, queued: usize) -> u32 {
         let queued = u64::try_from(queued).unwrap_or(u64::MAX);
         let workers = u64::try_from(self.workers.max(1)).unwrap_or(u64::MAX);

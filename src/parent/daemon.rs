@@ -10,12 +10,12 @@ use std::fmt::Display;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 
-/// Who waits for the server to start.
+/// Who has started the server and waits until it is ready.
 #[derive(Default)]
 pub(super) struct Starter {
     is_daemon: bool,
-    /// The starting command, or the server that is to be followed, at the other end; `None` once it was
-    /// told. Else a person reads stderr.
+    /// A pipe to the starting command, or the line to the predecessor; `None` once that was told, and in the
+    /// foreground, where a person reads stderr.
     waits: Option<OwnedFd>,
 }
 
@@ -57,7 +57,7 @@ impl Starter {
     }
 }
 
-/// Goes into the background if that is wanted, and not done: who follows an predecessor is where that was.
+/// Goes into the background if that is wanted. A server with a predecessor is where that was already.
 pub(super) fn detach(wanted: bool, predecessor: Option<&OwnedFd>) -> Detached {
     if let Some(predecessor) = predecessor {
         return answer_to(predecessor, wanted);
@@ -74,7 +74,8 @@ pub(super) fn detach(wanted: bool, predecessor: Option<&OwnedFd>) -> Detached {
     }
 }
 
-/// A server that cannot say when it is ready would be waited for in vain.
+/// The predecessor waits for this server. If no copy of the line can be made, it could never be told: then the start
+/// fails.
 fn answer_to(predecessor: &OwnedFd, is_daemon: bool) -> Detached {
     match fd::duplicate_above(predecessor.as_fd(), 3) {
         Ok(copy) => Detached::Server(Starter {
@@ -88,13 +89,13 @@ fn answer_to(predecessor: &OwnedFd, is_daemon: bool) -> Detached {
     }
 }
 
-/// The first child leaves the session of the terminal; the second one, no session leader, can never
+/// Forks twice: the first child leaves the session of the terminal; the second one leads no session and so can never
 /// get a terminal again.
 fn fork_twice() -> sys::Result<Detached> {
     let (read_end, write_end) = fd::pipe()?;
     if let Some(child) = process::fork()? {
         drop(write_end);
-        // Only the intermediate one, which leaves at once.
+        // The first child, which leaves at once.
         let _ = process::wait_for(child);
         return Ok(Detached::Starter(hear_from(&read_end)));
     }

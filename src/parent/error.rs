@@ -19,7 +19,7 @@ pub(super) enum Error {
     FewDescriptors(u64),
     /// A descriptor of the service manager: its place, and what is wrong with it.
     Given(usize, &'static str),
-    /// The server before and this one do not agree.
+    /// The predecessor and this server do not agree.
     Upgrade(&'static str),
     /// More than a number per listener allows.
     ManyListeners,

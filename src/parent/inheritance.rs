@@ -1,5 +1,5 @@
 //! What the starter has left for the server: listeners of the service manager (sd_listen_fds(3)), or
-//! the line to the server that it is to follow. Start of the program only, before any descriptor is opened.
+//! the line to the predecessor. At the start of the program only, before any descriptor is opened.
 //!
 //! The variables are taken out of the environment. Refuses to judge what the descriptors are.
 
@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 /// The first descriptor that the service manager passes.
 const FIRST: RawFd = 3;
 
-/// What tells a new server that it follows another one, and on which descriptor that speaks.
+/// The variable that tells a new server that it has a predecessor, and the descriptor of the line to that.
 pub(super) const SUCCESSOR_VARIABLE: &str = "CAFFEINE_UPGRADE";
 pub(super) const SUCCESSOR_FD: RawFd = 3;
 
@@ -38,7 +38,7 @@ impl Inheritance {
                 predecessor: adopt(SUCCESSOR_FD).ok(),
             };
         }
-        // For somebody who has only inherited the variables they mean nothing.
+        // A process that has only inherited the variables has no such descriptors.
         if number(pid) != Some(process::pid().raw()) {
             return Self::default();
         }

@@ -3,40 +3,39 @@
 use crate::sys::time::Moment;
 use std::time::Duration;
 
-/// Workers, and a new server, that have not said a word by then never will.
+/// A worker, or a new server, that is not ready after this time is given up.
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Idle connections are closed this long after the order to stop: a request that is on its way is
-/// still answered.
+/// Idle connections are closed this long after the order to stop: a request that is on its way by then is still
+/// answered.
 pub(super) const IDLE_GRACE: Duration = Duration::from_secs(1);
 
-/// Between the order to leave and the last SIGKILL, on top of the handlers' own grace.
+/// How long workers have to leave, on top of their handlers' `kill-grace`, before they are killed.
 pub(super) const LEAVE_GRACE: Duration = Duration::from_secs(1);
 
-/// The server's state; each leads only to those below it.
+/// The server's state. Each leads only to those below it, but for HandingOver, which may lead back to Serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// Listeners are bound, workers are not ready; by this moment they must be.
+    /// Listeners are bound, workers are not ready yet. By this moment they must be.
     Starting(Moment),
     /// Clients are accepted.
     Serving,
-    /// Another server has everything but the requests in flight. Should it fail, this one is Serving
-    /// again.
+    /// A successor has everything but the requests in flight. Should it fail, this server is Serving again.
     HandingOver,
     /// No more clients are accepted; those that are here are answered.
     Draining {
-        /// From then on idle connections are closed.
+        /// Until then idle connections are kept.
         idle_until: Moment,
-        /// By then the rest is.
+        /// By then every connection is closed.
         until: Moment,
-        /// They have been.
+        /// Idle connections have been closed.
         is_idle_closed: bool,
-        /// A second SIGINT ends the wait.
+        /// SIGINT has come once: a second one ends the wait.
         is_interrupted: bool,
     },
-    /// Workers leave; by this moment they are killed.
+    /// Workers leave; those that are still there at this moment are killed.
     Stopping(Moment),
-    /// Nobody is left.
+    /// No worker is left: the loop ends.
     Over,
 }
 
@@ -100,7 +99,7 @@ impl Life {
         }
     }
 
-    /// Notes that somebody has pressed Ctrl-C, or so; whether it was for the second time.
+    /// Notes a SIGINT (Ctrl-C); true if everything is to end at once, since it is the second one.
     pub(super) fn note_interrupt(&mut self) -> bool {
         match self {
             Self::Draining { is_interrupted, .. } => std::mem::replace(is_interrupted, true),

@@ -1,4 +1,4 @@
-//! From Starting to the end: signals, readiness, draining.
+//! The server's life from Starting to Over: what signals, ready workers and deadlines change. `life` has the states.
 
 use super::error::Error;
 use super::life::{IDLE_GRACE, LEAVE_GRACE, Life, START_TIMEOUT};
@@ -8,11 +8,11 @@ use crate::settings::Level;
 use crate::sys::fd::{self, AsFd};
 use crate::sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
-/// More clients than this are not accepted once the order to stop has come.
+/// The most clients that are accepted of a listener before it is closed for good.
 pub(super) const LAST_ACCEPTS: usize = 65_536;
 
 impl Parent {
-    /// The self-pipe holds one byte per signal.
+    /// Takes the signals that have come: the self-pipe holds one byte for each.
     pub(super) fn take_signals(&mut self) {
         let mut bytes = [0; 64];
         while let Ok(n) = fd::read(self.signals.as_fd(), &mut bytes)
@@ -55,7 +55,7 @@ impl Parent {
         self.ctx.life.note_interrupt();
     }
 
-    /// Starts to stop: nobody else is let in, who is here is answered.
+    /// Begins to stop: no client is accepted any more, and those who are connected are answered.
     #[cold]
     pub(super) fn drain(&mut self) {
         match self.ctx.life {
@@ -93,8 +93,8 @@ impl Parent {
         };
     }
 
-    /// Nobody is left, and nobody comes: who was before this one may still send clients, and who was sent
-    /// one may give it back.
+    /// Whether no client is left and none can come. A predecessor may still hand clients on to this server, and a
+    /// successor may give one back.
     fn is_done(&self) -> bool {
         self.connections.open() == 0
             && !self.upgrade.has_predecessor()
@@ -102,7 +102,7 @@ impl Parent {
             && self.upgrade.has_read_all()
     }
 
-    /// Cuts who is left and tells the workers to leave.
+    /// Cuts the clients that are left and tells the workers to leave.
     #[cold]
     fn stop(&mut self) {
         for (transfer, client, spool) in self.upgrade.give_back(&self.ctx) {
@@ -122,7 +122,7 @@ impl Parent {
         self.workers.end(&self.ctx);
     }
 
-    /// Ends everything now.
+    /// Ends everything now: workers are killed.
     #[cold]
     pub(super) fn stop_at_once(&mut self) {
         if !self.ctx.life.is_leaving() {
@@ -153,7 +153,7 @@ impl Parent {
             }
             Life::Stopping(until) if until <= now && self.workers.pool().total() > 0 => {
                 self.workers.kill_all(&self.ctx);
-                // SIGCHLD brings the rest; should one be lost, look again.
+                // SIGCHLD says when they have ended; should one be lost, the parent looks again.
                 self.ctx.life = Life::Stopping(now.after(LEAVE_GRACE));
                 self.reap();
             }
@@ -175,7 +175,7 @@ impl Parent {
             // A worker that cannot start ends the server while it starts.
             return self.stop_at_once();
         }
-        // Clients of the server before may keep them busy already.
+        // A worker may be busy with a client of the predecessor already.
         if self.workers.pool().ready() + self.workers.pool().busy() < self.ctx.settings.workers {
             return;
         }

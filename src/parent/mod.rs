@@ -1,8 +1,9 @@
 //! The parent: accepts, parks, hands over. It never reads a client's byte.
 //!
-//! One process, one thread, one loop (`turn`). What it holds belongs to owners, each a folder whose state nobody
-//! else can touch; owners do not know each other. The files beside them say what one owner's event means for
-//! another. Refuses to parse, to launch, and to wait for anybody.
+//! One process, one thread, one loop (`turn`). What the parent holds belongs to five owners: folders with private
+//! state, which only their own functions change. Owners do not know each other (`upgrade` alone has values of two
+//! others in its records). The files beside them translate: what one owner's event means for another. The parent
+//! never parses a request, never launches a handler, and never waits for anybody.
 //!
 //! ```text
 //! turn                                one turn of the loop
@@ -19,7 +20,7 @@
 //! control                             owner: control socket, pid file, service manager
 //! listeners                           owner: the sockets where clients connect
 //!
-//! context, life, token, error         what all of them share
+//! context, life, token, error         what all of these share
 //! ```
 
 mod accepting;
@@ -87,7 +88,8 @@ pub(crate) fn serve(
 }
 
 impl Parent {
-    /// After the last worker: the exit status. Files vanish with their owners.
+    /// Runs when the last worker has left; returns the exit status. Pid file, control socket and the files of
+    /// listeners are removed when their owners are dropped.
     fn end(mut self) -> u8 {
         let successors = self.upgrade.successors();
         self.workers.end_all_orphans(&self.ctx, successors);

@@ -1,5 +1,5 @@
-//! What the parent gives up at its start, so that workers and handlers never have it. ,
-//! once.
+//! What the parent gives up at its start, so that workers and handlers never have it: root, the file system
+//! outside of `--chroot`, core files. Parent only.
 
 use super::error::{Error, call};
 use crate::settings::Settings;
@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-/// Whom the server becomes.
+/// The user that the server becomes.
 pub(super) struct Privileges {
     account: Option<Account>,
 }
@@ -55,12 +55,12 @@ impl Privileges {
         }
     }
 
-    /// Nothing that is left needs root.
+    /// Becomes the user for good: nothing that is left to do needs root.
     pub(super) fn give_up(self, settings: &Settings) -> Result<(), Error> {
         if let Some(account) = &self.account {
             privilege::become_account(account).map_err(call("become the user"))?;
         }
-        // Whether that is possible is asked and said once there is a log.
+        // It is tried again when there is a log, which then says whether it works.
         let _ = privilege::set_traceable(settings.traceable);
         Ok(())
     }
@@ -75,7 +75,7 @@ fn account(settings: &Settings) -> Result<Option<Account>, Error> {
     let found = privilege::find_account(user, group);
     let account =
         found.map_err(|why| Error::User(settings.user.clone().unwrap_or_default(), why))?;
-    // Of a group that was named, too: ignored, it would be what nobody notices.
+    // A group that was named has to be right too: nobody would notice that it was ignored.
     let is_already = account.uid == process::effective_uid()
         && account.uid != 0
         && (!names_group || account.gid == privilege::effective_gid());
@@ -88,7 +88,8 @@ pub(super) fn limit_cores(settings: &Settings) -> Result<(), Error> {
     confine::set_soft_limit(Resource::Core, core).map_err(call("limit core files"))
 }
 
-/// Adds what else there is to the limit that counts it too; `workers` are there already.
+/// Adds to `max-processes` the processes that are there besides handlers, since the kernel counts all of a user;
+/// `workers` of them are the server's workers already.
 pub(super) fn limit_handlers(settings: &mut Settings, uid: u32, workers: usize) {
     let most_workers = settings.limits.max_workers;
     let most_workers = most_workers.unwrap_or(settings.workers.saturating_mul(8));
@@ -97,7 +98,7 @@ pub(super) fn limit_handlers(settings: &mut Settings, uid: u32, workers: usize) 
     let limits = allowances.chain([&mut settings.allowance]);
     let limits: Vec<&mut u64> = limits.filter_map(|own| own.processes.as_mut()).collect();
     if !limits.is_empty() {
-        // Without /proc there are the server's own.
+        // Without /proc only the server's own are known.
         let there = proc::count_tasks(uid).unwrap_or(0);
         let others = there.saturating_sub(workers as u64) + most_workers as u64;
         for limit in limits {
@@ -115,12 +116,12 @@ pub(super) struct OomScore {
 }
 
 impl OomScore {
-    /// While the parent can still be traced. Without /proc it changes nothing.
+    /// To be opened while the parent can still be traced. Without /proc it changes nothing.
     pub(super) fn open(settings: &Settings) -> Self {
         let name = c"/proc/self/oom_score_adj";
         let own = proc::own_oom_score();
         let workers = settings.allowance.oom_score.unwrap_or(0);
-        // Whoever protects or condemns the server has decided for all of it.
+        // A server that was started with a value as high, or higher, keeps it for all its processes.
         let is_raised = own.is_some_and(|own| own < workers);
         Self {
             file: file::open_at(None, name, Open::Write)

@@ -2,8 +2,8 @@
 //!
 //! Everything that can fail is done before anything is changed: a configuration that is wrong, or
 //! that the system refuses, leaves the old one in force. No client notices: listeners that stay are
-//! never closed, and workers are replaced one by one. Refuses to change what others know the server
-//! by (its pid file, its control socket).
+//! never closed, and workers are replaced one by one. Pid file and control socket cannot be changed, since others
+//! know the server by them: that takes a restart.
 
 use super::error::Error;
 use super::life::Life;
@@ -39,7 +39,7 @@ fn keep<T: Clone + PartialEq>(
 fn keep_fixed(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
     let mut kept = Vec::new();
     keep("daemon", &old.daemon, &mut new.daemon, &mut kept);
-    // The one that stands in for it.
+    // The start could not make this socket, and uses the one that stands in for it.
     if instance::unplaced(&new.socket).as_ref() == Some(&old.socket) {
         new.socket.clone_from(&old.socket);
     }
@@ -52,7 +52,7 @@ fn keep_fixed(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
     kept
 }
 
-/// Of these paths and the folders above them what is not there, the innermost first.
+/// Those of these paths, and of the folders above them, that do not exist; the innermost first.
 #[cold]
 fn missing(paths: [&PathBuf; 2]) -> Vec<PathBuf> {
     let all = paths.iter().flat_map(|path| path.ancestors());
@@ -61,7 +61,7 @@ fn missing(paths: [&PathBuf; 2]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Takes back what was made at them for nothing: folders that are empty, a file.
+/// After a reload that has failed: removes what it made at these paths, empty folders and an empty file.
 #[cold]
 fn remove(paths: &[PathBuf]) {
     for path in paths {
@@ -72,7 +72,7 @@ fn remove(paths: &[PathBuf]) {
 }
 
 impl Parent {
-    /// SIGHUP, or the word on the control socket: reads the settings again and lives by them.
+    /// SIGHUP, or `reload` at the control socket: reads the settings again and applies them.
     ///
     /// # Errors
     /// Why the old ones stay in force; it is in the log too.
@@ -108,7 +108,8 @@ impl Parent {
         changed
     }
 
-    /// A daemon has left the folder that relative names on its command line begin in.
+    /// Reads the settings. A daemon has left the folder in which relative names on its command line begin, and goes
+    /// back there for this.
     #[cold]
     fn read_again(&self) -> Result<Settings, String> {
         let is_daemon = self.ctx.settings.daemon;
@@ -168,7 +169,7 @@ impl Parent {
             .bind_new(&self.ctx.addresses, wishes, &is_known)
     }
 
-    /// The new ones are in charge.
+    /// The new listeners are used from now on, and those that are no longer wished for are closed.
     #[cold]
     fn settle_listeners(&mut self, change: Bound) {
         self.listeners.settle(&self.ctx, &change);
@@ -180,7 +181,7 @@ impl Parent {
         }
     }
 
-    /// All that may fail; what is changed for all comes last.
+    /// Does all that may fail. What changes the process itself (its limit on core files) comes last.
     #[cold]
     fn get_ready(
         &mut self,

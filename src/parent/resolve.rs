@@ -1,5 +1,5 @@
-//! What of the settings depends on the machine: limits on its descriptors and free space, sections on
-//! the handlers that are there. , at start and reload.
+//! What of the settings depends on the machine: limits depend on its descriptors and free space, sections on
+//! the handlers that are there. Parent only, at the start and at a reload.
 //!
 //! The arithmetic is pure and tested; refuses to guess what the user has set, but lowers what the
 //! descriptor limit cannot hold, and says so.
@@ -14,8 +14,8 @@ use crate::sys::process::{self, DescriptorLimit};
 use crate::sys::{self, machine};
 use std::os::fd::BorrowedFd;
 
-/// Descriptors that the parent needs for itself: standard ones, log, root, sets, pid file, Unix
-/// socket, control conversations, one in reserve, and some that are only open for a moment.
+/// Descriptors that the parent needs for itself: standard ones, log, root, readiness set, pid file, control
+/// socket and conversations there, one in reserve, and some that are only open for a moment.
 const OWN_DESCRIPTORS: u64 = 32;
 
 /// More connections than this are more than one parent is meant for.
@@ -51,8 +51,8 @@ pub(super) fn raise_descriptor_limit() -> sys::Result<Raised> {
 struct Room {
     /// If each needs a second descriptor, for its spool: the default.
     with_spools: usize,
-    /// If none does, as with idle ones: the most that may be asked for. Spools that then find no
-    /// descriptor cost their connections.
+    /// If none needs one, as idle ones do not: the most that may be asked for. A connection whose spool then
+    /// finds no descriptor is lost.
     without: usize,
 }
 
@@ -104,7 +104,7 @@ pub(super) fn limits(
     Ok(())
 }
 
-/// Says which sections hold for nobody: who has misspelt a name finds none of its limits in force.
+/// Warns of sections that name no handler: of a name that was misspelt no limit would be in force.
 pub(super) fn sections(settings: &Settings, root: BorrowedFd<'_>, log: &Log) {
     for section in &settings.handlers {
         if !route::names_file(root, &section.name) {

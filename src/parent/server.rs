@@ -28,14 +28,14 @@ pub(super) struct Parent {
     pub(super) signals: OwnedFd,
     pub(super) events: Vec<Event>,
     pub(super) started: Moment,
-    /// How the settings are read again, and the folder that relative names in them begin in.
+    /// How the settings are read again, and the folder in which relative names in them begin.
     pub(super) reread: Reread,
     pub(super) folder: PathBuf,
     /// The descriptor limit that the server has.
     pub(super) descriptor_limit: u64,
     /// SIGHUP came before the server was ready.
     pub(super) is_reload_due: bool,
-    /// Said once when the server is ready.
+    /// Who waits for the server to be ready, and is told so once.
     pub(super) starter: Starter,
     /// Why the server could not start.
     pub(super) failure: Option<Error>,

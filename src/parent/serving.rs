@@ -1,5 +1,5 @@
-//! Clients to workers and back: what a worker has said or left undone means for its client, and what the clients
-//! need means for the workers.
+//! Hands clients to workers and takes them back. Translates between two owners: what a worker has said, or left
+//! undone when it died, into what becomes of its client; and what the clients need into what the workers do.
 
 use super::connections::{Done, Fate, State};
 use super::error::Error;
@@ -11,8 +11,8 @@ use crate::sys;
 use crate::sys::process::Reaped;
 
 impl Parent {
-    /// Hands over as many clients as there are ready workers, the oldest client to the newest ready worker; who
-    /// makes the queue too long is turned away, the last first.
+    /// Hands over as many clients as there are ready workers: the client that has waited longest goes to the worker
+    /// that became ready last. Clients beyond `max-queue` are turned away, the last of them first.
     pub(super) fn dispatch(&mut self) {
         if self.upgrade.has_handed_over() {
             return;
@@ -62,7 +62,7 @@ impl Parent {
         }
     }
 
-    /// A worker has done what it was asked to, and its client goes where the verdict sends it.
+    /// A worker has served its client, or has gone as far as it could: does with the client what the verdict says.
     fn settle(&mut self, finished: Finished) {
         let (slot, client, report) = (finished.slot, finished.client, &finished.report);
         if let Some(copy) = finished.copy {
@@ -81,7 +81,8 @@ impl Parent {
             return;
         };
         if fate == Fate::Hold {
-            // Before the handler is asked for room: one that runs it may be about to rest.
+            // Before `resume` counts the handler's room: a worker that has just run this handler may be about to
+            // rest, and a worker that rests tells nobody that its request has ended. Now it must.
             self.need_workers();
         }
         let done = Done {
@@ -92,7 +93,7 @@ impl Parent {
         self.connections.resume(&self.ctx, client, fate, done);
     }
 
-    /// Takes a resting worker's client back; false if it does not rest.
+    /// Takes a resting worker's client back, and the worker is ready; false if it does not rest.
     fn rouse(&mut self, slot: Slot) -> bool {
         let done = self.workers.rouse(&self.ctx, slot);
         let is_roused = done.is_some();
@@ -113,7 +114,8 @@ impl Parent {
         false
     }
 
-    /// Finds a worker that rests; false if there is none, and then each says when it is free.
+    /// Makes a worker ready that rests; false if none does. Then nobody may rest any more, so each worker says when it
+    /// is free.
     fn rouse_one(&mut self) -> bool {
         if self.ctx.scoreboard.needs_workers() {
             return false;
@@ -125,7 +127,7 @@ impl Parent {
         self.workers.pool().ready() > 0
     }
 
-    /// Nobody may rest from now on; whoever does is ready at once.
+    /// Forbids all workers to rest. Those that rest lose their clients to the parent and are ready.
     pub(super) fn need_workers(&mut self) {
         if self.ctx.scoreboard.needs_workers() {
             return;
@@ -138,14 +140,14 @@ impl Parent {
         }
     }
 
-    /// The end of a turn: workers may rest if nobody needs them.
+    /// At the end of a turn: allows workers to rest if nobody needs them, or forbids it.
     pub(super) fn let_rest(&mut self) {
         let may_rest = self.workers.may_rest(&self.ctx, self.connections.waiting())
             && self.ctx.life == Life::Serving
             && !self.upgrade.is_under_way();
         if !may_rest {
             self.need_workers();
-            // Somebody may have come into the queue since it was looked at.
+            // Clients may have come into the queue since this turn's dispatch, and workers may be ready since.
             self.dispatch();
         } else if self.ctx.scoreboard.needs_workers() {
             self.ctx.scoreboard.need_workers(false);
@@ -175,7 +177,7 @@ impl Parent {
                         .log
                         .info(format_args!("every worker has the new configuration"));
                     self.control.notify.ready(self.workers.pool().living());
-                    // Those may go on whom only workers with older settings have held.
+                    // Some clients are held only because workers with older settings have refused them.
                     self.connections.release_where_room(&self.ctx);
                 }
                 Replacement::Nothing => return,
@@ -183,7 +185,7 @@ impl Parent {
         }
     }
 
-    /// Tells a worker to leave, or marks it until it is free.
+    /// Tells an idle worker to leave. A busy one leaves once it is free, and may not rest before.
     pub(super) fn dismiss(&mut self, slot: Slot) {
         match self.workers.pool().duty(slot) {
             Some(Duty::Ready) => self.workers.retire(&self.ctx, slot),
@@ -219,7 +221,8 @@ impl Parent {
         self.workers.sweep_on(&self.ctx, successors);
     }
 
-    /// A worker is dead. Its slot says how far it had come.
+    /// A worker is dead. What it has said before is heard first; how far it had come with its client stands in its
+    /// slot.
     fn bury(&mut self, slot: Slot, reaped: Reaped) {
         while let Some(heard) = self.workers.last_words(&self.ctx, slot) {
             self.act_on_heard(heard);

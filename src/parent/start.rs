@@ -1,7 +1,7 @@
 //! From settings to a parent that can serve: once, at the start.
 //!
-//! Everything made here goes when its owner is dropped, so a start that fails leaves nothing
-//! behind. Refuses to log before the log is there: what has to be said until then is kept.
+//! Every file made here is removed when its owner is dropped, so a start that fails leaves nothing behind. Until the
+//! log is open nothing is logged: warnings of the start are said when the server is ready.
 
 use super::connections::Connections;
 use super::context::{Context, Turnover};
@@ -32,15 +32,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What is on disk and in the kernel before anything else.
+/// What the server has on disk and in the kernel before anything else is made.
 struct Ground {
     claims: Claims,
     root: OwnedFd,
     log: Log,
 }
 
-/// Workers run in the handlers' folder and a daemon in the root, so no name may begin where the
-/// server was started.
+/// Makes all paths absolute: workers run in the handlers' folder and a daemon in the root, so a name that is
+/// relative to the folder of the start would mean another file there.
 pub(super) fn make_absolute(settings: &mut Settings) {
     let paths = [&mut settings.path, &mut settings.log_file];
     let binds = settings.bind.iter_mut().filter_map(|bind| match bind {
@@ -61,8 +61,7 @@ pub(super) fn make_absolute(settings: &mut Settings) {
     }
 }
 
-/// The folder that the server was started in. A daemon leaves it: the file system that the starting
-/// shell happened to be in can be unmounted then.
+/// The folder that the server was started in. A daemon leaves it, so that its file system can be unmounted.
 fn leave_folder(is_daemon: bool) -> PathBuf {
     let folder = std::env::current_dir().unwrap_or_default();
     if is_daemon {
@@ -71,7 +70,7 @@ fn leave_folder(is_daemon: bool) -> PathBuf {
     folder
 }
 
-/// Makes the parent; the starter goes along with it.
+/// Makes the parent, which takes the starter over.
 pub(super) fn prepare(
     mut settings: Settings,
     mut inherited: Inheritance,
@@ -91,7 +90,7 @@ pub(super) fn prepare(
     let count = claims.listeners.len();
     resolve::limits(&mut settings, limit.now, count, &log)?;
     let most = settings.limits.max_workers.unwrap_or(settings.workers);
-    // One more: while a worker is replaced there are two.
+    // One slot more than workers: while a worker is replaced there are two.
     let scoreboard = Scoreboard::new(most + 1).map_err(call("share memory with workers"))?;
     let readiness = first_watched(&signals, &claims.control, predecessor)?;
     let own = claims.pid_file.as_ref().filter(|_| !upgrade.is_follower());
@@ -132,8 +131,8 @@ pub(super) fn prepare(
     })
 }
 
-/// What this process is to be, before it forks: where a system lacks or forbids a call, the log says what is
-/// not as it should be.
+/// What this process has to be before it forks. Where a system lacks or forbids a call, a WARN says what is different
+/// then.
 #[cold]
 fn set_up_process(log: &Log, is_traceable: bool) {
     for (result, means) in [
@@ -175,8 +174,9 @@ fn first_watched(
 
 const SOCKET: &str = "--socket";
 
-/// The pid file first: of two servers that start at once, its lock lets one go on. All but the
-/// listeners is made as the user whom the server becomes, who has to open and remove it later.
+/// Makes pid file, control socket and listeners. The pid file comes first: of two servers that start at once, its lock
+/// lets one go on. All but the listeners is made as the user that the server becomes, since that user has to open and
+/// remove it later.
 fn claim(
     settings: &Settings,
     given: Vec<OwnedFd>,
@@ -237,7 +237,7 @@ fn lay_ground(
     Ok(Ground { claims, root, log })
 }
 
-/// Where workers put what memory is too small for.
+/// Whether workers can make a spool on disk.
 fn try_spool() -> Result<(), (PathBuf, sys::Error)> {
     let folder = std::env::temp_dir();
     let name = CString::new(folder.as_os_str().as_bytes()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! How the server is, in words for its control socket.
+//! The status: how the server is, in words for its control socket.
 //!
 //! The first line is `key=value` for programs; the lines behind it are `key: value` for people.
 //! Only reads: nothing here changes the server.
@@ -45,7 +45,7 @@ impl Parent {
         put("connections", count(self.connections.open()));
         put("accepted", self.connections.accepted());
         for state in State::ALL {
-            // Who is with a resting worker is idle.
+            // A client with a resting worker counts as idle.
             let n = match state {
                 State::Idle => self.connections.count(state) + resting,
                 State::Serving => self.connections.count(state).saturating_sub(resting),

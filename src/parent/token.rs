@@ -18,9 +18,9 @@ pub(super) enum Token {
     Client(Id),
     /// A listener, by its number.
     Listener(u8),
-    /// The server that will follow.
+    /// The line to the successor.
     Successor,
-    /// The server that was before.
+    /// The line to the predecessor.
     Predecessor,
 }
 

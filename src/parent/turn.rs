@@ -9,12 +9,12 @@ use crate::sys;
 use crate::sys::readiness::Event;
 use crate::sys::time::{self, Moment};
 
-/// New clients per listener and turn: those who are served already come first again then.
+/// New clients that are accepted per listener and turn. After that those who are connected have their turn again.
 const ACCEPT_BATCH: usize = 64;
 
 impl Parent {
-    /// Waits for events or the next deadline, then acts, in this order: who has died or is free
-    /// comes before who wants to be served, and those who are here before those who arrive.
+    /// Waits for events or the next deadline, then acts on them in this order: workers that have died or are free
+    /// come before clients that want to be served, and connected clients before new ones.
     pub(super) fn turn(&mut self) -> sys::Result<()> {
         let timeout = self.next_deadline().map(|at| at.since(self.ctx.now));
         let mut events = std::mem::take(&mut self.events);
@@ -33,8 +33,8 @@ impl Parent {
         waited
     }
 
-    /// The events by kind. A batch is at most 128, so going through it once per kind is cheaper
-    /// than sorting, and keeps the order of arrival.
+    /// Acts on the events, one kind after the other. A batch has at most 128 events, so to go through it once per
+    /// kind is cheaper than to sort it, and keeps the order of arrival.
     fn act_on(&mut self, events: &[Event]) {
         let passes: [fn(&mut Self, Token, &Event); 4] = [
             |parent, token, _| {
@@ -71,7 +71,7 @@ impl Parent {
         }
     }
 
-    /// When something is due without an event; `None` lets an idle parent sleep for ever.
+    /// When something is due without an event; `None`: the parent sleeps until an event comes.
     fn next_deadline(&self) -> Option<Moment> {
         let ctx = &self.ctx;
         let may_start = !ctx.life.is_leaving() && !self.upgrade.is_under_way();

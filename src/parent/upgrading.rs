@@ -1,5 +1,5 @@
-//! The steps of an upgrade that concern more than the two servers' line: who accepts, whose are pid file and
-//! control socket, where the clients are.
+//! The steps of an upgrade that concern more than what two servers say to each other: which of them accepts, which
+//! has pid file and control socket, and which serves the clients.
 
 use super::error::Error;
 use super::life::{Life, START_TIMEOUT};
@@ -11,7 +11,7 @@ use crate::instance::UnixSocket;
 use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid};
 
-/// Clients taken on from the server before in one turn.
+/// The most messages of the predecessor that are taken in one turn; most of them bring a client.
 const BATCH: usize = 128;
 
 impl Parent {
@@ -39,7 +39,7 @@ impl Parent {
             accepted: self.connections.accepted(),
         };
         if self.upgrade.begin(&self.ctx, &has) {
-            // The new server's workers connect there.
+            // The new server's workers connect there, and this server would take them for callers.
             self.control.unwatch(&self.ctx);
         }
     }
@@ -60,7 +60,8 @@ impl Parent {
         }
     }
 
-    /// The new server is ready: from now on it accepts, and this one only finishes what it has begun.
+    /// The new server is ready: from now on it accepts, and this one only finishes the requests that its workers
+    /// have.
     #[cold]
     fn give_way(&mut self) {
         let Some(pid) = self.upgrade.settle() else {
@@ -80,7 +81,7 @@ impl Parent {
         }
     }
 
-    /// Hands every client on that no worker has, until the new server has to catch its breath.
+    /// Hands every client on that no worker has, until the new server's socket is full.
     fn hand_clients_on(&mut self) {
         while let Some(id) = self.connections.next_to_transfer()
             && let Some(passed) = self.connections.transfer(id)
@@ -90,14 +91,14 @@ impl Parent {
         }
     }
 
-    /// Whether what others know the server by goes with this one.
+    /// Whether this server is the one that removes pid file, control socket and the files of listeners at its end.
     #[cold]
     fn set_own(&mut self, is_own: bool) {
         self.control.set_own(is_own);
         self.listeners.set_own(is_own);
     }
 
-    /// The new server has ended, or the one that follows it.
+    /// The successor has ended, or the one that follows that.
     #[cold]
     pub(super) fn bury_successor(&mut self, pid: Pid, ended: Ended) {
         // Its last words may have come together with the signal.
@@ -111,7 +112,7 @@ impl Parent {
                 ));
                 self.end_what_is_left(ended);
             }
-            // A new server that leaves in good order was told to stop, so nobody is to serve.
+            // A new server that leaves in good order was told to stop. So this one is to stop too.
             End::Settled { .. } if ended == Ended::Exited(0) || self.ctx.is_stopping() => {
                 self.outlive_successor(ended);
             }
@@ -125,17 +126,18 @@ impl Parent {
         }
     }
 
-    /// What a server leaves behind that has ended becomes this one's.
+    /// A successor has ended: what its handlers have left becomes this server's child, and is ended unless it may
+    /// stay.
     fn end_what_is_left(&mut self, ended: Ended) {
         let successors = self.upgrade.successors();
         match ended {
-            // It has ended all but what may stay.
+            // It has ended all that may not stay itself.
             Ended::Exited(0) => self.workers.adopt_detached(&self.ctx, successors, None),
             _ => self.workers.end_orphans(&self.ctx, successors, None),
         }
     }
 
-    /// The upgrade has failed: on as before.
+    /// The upgrade has failed: this server goes on as before.
     #[cold]
     pub(super) fn take_back(&mut self, why: &str) {
         if self.upgrade.drop_successor(&self.ctx).is_none() {
@@ -158,12 +160,12 @@ impl Parent {
                 self.listeners.watch(&self.ctx);
             }
         }
-        // It and what was its own, or what it leaves when it dies.
+        // The new server, if it still runs, and what it has started or has left.
         let successors = self.upgrade.successors();
         self.workers.end_orphans(&self.ctx, successors, None);
     }
 
-    /// The server is to stop, and the new one has gone first: whom it has not got is served here.
+    /// The server is to stop, and the new one has left first: clients that it has not taken are served here to the end.
     #[cold]
     fn outlive_successor(&mut self, ended: Ended) {
         self.drain();
@@ -176,8 +178,9 @@ impl Parent {
             self.set_own(true);
             self.control.write_pid(&self.ctx, own);
         } else if !self.ctx.life.is_leaving()
-            // It has removed its files, and workers find their parent by one. If that is there after all
-            // it is a successor's, or could not be removed and still leads here.
+            // The new server has removed the control socket, by which new workers find this one: so it is made
+            // again. If it is there after all, it is that of a further successor, or could not be removed and
+            // still leads here.
             && let Ok(socket) = UnixSocket::bind(self.control.path(), true, "--socket")
         {
             self.control.replace_socket(socket);
@@ -194,11 +197,11 @@ impl Parent {
         ));
     }
 
-    /// The server before has said something.
+    /// The predecessor has said something.
     #[cold]
     pub(super) fn hear_predecessor(&mut self) {
         if matches!(self.ctx.life, Life::Draining { until, .. } if until <= self.ctx.now) {
-            // Who is not taken yet goes back in this turn.
+            // This server stops in this turn, and clients that it has not taken yet go back.
             return;
         }
         for _ in 0..BATCH {
@@ -224,7 +227,7 @@ impl Parent {
         }
     }
 
-    /// Whether the server before still has the last word: it is told once that this one is ready.
+    /// Whether this server has to wait until its predecessor gives way; that is told, once, that this one is ready.
     pub(super) fn waits_for_predecessor(&mut self, line: &str) -> bool {
         if self.upgrade.has_charge() {
             return false;
@@ -235,11 +238,11 @@ impl Parent {
         true
     }
 
-    /// This is the server now.
+    /// The predecessor has given way: pid file, control socket and listeners are this server's.
     #[cold]
     pub(super) fn take_charge(&mut self) {
         self.set_own(true);
-        // The one before has done so, unless it died.
+        // The predecessor has done so, unless it died.
         self.control.write_pid(&self.ctx, process::pid());
         let wishes = wishes(&self.ctx.settings.bind, self.ctx.settings.port);
         if let Err(e) = self.change_listeners(wishes) {
@@ -247,8 +250,8 @@ impl Parent {
         }
     }
 
-    /// While it starts: whether the server before has given way, and not been heard yet. What it has sent
-    /// since then is this one's to answer and to remove, also if it is to stop now.
+    /// While this server starts: whether its predecessor has given way, which may not have been heard yet. If so,
+    /// clients and files are this server's, also if it is to stop now.
     #[cold]
     pub(super) fn become_server_if_due(&mut self) -> bool {
         if !self.upgrade.is_follower() {

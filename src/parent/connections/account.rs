@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 pub(super) struct Account {
     /// What is in it.
     pub(super) spooled: Spooled,
-    /// What it is counted by.
+    /// The origin that it is counted by: its client's address.
     pub(super) origin: Origin,
     /// It is on the parent's account, and not on a worker's.
     pub(super) is_own: bool,
 }
 
 impl Account {
-    /// Of a client that has none yet.
+    /// Of a client that has no spool yet.
     pub(super) fn of(peer: Option<SocketAddr>, proxies: &[TrustedProxy]) -> Self {
         Self {
             spooled: Spooled::default(),

@@ -9,18 +9,18 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-/// Who may come in.
+/// How many clients may be connected, in all and of one address.
 pub(super) struct Admission {
     /// `max-connections`.
     pub(super) most: usize,
     most_per_address: u32,
-    /// Whom `max-connections-per-address` does not hold for: many clients come through each of them.
+    /// `max-connections-per-address` does not hold for these: many clients come through each of them.
     proxies: Vec<TrustedProxy>,
     by_address: HashMap<u128, u32, Keyed>,
 }
 
 impl Admission {
-    /// Nobody is in; the limits have been resolved.
+    /// No client is connected yet; the limits have been resolved.
     pub(super) fn new(limits: &Limits, proxies: &[TrustedProxy]) -> Self {
         let mut admission = Self {
             most: 0,
@@ -32,7 +32,7 @@ impl Admission {
         admission
     }
 
-    /// Other limits; who is in stays in.
+    /// Other limits. Clients that are connected stay.
     pub(super) fn set_limits(&mut self, limits: &Limits, proxies: &[TrustedProxy]) {
         let per_address = limits.max_connections_per_address.unwrap_or(usize::MAX);
         self.most = limits.max_connections.unwrap_or(1);
@@ -45,8 +45,8 @@ impl Admission {
         self.by_address.try_reserve(1).is_ok()
     }
 
-    /// Counts a client in; false if its address has too many already. A trusted proxy is counted too, so
-    /// that it may become another client, and the other way round, with a reload.
+    /// Counts a client in; false if its address has too many already. Connections of a trusted proxy are counted too,
+    /// since a reload may make it an ordinary client, and the other way round.
     pub(super) fn enter(&mut self, peer: Option<SocketAddr>) -> bool {
         let Some(key) = peer.and_then(address_key) else {
             return true;
@@ -60,7 +60,7 @@ impl Admission {
         true
     }
 
-    /// Counts a client in that was in before, whatever the limit says.
+    /// Counts a client in that a predecessor had, whatever the limit says.
     pub(super) fn enter_again(&mut self, peer: Option<SocketAddr>) {
         if let Some(key) = peer.and_then(address_key) {
             *self.by_address.entry(key).or_insert(0) += 1;

@@ -1,8 +1,7 @@
-//! The short answers that the parent may write itself, without blocking: canned responses.
+//! Canned responses: the short answers that the parent writes itself, without blocking.
 //!
-//! The parent writes but never reads: what the client still sends is somebody else's to discard.
-//! So it does not know either whether the request was HEAD, whose answer has no content: these have none.
-//! Refuses to retry: a client whose socket is full gets a close instead.
+//! The parent has not read the request. So it does not know whether that was HEAD, whose answer must have no content,
+//! and these answers have none. A client whose socket is full is not tried again: it is closed.
 
 use crate::http::{self, ErrorResponse, Version};
 use crate::sys::{socket, time};
@@ -39,7 +38,7 @@ impl Canned {
     }
 }
 
-/// Writes the answer; the status if all of it is on its way.
+/// Writes the answer; returns its status if the socket has taken all of it.
 pub(super) fn answer(client: BorrowedFd<'_>, canned: Canned) -> Option<u16> {
     let seconds = u64::try_from(time::unix_ms() / 1000).unwrap_or(0);
     let mut bytes = Vec::with_capacity(320);

@@ -1,6 +1,6 @@
-//! The ends of connections: last words, and the ways to close.
+//! The ends of connections: canned responses, and the ways to close.
 //!
-//! Refuses to read from clients; what a client still sends after its answer is dropped in the kernel.
+//! Reads nothing from clients: what a client still sends after its answer is dropped in the kernel.
 
 use super::canned::{self, Canned};
 use super::owner::Connections;
@@ -15,17 +15,17 @@ use crate::sys::socket;
 use crate::sys::teardown::{self, Direction};
 use std::net::SocketAddr;
 
-/// What is discarded of one client after its answer. Time bounds it too (`linger`), and discarding
-/// costs no memory: enough for the upload of a client that reads its 413 only when it is done.
+/// The most bytes of one client that are discarded after its answer: enough for the upload of a client that reads its
+/// 413 only when it has sent all. Time bounds it too (`linger`), and discarding costs no memory.
 const LINGER_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Bytes to discard at a time.
 const DISCARD: usize = 1 << 20;
 
 impl Connections {
-    /// Who goes first when every place is taken: the longest idle, the longest without a byte of its
-    /// head, the longest lingering, then body or response with the least progress. Each list is in
-    /// order of parking, so its front is the one.
+    /// The client that is closed first when every place is taken: the longest idle, the longest without a whole head, the
+    /// longest lingering, then body or response with the least recent progress. Each list is in order of
+    /// parking, so its front is the one.
     pub(in crate::parent) fn longest_waiting(&self) -> Option<(Id, State)> {
         for state in [State::Idle, State::Head, State::Linger] {
             if let Some(id) = self.table.at(state, End::Front) {
@@ -42,7 +42,7 @@ impl Connections {
             .map(|(_, id, state)| (id, state))
     }
 
-    /// Says that nobody can come in, and why.
+    /// Logs that no client can be accepted, and why.
     pub(in crate::parent) fn note_full(&mut self, ctx: &Context, why: &dyn std::fmt::Display) {
         if self.said.full.note(ctx.now) {
             ctx.log.warn(format_args!("no room for new clients: {why}"));
@@ -67,7 +67,7 @@ impl Connections {
         }
     }
 
-    /// Cuts everybody; how many.
+    /// Resets every connection; returns how many there were.
     #[cold]
     pub(in crate::parent) fn cut_all(&mut self, ctx: &Context) -> usize {
         let open = self.table.len();
@@ -79,7 +79,7 @@ impl Connections {
         open
     }
 
-    /// Answers in a worker's place, then waits for the client to read it.
+    /// Gives a client a canned response, then lingers until the client has read it.
     pub(in crate::parent) fn refuse(&mut self, ctx: &Context, id: Id, canned: Canned) {
         let Some(connection) = self.table.get(id) else {
             return;
@@ -96,8 +96,8 @@ impl Connections {
         self.linger(ctx, id);
     }
 
-    /// Discards what the client still sends, until its FIN. Without it, unread bytes would turn the
-    /// close into a reset that eats the answer. A Unix socket knows no reset.
+    /// Discards what the client still sends, until its FIN. Otherwise its unread bytes would turn the close into a reset,
+    /// which can destroy the answer on its way. A Unix domain socket knows no reset, and is closed at once.
     pub(super) fn linger(&mut self, ctx: &Context, id: Id) {
         self.set_spool(ctx, id, None);
         let Some(connection) = self.table.get_mut(id) else {
@@ -107,7 +107,7 @@ impl Connections {
             return self.close(ctx, id);
         }
         connection.mark = LINGER_BYTES;
-        // A worker may have asked for more bytes at once than will ever come.
+        // A worker may have set a low-water mark above what the client will ever send.
         let _ = socket::set_receive_low_water(connection.client.as_fd(), 1);
         let limit = ctx.settings.limits.linger;
         let limit = if ctx.is_stopping() {
@@ -120,8 +120,8 @@ impl Connections {
         self.rearm(ctx, id, Interest::Read);
     }
 
-    /// Ends a connection whose client has had all that it gets. With unread bytes a close would be a reset,
-    /// which may eat the end of the answer.
+    /// Ends a connection whose client was sent all that it gets. If it has sent bytes that nobody has read, a close
+    /// would be a reset, which may destroy the end of the answer: then it lingers.
     pub(super) fn close_gently(&mut self, ctx: &Context, id: Id) {
         let is_sending = self.table.get(id).is_some_and(|c| unread(c) > 0);
         if is_sending {
@@ -132,7 +132,7 @@ impl Connections {
         }
     }
 
-    /// Parked as linger, and something has arrived.
+    /// A client that lingers has sent something, or its FIN: drops it.
     pub(super) fn discard(&mut self, ctx: &Context, id: Id) {
         let Some(connection) = self.table.get_mut(id) else {
             return;
@@ -147,7 +147,7 @@ impl Connections {
         }
     }
 
-    /// Cuts the connection so that the client can tell.
+    /// Closes the connection by a reset, so that the client can tell that its response is not whole.
     pub(in crate::parent) fn reset(&mut self, ctx: &Context, id: Id) {
         if let Some(connection) = self.table.get(id) {
             let _ = teardown::reset_on_close(connection.client.as_fd(), true);
@@ -155,7 +155,7 @@ impl Connections {
         self.close(ctx, id);
     }
 
-    /// Closes the connection.
+    /// Closes the connection, also if a worker still has a copy of its descriptor.
     pub(in crate::parent) fn close(&mut self, ctx: &Context, id: Id) {
         if let Some(connection) = self.table.get(id).filter(|c| c.copies > 0) {
             let _ = teardown::end(connection.client.as_fd());
@@ -163,7 +163,7 @@ impl Connections {
         self.forget(ctx, id);
     }
 
-    /// Closes the parent's descriptor of a connection: its end, if nobody else has one.
+    /// Closes the parent's descriptor of a connection. If nobody else has one, that ends the connection.
     pub(in crate::parent) fn forget(&mut self, ctx: &Context, id: Id) {
         self.pass_on(ctx, id);
         self.set_spool(ctx, id, None);
@@ -171,12 +171,12 @@ impl Connections {
         let Some(connection) = self.table.remove(id) else {
             return;
         };
-        // Always before the close: a worker's copy would keep the registration alive.
+        // Before the close: as long as a worker has a copy, the kernel would keep the registration.
         let _ = ctx.readiness.forget(connection.client.as_fd());
         self.admission.leave(connection.peer);
     }
 
-    /// Arms a parked client.
+    /// Waits for a parked client again.
     pub(super) fn rearm(&mut self, ctx: &Context, id: Id, interest: Interest) {
         let Some(connection) = self.table.get(id) else {
             return;

@@ -1,4 +1,4 @@
-//! What becomes of a connection when its worker has said a verdict. Pure.
+//! What becomes of a connection when its worker has said a verdict, or has died. Pure.
 
 use super::state::State;
 use crate::channel::{Stage, Verdict};
@@ -21,7 +21,7 @@ pub(in crate::parent) enum Fate {
 
 /// The fate of a connection that a worker was given at `stage`.
 pub(super) fn fate(verdict: Verdict, stage: Stage) -> Fate {
-    // The response that is being sent has said `Connection: close`: nothing can follow it.
+    // The response that is being sent says `Connection: close`: no request can follow it.
     let is_closing = stage == Stage::DrainClose;
     match verdict {
         Verdict::Born | Verdict::Ready => Fate::Distrust,
@@ -41,9 +41,9 @@ pub(super) fn fate(verdict: Verdict, stage: Stage) -> Fate {
 /// What becomes of a client whose worker has died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Salvage {
-    /// Another worker gets it: nothing was taken from its socket.
+    /// Another worker gets the client: nothing was taken from its socket.
     HandOver,
-    /// Another worker gets it, and the death does not count: the dead one never saw this client.
+    /// Another worker gets the client, and the death does not count: the dead worker never saw it.
     HandOverUnseen,
     /// 503: something was taken, nothing ran.
     Unread,
@@ -51,18 +51,19 @@ pub(super) enum Salvage {
     Lost,
     /// Something may have been sent: the client must be able to tell that it is not whole.
     Cut,
-    /// All that it gets was sent.
+    /// All that the client gets was sent.
     Close,
-    /// It has cost two workers.
+    /// The client has cost two workers.
     GiveUp,
 }
 
-/// The fate of a client by how far its dead worker said it had come, and whether it had begun this client's
-/// order; else what it said is about the one before. (Kept with this one is a verdict.)
+/// What becomes of a dead worker's client, by the phase in the worker's slot. `has_begun`: the slot has the order
+/// for this client; otherwise what stands there is about the client before. (Kept, with this client's order, is
+/// handled before as the verdict *keep*.)
 ///
-/// A worker keeps its phase until its verdict is out, so that of an unsaid verdict the same holds as of a
-/// death a moment before. Idle, or already further, means that the verdict is lost: a handler may have run,
-/// and none is run twice.
+/// A worker keeps its phase until its verdict is out. So if it dies with the verdict unsaid, the client is treated as
+/// after a death a moment before. Idle, with this client's order, means that the verdict was said and is lost: a
+/// handler may have run, and no handler is run twice.
 pub(super) fn salvage(phase: Phase, has_begun: bool, has_lost_worker: bool) -> Salvage {
     match phase {
         _ if !has_begun => Salvage::HandOverUnseen,
@@ -76,10 +77,10 @@ pub(super) fn salvage(phase: Phase, has_begun: bool, has_lost_worker: bool) -> S
     }
 }
 
-/// Ticks for which a client stays silent after this many visits to a worker in vain. Two are free
-/// (a head in a few segments); then at most ten a second, and less the longer it trickles, so that
-/// a client that drips for its whole head-timeout costs some 25 dispatches. (With 4 in the place of 8, a
-/// thousand of them came back in bursts long enough to double everybody else's p99.)
+/// For how many ticks a client is not waited for after this many visits to a worker in vain. Two visits are free
+/// (a head may come in a few segments). Then there are at most ten a second, and fewer the longer it trickles, so a
+/// client that drips for its whole head-timeout costs some 25 visits. (With 4 ticks in place of 8, a thousand such
+/// clients came back in bursts long enough to double everybody else's p99.)
 pub(super) fn ticks_aside(visits: u8) -> Option<u32> {
     match visits {
         0..=2 => None,

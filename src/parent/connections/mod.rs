@@ -1,11 +1,11 @@
-//! Every client's connection: where it stands, by when it has to do something, what its spool holds, how
-//! many there may be, and the last words that the parent may say to it. One of the parent's four owners.
+//! Every client's connection: its state, its deadline, what its spool holds, how many there may be, and the answers
+//! that the parent may give itself. One of the parent's five owners.
 //!
-//! Nothing outside of this folder touches what stands here. It knows nothing of workers: the loop says which
+//! Nothing outside of this folder changes what stands here. It knows nothing of workers: the loop says which
 //! client goes to a worker, and what a worker has said of it.
 //!
 //! ```text
-//! owner                 all of it; how many, until when
+//! owner                 the whole: how many connections, the next deadline
 //! table, state, wheel   the connections, one list per state, and their deadlines
 //! admission             the limits on clients
 //! parking               between two visits to a worker: deadlines, what ends it
@@ -13,8 +13,8 @@
 //! account, spools,
 //! stalled               what is in spools, bodies that wait for room
 //! verdicts, fate        to a worker, and back by its verdict or death
-//! transfer              in from a listener, from and to another server
-//! ending, canned        last words, and the ways to close
+//! transfer              clients that come from a listener, or from and to another server
+//! ending, canned        canned responses, and the ways to close
 //! ```
 
 mod account;

@@ -15,29 +15,29 @@ pub(in crate::parent) struct Connections {
     pub(super) table: Table,
     pub(super) wheel: Wheel,
     pub(super) admission: Admission,
-    /// What is in the spools that no worker has.
+    /// What is in the spools that no worker has in hand.
     pub(super) spooled: Spooled,
     /// Connections ever accepted, by this server and those before it.
     pub(super) accepted: u64,
-    /// What was said in the log.
+    /// When each warning was last logged.
     pub(super) said: Said,
 }
 
-/// What is said once per burst.
+/// Warnings that are logged once per burst.
 #[derive(Default)]
 pub(super) struct Said {
-    /// Somebody had to go, or nobody could be let in.
+    /// A client was closed to make room, or none could be accepted.
     pub(super) full: Burst,
     /// One address has too many connections.
     pub(super) crowd: Burst,
     /// The queue was too long.
     pub(super) queue: Burst,
-    /// Bodies found no room.
+    /// Bodies were refused since they found no room.
     pub(super) spools: Burst,
 }
 
 impl Connections {
-    /// None yet; `accepted` by the servers before.
+    /// None yet; `accepted`: how many the predecessors have accepted.
     pub(in crate::parent) fn new(
         limits: &Limits,
         proxies: &[TrustedProxy],
@@ -54,7 +54,7 @@ impl Connections {
         }
     }
 
-    /// Other limits; who is in stays in.
+    /// Other limits. Clients that are connected stay.
     pub(in crate::parent) fn set_limits(&mut self, limits: &Limits, proxies: &[TrustedProxy]) {
         self.admission.set_limits(limits, proxies);
     }

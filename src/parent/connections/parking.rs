@@ -1,7 +1,7 @@
 //! Parking: a connection between two visits to a worker, its deadline and what ends it.
 //!
-//! Whether a client makes progress is asked of the kernel (bytes that have arrived, bytes that it
-//! has not taken), never read.
+//! Whether a client makes progress is asked of the kernel: how many bytes have arrived, how many it has not taken. The
+//! bytes are not read.
 
 use super::canned::Canned;
 use super::ending::unread;
@@ -21,7 +21,7 @@ use crate::sys::{poll, socket};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// A visit that brought less of a body than this was in vain (chunk sizes can drip).
+/// A visit to a worker that brought less of a body than this was in vain: a body may come in drips too.
 const SMALL_BYTES: u64 = 1024;
 
 impl Connection {
@@ -30,7 +30,7 @@ impl Connection {
         self.visits == 0 && self.spool.is_none()
     }
 
-    /// A worker has given it back with more of its body, or not.
+    /// A worker has given the client back, with more of its body or without.
     fn note_body(&mut self, now: Moment, was_body: bool, before: Spooled) {
         let spooled = self.account.spooled;
         let grown = spooled.less(before).bytes;
@@ -148,9 +148,10 @@ impl Connections {
         }
     }
 
-    /// Over a Unix domain socket a close hangs up, as a reset does elsewhere, and what was sent before it is
-    /// still to be read: a whole request perhaps. After a reset only a handler that runs to its end in spite
-    /// of it gets that; the worker knows whose request it is.
+    /// Whether a client that is gone has left something that a worker has to look at. Over a Unix domain socket a close
+    /// looks like a reset does elsewhere, and what the client sent before can still be read: perhaps a whole
+    /// request. Over TCP only handlers with `half-close = serve` run for a client that has reset its connection;
+    /// which handler was asked for only a worker can tell.
     fn has_left_request(&self, ctx: &Context, id: Id, state: State) -> bool {
         let settings = &ctx.settings;
         let serves = |half_close| half_close == HalfClose::Serve;
@@ -166,8 +167,8 @@ impl Connections {
         state != State::Drain && connection.is_some_and(|c| may_run(c) && unread(c) > 0)
     }
 
-    /// A FIN and not a byte of a request: nobody is there to be answered, so no worker need look.
-    /// The kernel says so without a byte being read.
+    /// Whether the client has sent its FIN and not a byte of a request: there is nothing to answer, so no worker has to
+    /// look. The kernel says so without a byte being read.
     fn has_left(&self, id: Id, event: &Event) -> bool {
         event.is_peer_closed
             && self
@@ -176,8 +177,8 @@ impl Connections {
                 .is_some_and(|c| c.stage == Stage::Head && c.is_untouched() && unread(c) == 0)
     }
 
-    /// A client that waits for a worker to go on with its response waits outside of the queue for
-    /// a tick. That is not its own slowness.
+    /// Takes a client out of the queue for a tick that waits for a worker to go on with its response. That time does
+    /// not count as the client's slowness.
     pub(super) fn set_aside(&mut self, ctx: &Context, id: Id) {
         if let Some(connection) = self.table.get_mut(id) {
             connection.is_set_aside = true;
@@ -187,7 +188,7 @@ impl Connections {
         self.set_deadline(ctx, id, State::Drain);
     }
 
-    /// Deadlines that have passed, and heads whose time aside is over.
+    /// Acts on deadlines that have passed, and waits again for clients whose time aside is over.
     pub(in crate::parent) fn expire(&mut self, ctx: &Context) {
         while let Some(index) = self.wheel.expired(ctx.now) {
             if let Some(id) = self.table.id(index)
@@ -222,8 +223,8 @@ impl Connections {
         }
     }
 
-    /// A head that is not there in time. Without a byte of it nothing was asked for, and there is
-    /// nothing to answer.
+    /// A head is not there in time. If not a byte of it has come, nothing was asked for and there is nothing to
+    /// answer.
     fn overdue_head(&mut self, ctx: &Context, id: Id) {
         let is_silent = |c: &Connection| c.is_untouched() && unread(c) == 0;
         if self.table.get(id).is_some_and(is_silent) {
@@ -255,8 +256,8 @@ impl Connections {
         has_moved
     }
 
-    /// Closes every client that has no whole request in flight (the server is about to stop). One that
-    /// lingers has had its answer.
+    /// The server is about to stop: closes every client that has no whole request in flight. A client that lingers has
+    /// had its answer.
     pub(in crate::parent) fn close_idle(&mut self, ctx: &Context) {
         for id in self.table.all(State::Linger) {
             self.close(ctx, id);
@@ -268,8 +269,8 @@ impl Connections {
         }
     }
 
-    /// Ends a client that has no whole head here, if that is so: a silent one is closed, half a head
-    /// gets 503. Whoever has something to look at is left to its event, which is on its way.
+    /// Ends a client without a whole head: a silent one is closed, one with half a head gets 503. True if it was ended. A
+    /// client with something for a worker to look at is left to its event, which is about to come.
     fn has_given_up(&mut self, ctx: &Context, id: Id, state: State) -> bool {
         let Some(connection) = self.table.get(id) else {
             return false;
@@ -282,7 +283,7 @@ impl Connections {
                 }
                 is_silent
             }
-            // It counts as readable when there is more than was seen (SO_RCVLOWAT).
+            // The socket counts as readable only when there is more than a worker has seen (SO_RCVLOWAT).
             State::Head => {
                 let client = connection.client.as_fd();
                 let has_more = poll::wait_one(client, poll::READABLE, Duration::ZERO);

@@ -1,4 +1,5 @@
-//! Who waits for a worker, and who is held until a handler that is at `max-concurrent` has room.
+//! Clients that wait for a worker, and clients that are held until their handler, which is at `max-concurrent`, has
+//! room.
 
 use super::canned::Canned;
 use super::owner::Connections;
@@ -11,7 +12,7 @@ use crate::scoreboard::Report;
 use std::os::fd::OwnedFd;
 
 impl Connections {
-    /// Puts a client into the queue that has something to say.
+    /// A client has something to say: puts it into the queue.
     pub(super) fn ask_for_worker(&mut self, ctx: &Context, id: Id, state: State) {
         let now = ctx.now;
         if let Some(connection) = self.table.get_mut(id) {
@@ -29,7 +30,8 @@ impl Connections {
         self.set_deadline(ctx, id, State::Queued);
     }
 
-    /// Parks a connection until its handler is free; in its turn if it had one before.
+    /// Parks a connection until its handler has room: behind the others that wait for it, or before them if it was
+    /// held for this request already.
     pub(super) fn hold(&mut self, ctx: &Context, id: Id, handler: u64, spool: Option<OwnedFd>) {
         self.set_spool(ctx, id, spool);
         let Some(connection) = self.table.get_mut(id) else {
@@ -48,7 +50,7 @@ impl Connections {
         self.set_deadline(ctx, id, State::Held);
     }
 
-    /// Who waits for a worker.
+    /// How many clients wait for a worker, and since when.
     pub(in crate::parent) fn demand(&self) -> Demand {
         let first = self.table.at(State::Queued, End::Front);
         let first = first.and_then(|first| self.table.get(first));
@@ -58,8 +60,9 @@ impl Connections {
         }
     }
 
-    /// Who waits for one handler is not in the way of who waits for any worker, so each queue has its
-    /// own bound. Of those who are held, one goes for the handler that most wait for.
+    /// Turns clients away that are too many: of those that wait for a worker the last, of those that are held the last
+    /// one that waits for the handler with the longest line. Each has a bound of its own, since clients of one
+    /// handler are not in the way of clients that wait for any worker.
     pub(in crate::parent) fn shorten_queues(&mut self, ctx: &Context) {
         let most = ctx.settings.limits.max_queue;
         while self.table.count(State::Queued) > most
@@ -79,7 +82,7 @@ impl Connections {
         self.table.count(State::Queued) + self.table.count(State::Held)
     }
 
-    /// 503, with the time after which it makes sense to come back.
+    /// Answers 503, with the time after which the client should come back.
     pub(in crate::parent) fn turn_away(&mut self, ctx: &Context, id: Id) {
         let stage = self.table.get(id).map(|connection| connection.stage);
         if let Some(Stage::DrainKeep | Stage::DrainClose) = stage {
@@ -99,8 +102,8 @@ impl Connections {
         self.refuse(ctx, id, Canned::Busy(retry_after));
     }
 
-    /// A worker has left this handler alone: the first that waits for it goes to the front of the
-    /// queue. It may wait again if others were faster.
+    /// A request of this handler has ended: the first client that is held for it goes to the front of the queue. If
+    /// others have taken the place by then, it is held again.
     fn release(&mut self, ctx: &Context, handler: u64) {
         if let Some(id) = self.table.first_held(handler) {
             self.admit(ctx, id, handler, End::Front);
@@ -115,7 +118,7 @@ impl Connections {
         self.queue(ctx, id, end);
     }
 
-    /// A client leaves, or turns to something else: the place that it was let go for is another one's.
+    /// A client that a handler had a place for leaves, or does not need it: the place goes to the next that is held.
     pub(super) fn pass_on(&mut self, ctx: &Context, id: Id) {
         let connection = self.table.get_mut(id);
         let admitted = connection.map_or(0, |c| std::mem::take(&mut c.admitted));
@@ -154,7 +157,7 @@ impl Connections {
         room.min(usize::try_from(heavy).unwrap_or(0))
     }
 
-    /// Lets as many go on as their handlers have room for.
+    /// Lets as many clients of those that are held go on as their handlers have room for.
     #[cold]
     pub(in crate::parent) fn release_where_room(&mut self, ctx: &Context) {
         for handler in self.table.held_handlers() {
@@ -167,8 +170,8 @@ impl Connections {
         }
     }
 
-    /// Salvages a client whose worker died before it took anything from it. `was_seen`: it looked at
-    /// the client, so that may be what it died of.
+    /// A worker died before it took anything from its client: another worker gets that client. `was_seen`: the worker
+    /// had looked at the client, which may be what it died of.
     pub(super) fn hand_over_again(&mut self, ctx: &Context, id: Id, was_seen: bool) {
         let Some(connection) = self.table.get_mut(id) else {
             return;

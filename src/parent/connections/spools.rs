@@ -1,7 +1,7 @@
-//! The accounts of what is in spools, for every connection.
+//! Counts what is in the spools of parked connections.
 //!
-//! What a worker has in hand stands on that worker's account, so that nothing is counted twice and a
-//! worker that dies takes its account along.
+//! What a worker has in hand is counted by that worker, in its slot of the scoreboard. So nothing is counted twice, and
+//! the count of a worker that dies goes with its slot.
 
 use super::owner::Connections;
 use super::table::Connection;
@@ -13,7 +13,7 @@ use crate::sys::file;
 use std::os::fd::OwnedFd;
 
 impl Connection {
-    /// Its spool holds what it has not taken of its response.
+    /// Whether its spool holds what the client has not taken of its response.
     fn has_response(&self) -> bool {
         matches!(self.stage, Stage::DrainKeep | Stage::DrainClose)
     }
@@ -37,7 +37,7 @@ impl Connections {
         }
     }
 
-    /// Gives a connection its spool, or takes it, and keeps the books on it.
+    /// Gives a connection its spool, or takes it away, and counts it.
     pub(super) fn set_spool(&mut self, ctx: &Context, id: Id, spool: Option<OwnedFd>) {
         let Some(connection) = self.table.get_mut(id) else {
             return;
@@ -57,8 +57,8 @@ impl Connections {
         self.book(ctx, origin, before, after);
     }
 
-    /// A worker gets a connection, and has its spool on its own account from now on. It keeps no books on
-    /// a response that it only sends on.
+    /// A worker gets a connection, and counts its spool from now on. It does not count a response that it only sends on:
+    /// that stays with the parent.
     pub(super) fn lend_spool(&mut self, ctx: &Context, id: Id) {
         let connection = self.table.get_mut(id);
         if let Some(connection) = connection.filter(|c| !c.has_response()) {
@@ -69,7 +69,7 @@ impl Connections {
         }
     }
 
-    /// The worker has died, or was never reached, and has not touched the spool.
+    /// The worker has died without having touched the spool, or could not be reached: the parent counts it again.
     pub(in crate::parent) fn take_spool_back(&mut self, ctx: &Context, id: Id) {
         let connection = self.table.get_mut(id);
         if let Some(connection) = connection.filter(|c| !c.account.is_own) {
@@ -80,7 +80,7 @@ impl Connections {
         }
     }
 
-    /// What the parent's spools hold changes.
+    /// What the parent's spools hold has changed: writes it into the scoreboard.
     fn book(&mut self, ctx: &Context, origin: Origin, before: Spooled, after: Spooled) {
         if before == after {
             return;

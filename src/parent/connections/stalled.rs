@@ -1,6 +1,6 @@
 //! Bodies that wait for room in the spools: the client's next bytes stay in its socket meanwhile.
 //!
-//! Decides by the same rules as the workers, which ask again before they take a byte.
+//! Decides by the same rules as the workers, which ask again before they take a byte from the socket.
 
 use super::canned::Canned;
 use super::owner::Connections;
@@ -12,7 +12,7 @@ use crate::sys::time::Moment;
 use crate::text;
 use std::time::Duration;
 
-/// How often to look for room: what a worker has used no longer it does not say.
+/// How often to look for room: a worker that has used a body up does not tell the parent.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Clients that are looked at in one turn.
@@ -24,8 +24,8 @@ impl Connections {
         (self.table.count(State::Stalled) > 0).then(|| ctx.now.after(LOOK))
     }
 
-    /// Lets as many bodies go on as there is room for a step of each, the first first. One whose own
-    /// address has its share steps back.
+    /// Lets as many bodies go on as there is room for a step of each, in the order in which they wait. A body whose own
+    /// address has its share already goes to the end of the line.
     pub(in crate::parent) fn let_bodies_on(&mut self, ctx: &Context) {
         let stalled = self.table.count(State::Stalled);
         if stalled == 0 {
@@ -53,7 +53,7 @@ impl Connections {
         }
     }
 
-    /// No room in time: 503. What was asked for has not begun.
+    /// There was no room for a body in time: 503. Its handler has not been started.
     pub(super) fn give_up_body(&mut self, ctx: &Context, id: Id) {
         if self.said.spools.note(ctx.now) {
             let total = ctx.settings.limits.max_spool_total;

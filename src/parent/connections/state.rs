@@ -15,13 +15,13 @@
 pub(in crate::parent) enum State {
     /// Between two requests.
     Idle,
-    /// Owes (the rest of) a head.
+    /// The client has to send (the rest of) a head.
     Head,
-    /// Owes more of a body.
+    /// The client has to send more of a body.
     Body,
-    /// Has to take more of its response.
+    /// The client has to take more of its response.
     Drain,
-    /// Is answered; what it still sends is discarded.
+    /// The client has its answer; what it still sends is discarded.
     Linger,
     /// Waits for a worker.
     Queued,

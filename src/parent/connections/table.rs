@@ -16,51 +16,51 @@ use std::os::fd::OwnedFd;
 pub(super) struct Connection {
     /// The client; workers get copies.
     pub(super) client: OwnedFd,
-    /// What was taken from or is owed to the client.
+    /// What was read from the client and is not used yet, or what it has not taken of its response.
     pub(super) spool: Option<OwnedFd>,
     /// What is known of the spool.
     pub(super) account: Account,
     /// Number for the log; never used again.
     pub(super) number: u64,
-    /// When its client began to owe the present head, moved on by what the server itself took; while
-    /// it is idle, since when it is.
+    /// From when `head-timeout` counts: when the present head was first waited for, later by the time that the
+    /// server itself took. While it is idle: since when it is.
     pub(super) head_begun: Moment,
     /// When body or response last made progress.
     pub(super) progress: Moment,
     /// When it last asked for a worker.
     pub(super) woken: Moment,
-    /// What progress is measured by: bytes of the body's spool, or bytes that the client has not
-    /// taken of its response, or bytes that have arrived.
+    /// What progress is measured by. Of a body: bytes that have arrived and that no worker has read. Of a response:
+    /// bytes that the client has not taken. While lingering: bytes that may still be discarded.
     pub(super) mark: u64,
     /// The handler that it waits for while held.
     pub(super) handler: u64,
-    /// The handler whose next place is this one's, since a request of it has ended; 0 for none. Passed on
-    /// if this one leaves without having taken it.
+    /// The handler that has a free place for this client, since a request of it has ended; 0 for none. If this client
+    /// leaves without having used the place, the next one that is held gets it.
     pub(super) admitted: u64,
     /// Requests that were answered.
     pub(super) requests: u32,
-    /// What a worker is to go on with.
+    /// What the next worker has to go on with.
     pub(super) stage: Stage,
     /// Its address; `None` on a Unix socket.
     pub(super) peer: Option<SocketAddr>,
     /// Which listener it came from.
     pub(super) listener: u8,
-    /// Visits to a worker that found no whole head, or next to nothing of a body.
+    /// Visits to a worker in a row that found no whole head, or next to nothing of a body.
     pub(super) visits: u8,
-    /// Copies of its descriptor that workers may still have although it was taken back.
+    /// Copies of its descriptor that workers may still have although the parent has taken it back.
     pub(super) copies: u32,
-    /// It is silent until its tick: its request trickles.
+    /// It is not waited for until its deadline in the wheel: its request trickles.
     pub(super) is_set_aside: bool,
-    /// A worker died while it looked at it.
+    /// A worker died while it looked at this client.
     pub(super) has_lost_worker: bool,
-    /// Its requests waited for their handler before.
+    /// Its present request was held for its handler before.
     pub(super) was_held: bool,
 }
 
 /// No index.
 const NONE: u32 = u32::MAX;
 
-/// A list's ends.
+/// A list: its ends and its length.
 #[derive(Clone, Copy)]
 struct List {
     first: u32,
@@ -100,7 +100,7 @@ pub(super) struct Table {
     places: Vec<Place>,
     vacant: Vec<u32>,
     lists: [List; State::ALL.len()],
-    /// By handler. As many as there are busy workers at most.
+    /// The lists of those that are held, by handler. There are at most as many as busy workers.
     held: Vec<(u64, List)>,
     open: usize,
 }
@@ -130,7 +130,7 @@ impl Table {
     /// Whether there is memory for one more connection. To be asked before it is accepted: an
     /// allocation that fails ends the process.
     pub(super) fn has_place(&mut self) -> bool {
-        // All places may be vacant one day.
+        // Every place may be vacant at some time, and then `vacant` has to hold them all.
         let all = self.places.len() + 1;
         !self.vacant.is_empty()
             || self.places.try_reserve(1).is_ok() && self.vacant.try_reserve(all).is_ok()
@@ -170,7 +170,7 @@ impl Table {
         place.connection.take()
     }
 
-    /// A connection, if this is still it.
+    /// A connection, unless it has ended and another one has its place.
     pub(super) fn get(&self, id: Id) -> Option<&Connection> {
         let place = self.places.get(id.index as usize)?;
         place
@@ -179,7 +179,7 @@ impl Table {
             .filter(|_| place.generation == id.generation)
     }
 
-    /// A connection, if this is still it.
+    /// The same, to be changed.
     pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Connection> {
         let place = self.places.get_mut(id.index as usize)?;
         place
@@ -188,13 +188,13 @@ impl Table {
             .filter(|_| place.generation == id.generation)
     }
 
-    /// The state of a connection, if this is still it.
+    /// The state of a connection, unless it has ended.
     pub(super) fn state(&self, id: Id) -> Option<State> {
         self.get(id)?;
         self.places.get(id.index as usize).map(|place| place.state)
     }
 
-    /// Who is at this index.
+    /// The connection that has this index now.
     pub(super) fn id(&self, index: u32) -> Option<Id> {
         let place = self.places.get(index as usize)?;
         place.connection.as_ref().map(|_| Id {
@@ -203,7 +203,7 @@ impl Table {
         })
     }
 
-    /// Moves a connection to one end of a state's list. A held one goes to its handler's list.
+    /// Moves a connection to one end of a state's list; one that is held to the list of its handler.
     pub(super) fn enter(&mut self, id: Id, state: State, end: End) {
         if self.get(id).is_none() {
             return;
@@ -215,7 +215,8 @@ impl Table {
         self.link(id.index, end);
     }
 
-    /// Who has been in a state longest (front) or shortest (back). Held ones have no common order.
+    /// The connection that has been in a state longest (front) or shortest (back). Those that are held have no
+    /// common order.
     pub(super) fn at(&self, state: State, end: End) -> Option<Id> {
         let list = self.lists.get(state as usize)?;
         self.id(if end == End::Front {
@@ -256,7 +257,8 @@ impl Table {
         open.any(|connection| connection.listener == listener)
     }
 
-    /// The list that a place belongs to: its state's, or its handler's. Held ones count in both.
+    /// Changes the list that a place belongs to: that of its state, or of its handler if it is held. The state's
+    /// count has those that are held too.
     fn with_list(&mut self, index: u32, change: impl FnOnce(&mut List, &mut Vec<Place>)) {
         let Some(place) = self.places.get(index as usize) else {
             return;

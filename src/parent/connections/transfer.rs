@@ -1,4 +1,4 @@
-//! Connections that come in: from a listener, or from another server; and what goes to another server.
+//! Connections that come: from a listener, or from another server; and connections that go to another server.
 
 use super::account::Account;
 use super::canned::{self, Canned};
@@ -28,7 +28,7 @@ pub struct Transfer {
 }
 
 impl Connection {
-    /// What a worker has to know of it, or another server.
+    /// What a worker, or another server, has to know of the connection.
     pub(super) fn serve(&self, ticket: Ticket) -> Serve {
         Serve {
             ticket,
@@ -60,7 +60,7 @@ impl Transfer {
         }
     }
 
-    /// It would make no sense without a spool.
+    /// Whether it needs a spool: without one the next worker could not go on.
     pub(in crate::parent) fn needs_spool(&self) -> bool {
         matches!(
             self.serve.stage,
@@ -81,7 +81,8 @@ impl Transfer {
     }
 }
 
-/// The order in which clients go to another server, after those who are held: who waits for something first.
+/// The order in which clients go to another server, after those that are held: those that wait for this server come
+/// before those that this server waits for.
 const ORDER: [State; 7] = [
     State::Queued,
     State::Stalled,
@@ -93,7 +94,7 @@ const ORDER: [State; 7] = [
 ];
 
 impl Connections {
-    /// Who goes to another server next, of those that no worker has.
+    /// The connection that goes to another server next, of those that no worker has.
     pub(in crate::parent) fn next_to_transfer(&self) -> Option<Id> {
         let held = self.table.held_handlers();
         let held = held
@@ -122,7 +123,7 @@ impl Connections {
         self.table.len() > self.admission.most
     }
 
-    /// Whether nobody can come before somebody has gone.
+    /// Whether there are as many connections as there may be: one has to be closed before another can come.
     pub(in crate::parent) fn is_full(&self) -> bool {
         self.table.len() >= self.admission.most
     }
@@ -132,7 +133,7 @@ impl Connections {
         self.table.has_place() && self.wheel.has_place() && self.admission.has_place()
     }
 
-    /// A new client: parked as head, the time for it running.
+    /// Takes a new client: it is parked as head, and `head-timeout` runs.
     pub(in crate::parent) fn welcome(
         &mut self,
         ctx: &Context,
@@ -186,7 +187,7 @@ impl Connections {
         }
     }
 
-    /// A client of the old server is this one's from now on.
+    /// Takes a client of another server over: of the predecessor, or of a successor that gives it back.
     #[cold]
     pub(in crate::parent) fn take_on(
         &mut self,
@@ -216,7 +217,7 @@ impl Connections {
             is_set_aside: false,
             has_lost_worker: transfer.has_lost_worker,
             was_held: transfer.was_held,
-            // The old one's worker does not say when it has closed it.
+            // A worker of the other server may still have a copy, and this server is not told when it closes that.
             copies: transfer.is_copied.into(),
         });
         self.set_spool(ctx, id, spool);

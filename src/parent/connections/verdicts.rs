@@ -1,4 +1,4 @@
-//! A client that goes to a worker, and what becomes of it when that has said its verdict or has died.
+//! A client that goes to a worker, and what becomes of it when the worker has said its verdict or has died.
 
 use super::canned::Canned;
 use super::fate::{Fate, Salvage, fate, salvage};
@@ -11,23 +11,23 @@ use crate::scoreboard::{Phase, Report, Ticket};
 use crate::sys::fd::AsFd;
 use std::os::fd::OwnedFd;
 
-/// What a worker has done, beside its verdict.
+/// What a worker has done for a client, beside its verdict.
 pub(in crate::parent) struct Done {
     pub(in crate::parent) report: Report,
     pub(in crate::parent) spool: Option<OwnedFd>,
-    /// The worker lives by older settings.
+    /// The worker was forked with older settings.
     pub(in crate::parent) is_outdated: bool,
 }
 
 impl Connections {
-    /// The client whose turn it is.
+    /// The client that has queued longest.
     pub(in crate::parent) fn next_queued(&self) -> Option<Id> {
         self.table.at(State::Queued, End::Front)
     }
 
-    /// The order to serve a client. Its spool is on the worker's account from here on, before that counts it
-    /// too: counted twice, it would keep itself out. A worker that could not be reached gives it back
-    /// (`take_spool_back`).
+    /// The order to serve a client. From here on its spool is no longer on the parent's account, since the worker will
+    /// count it: a spool that is counted twice could find no room because of itself. If the worker cannot be reached,
+    /// `take_spool_back` undoes this.
     pub(in crate::parent) fn order(
         &mut self,
         ctx: &Context,
@@ -75,7 +75,8 @@ impl Connections {
         if let Some(connection) = self.table.get_mut(id)
             && connection.admitted == handler
         {
-            // It has had its place: that is passed on when the handler ends, below or later.
+            // It has used the place that it was let go for: the next client gets that when the handler ends, below
+            // or later.
             connection.admitted = 0;
         }
         self.pass_on(ctx, id);
@@ -85,7 +86,7 @@ impl Connections {
                     self.note_heavy(ctx, handler, done.spool.as_ref());
                 }
                 if let Some(connection) = self.table.get_mut(id).filter(|_| state == State::Idle) {
-                    // Since when it has been, also if its worker has kept it.
+                    // It is idle since its request ended, also if its worker has rested with it since then.
                     connection.head_begun = report.ended.min(ctx.now);
                 }
                 self.park(ctx, id, (state, stage), done.spool);
@@ -94,17 +95,18 @@ impl Connections {
             Fate::Hold => self.hold(ctx, id, handler, done.spool),
             Fate::Close | Fate::Distrust => self.close(ctx, id),
         }
-        // A request of this handler may have ended while this worker refused: its end has let nobody go on,
-        // and the next one may be far. Not if the worker refused by older settings: it would do so again and
-        // again, for as long as there is no worker in its place.
+        // The client is held now, but a request of its handler may have ended meanwhile. That end has found nobody
+        // who was held, and the next end may be far away: so if the handler has room now, the client goes on.
+        // Not if the worker refused by older settings: others of its kind would refuse again and again, until
+        // they are replaced.
         let has_room = || !done.is_outdated && self.room(ctx, handler) > 0;
         if handler != 0 && !report.is_handler_running && (fate != Fate::Hold || has_room()) {
             self.release_after(ctx, report);
         }
     }
 
-    /// What a worker has done for its client since the order: true if it has answered it, and begun a
-    /// further request.
+    /// Notes what a worker has done for its client since the order, at rest: true if it has answered a request and
+    /// begun a further one.
     pub(in crate::parent) fn catch_up(&mut self, id: Id, report: &Report) -> bool {
         let Some(connection) = self.table.get_mut(id) else {
             return false;
@@ -121,23 +123,23 @@ impl Connections {
         has_answered
     }
 
-    /// A client was taken back from a worker that has a copy of its descriptor: as long as that has, the
-    /// close of the parent's is not the connection's end.
+    /// A client was taken back from a worker that still has a copy of its descriptor. Until that is closed, the parent's
+    /// own close does not end the connection.
     pub(in crate::parent) fn note_copy(&mut self, id: Id) {
         if let Some(connection) = self.table.get_mut(id) {
             connection.copies += 1;
         }
     }
 
-    /// A worker has closed its copy, or is dead.
+    /// A worker has closed its copy of a client's descriptor, or is dead.
     pub(in crate::parent) fn forget_copy(&mut self, id: Id) {
         if let Some(connection) = self.table.get_mut(id) {
             connection.copies = connection.copies.saturating_sub(1);
         }
     }
 
-    /// What becomes of the client of a dead worker, which said that it was so far and had begun its order, or
-    /// had not.
+    /// Decides what becomes of the client of a dead worker, by the phase in the worker's slot, and by whether the worker
+    /// had begun the order for this client.
     pub(in crate::parent) fn salvage(
         &mut self,
         ctx: &Context,

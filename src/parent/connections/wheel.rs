@@ -2,7 +2,7 @@
 //!
 //! Insertion, removal and expiry are O(1) and allocate only when an index is seen for the first
 //! time; a bitmap finds the next tick that holds something, so that an idle parent sleeps until
-//! then. Refuses to know what expires: it deals in the lot's indices.
+//! then. It does not know what expires: it deals in indices of the connection table.
 
 use crate::sys::time::Moment;
 use std::time::Duration;
@@ -28,7 +28,7 @@ struct Link {
     next: u32,
     before: u32,
     slot: u32,
-    /// In ticks since the wheel's start: 13 years of them.
+    /// In ticks since the wheel's start; 32 bits of them last for 13 years.
     deadline: u32,
 }
 
@@ -62,7 +62,7 @@ impl Wheel {
         }
     }
 
-    fn ticks(&self, moment: Moment) -> u64 {
+    fn micros_since_start(&self, moment: Moment) -> u64 {
         moment.as_micros().saturating_sub(self.start.as_micros())
     }
 
@@ -74,7 +74,7 @@ impl Wheel {
     /// Sets the deadline of an index, in place of the one it had.
     pub(super) fn set(&mut self, index: u32, deadline: Moment) {
         self.remove(index);
-        let tick = self.ticks(deadline).div_ceil(TICK_MICROS);
+        let tick = self.micros_since_start(deadline).div_ceil(TICK_MICROS);
         self.insert(index, u32::try_from(tick).unwrap_or(u32::MAX - 1));
     }
 
@@ -166,7 +166,7 @@ impl Wheel {
 
     /// Takes out one index whose deadline has come; `None` when there is no more.
     pub(super) fn expired(&mut self, now: Moment) -> Option<u32> {
-        let until = u32::try_from(self.ticks(now) / TICK_MICROS).unwrap_or(u32::MAX);
+        let until = u32::try_from(self.micros_since_start(now) / TICK_MICROS).unwrap_or(u32::MAX);
         while let Some(ahead) = self.next_filled()
             && self.tick + ahead <= until
         {

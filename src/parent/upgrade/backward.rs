@@ -14,28 +14,28 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 /// A client that comes from another server, with its spool.
 pub(in crate::parent) type Passed = (Transfer, OwnedFd, Option<OwnedFd>);
 
-/// What the server before has said or done.
+/// What the predecessor has said or done.
 pub(in crate::parent) enum FromPredecessor {
     /// A client is this server's from now on.
     Client(Passed),
     /// A client has come for which there was no descriptor.
     Shortage(crate::sys::Error),
-    /// It has gone before it gave way.
+    /// It has ended before it gave way.
     Gone,
 }
 
 impl Upgrade {
-    /// Whether the server before may still have clients for this one.
+    /// Whether there is a predecessor, which may still have clients for this server.
     pub(in crate::parent) fn has_predecessor(&self) -> bool {
         self.predecessor.is_some()
     }
 
-    /// Whether the server before, if there is one, has left everything to this one.
+    /// Whether the predecessor, if there is one, has left everything to this server.
     pub(in crate::parent) fn has_charge(&self) -> bool {
         self.predecessor.as_ref().is_none_or(|p| p.has_yielded)
     }
 
-    /// The server before has to hear that this one is ready: true, once.
+    /// Whether the predecessor has to be told that this server is ready: true, once.
     pub(in crate::parent) fn note_heard(&mut self) -> bool {
         let predecessor = self.predecessor.as_mut();
         predecessor.is_some_and(|p| !std::mem::replace(&mut p.has_heard, true))
@@ -72,8 +72,9 @@ impl Upgrade {
         }
     }
 
-    /// The old server has gone. Whoever it followed itself may still have clients; if this one was not in
-    /// charge yet, that one has everything back or says that it is. True if nobody is left to say so.
+    /// The old server has gone: listens to its predecessor, if it had one, which may still have clients. If this server was
+    /// not in charge yet, that one has taken everything back, or says *go*. True if this server is not in charge and
+    /// nobody is left who could say so.
     #[cold]
     fn next_predecessor(&mut self, ctx: &Context) -> bool {
         let Some(mut predecessor) = self.predecessor.take() else {
@@ -98,19 +99,20 @@ impl Upgrade {
         false
     }
 
-    /// Takes nothing more from the old server.
+    /// Takes nothing more from the predecessor.
     fn forget_predecessor(&mut self, ctx: &Context) {
         if let Some(predecessor) = self.predecessor.take() {
             let _ = ctx.readiness.forget(predecessor.socket.as_fd());
         }
     }
 
-    /// This server stops, so nobody would serve whom the old one still sends: it keeps them, and gets those
-    /// back that this one has not taken yet. Should it have gone, they are this one's, which are returned.
+    /// This server stops, so it would not serve clients that the old one still sends. The old one gets those back that
+    /// this one has not taken yet, and keeps the rest. If the old one has gone, they are this server's: those are
+    /// returned.
     #[cold]
     pub(in crate::parent) fn give_back(&mut self, ctx: &Context) -> Vec<Passed> {
         let mut own = Vec::new();
-        // A successor has the line too.
+        // If everything is a successor's, that reads the line.
         let is_last = !self.has_handed_over();
         if let Some(predecessor) = self.predecessor.as_ref().filter(|_| is_last) {
             let _ = teardown::shutdown(predecessor.fd(), Direction::Read);

@@ -1,6 +1,4 @@
 //! What the old server says to the new one, and hears from it.
-//!
-//! Refuses to know what the new program makes of what it gets.
 
 use super::owner::Upgrade;
 use super::predecessor::Predecessor;
@@ -22,12 +20,12 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// How often is looked whether the new server has read all, which nobody is told of.
+/// How often to look whether the new server has read all that was sent, since it does not say so.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// What cannot be had twice: locks, sockets.
 pub(in crate::parent) struct Possessions<'a> {
-    /// What relative names on the command line begin in.
+    /// The folder in which relative names on the command line begin.
     pub(in crate::parent) folder: &'a Path,
     pub(in crate::parent) pid_file: Option<BorrowedFd<'a>>,
     pub(in crate::parent) control: BorrowedFd<'a>,
@@ -50,13 +48,13 @@ pub(in crate::parent) enum Step {
 
 /// What the end of a new server means.
 pub(in crate::parent) enum End {
-    /// Nothing: it was not the one in charge.
+    /// Nothing: it was not this server's successor.
     OfAnother,
-    /// Its own successor serves on, and is this one's from now on. `was` has ended.
+    /// `was` has ended. Its own successor `now` serves on, and is this server's successor from now on.
     Followed { was: Pid, now: Pid },
     /// It had everything.
     Settled { pid: Pid },
-    /// It never became ready; its own words on that.
+    /// It never became ready; `why`: its own words on that.
     Early { pid: Pid, why: String },
 }
 
@@ -109,7 +107,7 @@ impl Upgrade {
         let command = Command::new(&self.program);
         ctx.readiness
             .park(own.as_fd(), Token::Successor.number(), Interest::Read)?;
-        // Until the child has its own dispositions, a signal would be noted in the parent's pipe.
+        // Until the child has its own signal handlers, its signals would go into the parent's self-pipe.
         let mask = signal::block_all();
         let forked = process::fork();
         if let Ok(None) = forked {
@@ -123,7 +121,7 @@ impl Upgrade {
                 call: &"fork",
                 errno: Errno::SRCH,
             })?;
-            // If it hears nothing it ends.
+            // A new server that gets nothing ends.
             self.pass_on(own.as_fd(), has).map(|()| pid)
         });
         match sent {
@@ -170,7 +168,7 @@ impl Upgrade {
             let mut bytes = [0; 512];
             let said = match socket::receive(successor.socket.as_fd(), &mut bytes) {
                 Ok(n) => bytes.get(..n).unwrap_or_default(),
-                // An error is told once: what it has said, or its end, comes next.
+                // The kernel reports an error once. What the new server has said, or its end, comes next.
                 Err(_) => {
                     successor.arm(ctx, Interest::Read);
                     return None;
@@ -186,20 +184,21 @@ impl Upgrade {
         }
     }
 
-    /// Says that the new server is in charge, if it can hear that.
+    /// Tells the new server that it is in charge; returns its process id if that could be sent.
     #[cold]
     pub(in crate::parent) fn settle(&mut self) -> Option<Pid> {
         let pid = self.successor.as_ref()?.pid;
-        // First: should this server be killed between the two, the new one has everything.
+        // First tell the predecessor: should this server be killed between the two messages, the new one has
+        // everything.
         self.tell_follower(Some(pid));
         let successor = self.successor.as_mut()?;
-        // Else it has died just now.
+        // It cannot be sent if the new server has just died.
         send_record(successor.socket.as_fd(), &encode(&Record::Go), &[]).ok()?;
         successor.is_settled = true;
         Some(pid)
     }
 
-    /// Hands a client on: false if there is no room for it now.
+    /// Hands a client on to the new server: false if its socket has no room now.
     #[cold]
     pub(in crate::parent) fn hand_on(
         &mut self,
@@ -218,21 +217,21 @@ impl Upgrade {
         };
         match sent {
             Ok(_) => return true,
-            // It takes nobody any more, and is about to end. Armed, its socket would wake this server
-            // for ever.
+            // The new server takes no client any more, and is about to end. If its socket were armed it would wake
+            // this server without end.
             Err(e) if e.errno == Errno::PIPE => {}
             Err(_) => successor.arm(ctx, Interest::Write),
         }
         false
     }
 
-    /// Whether the new server has taken all who were handed on. One that takes nobody any more (EPIPE) has
-    /// read of the others to give them back, which has come by its end.
+    /// Whether the new server has taken all clients that were handed on. If it takes none any more (EPIPE), it reads the
+    /// rest to give them back: those have come by the time that it ends.
     pub(in crate::parent) fn has_read_all(&self) -> bool {
         let successor = self.successor.as_ref();
         successor.is_none_or(|successor| {
             let line = successor.socket.as_fd();
-            // In this order: it says so before it reads on.
+            // In this order: the new server shuts its side down before it reads the rest.
             !successor.has_clients
                 || socket::bytes_unsent(line).unwrap_or(0) == 0 && socket::send(line, &[]).is_ok()
         })
@@ -256,8 +255,8 @@ impl Upgrade {
                 End::Early { pid, why }
             };
         };
-        // It had left everything to one that is this one's successor now. That has a copy of the line, and so
-        // what was sent and not read. It may not have heard it yet.
+        // The one that has ended had left everything to `next`, which is this server's successor now. That has a
+        // copy of the line, and so reads what was sent and not read. It may not have been told *go* yet.
         successor.pid = next;
         let _ = send_record(successor.socket.as_fd(), &encode(&Record::Go), &[]);
         successor.arm(ctx, Interest::Read);
@@ -268,7 +267,7 @@ impl Upgrade {
         }
     }
 
-    /// The new server is lost, or to be forgotten: this one serves on. Its process id.
+    /// Forgets the new server; returns its process id.
     #[cold]
     pub(in crate::parent) fn drop_successor(&mut self, ctx: &Context) -> Option<Pid> {
         let successor = self.successor.take()?;
@@ -276,7 +275,7 @@ impl Upgrade {
         Some(successor.pid)
     }
 
-    /// The upgrade has failed: nobody follows after all.
+    /// The upgrade has failed: tells the predecessor that this server has no successor.
     #[cold]
     pub(in crate::parent) fn note_failure(&self) {
         self.tell_follower(None);

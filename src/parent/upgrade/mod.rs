@@ -1,16 +1,16 @@
-//! The upgrade: the server before this one (*predecessor*) and the one that follows (*successor*), and what is
-//! said between two servers. One of the parent's four owners.
+//! The upgrade: the server before this one (*predecessor*, or the old server), the one that follows (*successor*, or
+//! the new server), and what two servers say to each other. One of the parent's five owners.
 //!
-//! Nothing outside of this folder touches what stands here. SIGUSR2 starts the server's own program again, which
-//! gets copies of all that cannot be had twice, and once it is ready the parked clients too. Nothing that is
-//! copied is given up before the old server leaves, so whatever becomes of the new one, it can all be taken back,
-//! unless that has a successor of its own by then.
+//! Nothing outside of this folder changes what stands here. SIGUSR2 starts the server's own program again. The new
+//! server gets copies of all that cannot be had twice, and once it is ready the parked clients too. The old server
+//! gives up nothing that it has copied before it leaves. So whatever becomes of the new one, the old one can take
+//! everything back, unless the new one has a successor of its own by then.
 //!
 //! ```text
-//! owner                    both, and the order to upgrade
+//! owner                    the whole: both other servers, and the order to upgrade
 //! forward, successor       what the old server says to the new one, and hears from it
 //! backward, predecessor    what the new server says to the old one, and hears from it
-//! records                  what one tells the other, byte by byte
+//! records                  the messages between two servers, byte by byte
 //! program                  starting the program again
 //! ```
 

@@ -1,6 +1,6 @@
-//! The server before, seen from the new one: what it gets from there, at its start and once it is ready.
+//! The predecessor: the line to it, and what a new server gets from there at its start.
 //!
-//! Refuses to serve before the old server has said so: until then that one serves.
+//! The new server does not serve before the old one has said so: until then the old one serves.
 
 use super::records::{RECORD_BYTES, Record, decode};
 use crate::instance::{self, PidFile, UnixSocket};
@@ -17,14 +17,14 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 /// The old server.
 pub(in crate::parent) struct Predecessor {
     pub(super) socket: OwnedFd,
-    /// The lines to those before it, the last one first: each is listened to once those behind it have
-    /// gone.
+    /// The lines to the predecessors of the predecessor, the latest first. This server listens to one of them when all
+    /// later ones have gone.
     pub(super) before: Vec<OwnedFd>,
-    /// This one has not been started by it, but by one that followed it.
+    /// This server was not started by it, but by a successor of it that has gone.
     pub(super) is_second_hand: bool,
-    /// It was told that this one is ready.
+    /// It was told that this server is ready.
     pub(super) has_heard: bool,
-    /// It has left the rest to this one.
+    /// It has left everything to this server.
     pub(super) has_yielded: bool,
 }
 
@@ -33,7 +33,7 @@ pub(in crate::parent) struct Claims {
     pub(in crate::parent) pid_file: Option<PidFile>,
     pub(in crate::parent) control: UnixSocket,
     pub(in crate::parent) listeners: Vec<Listener>,
-    /// Where they are bound, by number. An address that nobody can have stands for one that is gone.
+    /// Where they are bound, by number. Numbers of listeners that are gone have an address that no client can come to.
     pub(in crate::parent) addresses: Vec<Option<SocketAddr>>,
     pub(in crate::parent) accepted: u64,
 }
@@ -55,13 +55,13 @@ impl Predecessor {
         self.socket.as_fd()
     }
 
-    /// The lines to it and to those before it.
+    /// The lines to it and to its predecessors.
     pub(in crate::parent) fn lines(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let all = std::iter::once(&self.socket).chain(&self.before);
         all.map(AsFd::as_fd)
     }
 
-    /// The next record, with what came along.
+    /// Waits for the next record, with the descriptors that came along.
     #[cold]
     fn receive(&self) -> Result<(Record, [Option<OwnedFd>; 2]), Error> {
         let call = |why| Error::Call("take over from the server before", why);
@@ -74,7 +74,7 @@ impl Predecessor {
         Ok((record.ok_or(NO_RECORD)?, received.passed))
     }
 
-    /// At the start: takes what it passes on.
+    /// At the start: takes what the predecessor passes on.
     #[cold]
     pub(in crate::parent) fn claims(&self, settings: &Settings) -> Result<Claims, Error> {
         let (Record::Hello(count, accepted), [Some(first), second]) = self.receive()? else {
@@ -87,7 +87,7 @@ impl Predecessor {
         let pid_file = match (&settings.pid_file, pid_file) {
             (Some(path), Some(file)) => Some(PidFile::adopt(path, file)?),
             (None, None) => None,
-            // There was no place for it.
+            // The predecessor found no place for a pid file.
             (Some(path), None) if instance::unplaced(path).is_some() => None,
             _ => return Err(Error::Upgrade("pid-file has changed: that takes a restart")),
         };

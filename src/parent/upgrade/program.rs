@@ -1,6 +1,6 @@
 //! Starting the server's own program again, for an upgrade; `Command::run` is the child's.
 //!
-//! The same words, the same environment and one more variable. Refuses to know what for.
+//! It gets the same words, the same environment and one more variable. What it is started for is not decided here.
 
 use crate::parent::inheritance::{SUCCESSOR_FD, SUCCESSOR_VARIABLE};
 use crate::sys::exec;
@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// Where this program will be found when it has been replaced: under the name that it was started
-/// by, or else where the kernel found it.
+/// The path of this program, where a new version is put: the name that it was started by, or else where the kernel
+/// found it.
 #[cold]
 pub(super) fn own_program() -> PathBuf {
     let named = std::env::args_os().next().map(PathBuf::from);
@@ -49,12 +49,12 @@ impl Command {
         limit: Option<DescriptorLimit>,
         predecessor: &OwnedFd,
     ) -> ! {
-        // Above all that the new program may find in use; dup2 onto itself would change nothing.
+        // First to a higher number: dup2 of a descriptor onto its own number would leave it close-on-exec.
         let why = match fd::duplicate_above(predecessor.as_fd(), SUCCESSOR_FD + 1)
             .and_then(|copy| fd::duplicate_onto(copy.as_fd(), SUCCESSOR_FD))
         {
             Ok(()) => {
-                // Relative names on the command line begin there.
+                // Relative names on the command line begin in this folder.
                 let _ = std::env::set_current_dir(folder);
                 if let Some(limit) = limit {
                     let _ = process::set_descriptor_limit(limit);

@@ -1,7 +1,7 @@
-//! The records of an upgrade: what the old server tells the new one. Pure.
+//! The records of an upgrade: the messages between two servers. Pure.
 //!
-//! Fixed size, decoded with every field checked: whatever arrives is a record or nothing. Refuses to
-//! guess: a server that speaks another version is told apart by its first record.
+//! They have a fixed size, and every field is checked: what arrives is a record or an error. A server that speaks another
+//! version is known by its first record.
 
 use crate::channel::{self, ORDER_BYTES, Order};
 use crate::parent::connections::State;
@@ -30,15 +30,15 @@ pub enum Record {
     Go,
     /// Brings a client, and its spool if it has one.
     Client(Transfer),
-    /// Brings the line to the server that the old one follows itself, for when the old one has gone.
+    /// Brings the line to the old server's own predecessor, for the time when the old one has gone.
     Before,
-    /// The new server has left everything to this one, or to none after all.
+    /// The new server has left everything to the server with this process id, or to none after all.
     Follower(Option<Pid>),
     /// The new server was told to stop.
     Stopping,
 }
 
-/// The wire form. What does not fit (a path that no socket can have) is cut, and then refused.
+/// The wire form. A path that is too long is cut, and is refused by `decode`; no socket can have such a path.
 #[cold]
 pub fn encode(record: &Record) -> [u8; RECORD_BYTES] {
     let mut bytes = Vec::with_capacity(RECORD_BYTES);

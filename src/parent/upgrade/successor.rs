@@ -1,4 +1,4 @@
-//! The server that follows: its line, and what it says there.
+//! The successor: the line to it, and what it says there.
 
 use super::records::{RECORD_BYTES, Record, decode};
 use crate::parent::connections::Transfer;
@@ -11,8 +11,8 @@ use crate::sys::readiness::Interest;
 use crate::sys::time::Moment;
 use std::os::fd::OwnedFd;
 
-/// First byte of what a server says to who waits for its start, a text follows: it is ready, it cannot
-/// start. Once it is in charge it speaks in records.
+/// First byte of what a new server says to the process that waits for its start: it is ready, or it cannot start. A
+/// text follows. Once the server is in charge it speaks in records.
 pub(in crate::parent) const READY: u8 = b'+';
 pub(in crate::parent) const FAILED: u8 = b'-';
 
@@ -22,7 +22,7 @@ pub(in crate::parent) enum FromSuccessor {
     Ready,
     /// It was told to stop.
     Stopping,
-    /// It leaves, and gives a client back that it had not read of yet.
+    /// It leaves, and gives back a client that was handed on to it and that it had not taken yet.
     Client(Transfer, OwnedFd, Option<OwnedFd>),
 }
 
@@ -30,25 +30,25 @@ pub(in crate::parent) enum FromSuccessor {
 pub(super) struct Successor {
     pub(super) pid: Pid,
     pub(super) socket: OwnedFd,
-    /// By then it must be ready.
+    /// It must be ready by then.
     pub(super) until: Moment,
     /// It is in charge.
     pub(super) is_settled: bool,
-    /// Somebody was handed on to it.
+    /// A client was handed on to it.
     pub(super) has_clients: bool,
-    /// Whom it has left everything to itself.
+    /// Its own successor, if it has left everything to that.
     pub(super) next: Option<Pid>,
     /// Why it cannot start, in its own words.
     pub(super) why: String,
 }
 
 impl Successor {
-    /// Itself, if it has everything.
+    /// Its process id, if it has everything.
     pub(super) fn follower(&self) -> Option<Pid> {
         self.is_settled.then_some(self.pid)
     }
 
-    /// It, and who follows it.
+    /// Its process id, and that of its own successor.
     pub(super) fn pids(&self) -> [Option<Pid>; 2] {
         [Some(self.pid), self.next]
     }
@@ -58,7 +58,7 @@ impl Successor {
         let _ = ctx.readiness.rearm(self.socket.as_fd(), token, interest);
     }
 
-    /// What a server says that is in charge.
+    /// The next thing that a successor says that is in charge.
     pub(super) fn hear_record(&mut self, ctx: &Context) -> Option<FromSuccessor> {
         loop {
             let mut bytes = [0; RECORD_BYTES];

@@ -1,6 +1,6 @@
-//! Workers' births: how many are missing, and the fork. `be_worker` is the child's first act.
+//! How many workers are missing, and the fork. `be_worker` is what the child does first.
 //!
-//! A death only marks: what is missing is started once per turn, in `reconcile`, and paced.
+//! The death of a worker starts none: missing workers are started once per turn, in `reconcile`, and paced.
 
 use super::duty::Duty;
 use super::owner::Workers;
@@ -35,7 +35,7 @@ impl Workers {
     }
 
     fn need(&self, ctx: &Context, demand: Demand) -> Need {
-        // Only a queue makes it worth counting.
+        // Matters only while clients queue, and is counted only then.
         let held = demand.since.map_or(0, |_| self.pool.held(ctx.now));
         Need {
             wanted: ctx.settings.workers,
@@ -55,8 +55,8 @@ impl Workers {
         self.pool.surplus(ctx.settings.workers, ctx.now)
     }
 
-    /// When the pool has to change without an event, while workers may be started. What is due already waits
-    /// for one: a worker's first word, or the end of one that still has its slot.
+    /// When the pool has to change without an event, while workers may be started. A change that is due already and was
+    /// not made waits for an event: the first word of a worker, or the end of one that still has its slot.
     pub(in crate::parent) fn pool_deadline(&self, ctx: &Context, demand: Demand) -> Option<Moment> {
         let need = self.need(ctx, demand);
         let is_missing = workers_to_start(need) > 0 || self.pool.is_mixed();
@@ -86,7 +86,7 @@ impl Workers {
         self.pool.next_replacement(ctx.settings.workers)
     }
 
-    /// Forks one of the new edition, if the pace allows.
+    /// Forks a worker of the new edition, if the pace allows.
     pub(in crate::parent) fn start_replacement(&mut self, ctx: &Context) {
         if self.pool.pace.allows(1, ctx.now) > 0 {
             self.start(ctx);
@@ -99,7 +99,7 @@ impl Workers {
             return false;
         };
         ctx.scoreboard.entry(slot).clear();
-        // Until the child has its own dispositions, a signal would be noted in the parent's pipe.
+        // Until the child has its own signal handlers, its signals would go into the parent's self-pipe.
         let mask = signal::block_all();
         self.oom_score.raise();
         let forked = process::fork();
@@ -129,7 +129,7 @@ impl Workers {
         }
     }
 
-    /// Whether this worker has been forked and has not connected.
+    /// Whether this slot's worker has been forked and has not connected yet.
     pub(in crate::parent) fn is_expected(&self, slot: Slot) -> bool {
         let worker = self.pool.get(slot);
         worker.is_some_and(|w| w.duty == Duty::Starting && w.channel.is_none())
@@ -153,11 +153,11 @@ impl Workers {
     }
 }
 
-/// Forked child: becomes a worker and never returns. Nothing that the parent owns may be dropped
-/// here (a drop would close descriptors that are others' by now, and remove files), so it leaves
-/// by `exit_now` only.
+/// Forked child: becomes a worker and never returns. Nothing that the parent owns may be dropped here: a drop would
+/// remove the parent's files, and close descriptors whose numbers mean others by now. So the child leaves by
+/// `exit_now` only.
 fn be_worker(ctx: &Context, slot: Slot) -> ! {
-    // First of all, and without a call on the inherited epoll set: what it holds is the parent's.
+    // First of all, and without a call on the inherited epoll set, which is the parent's too.
     let mut keep = ctx.log.descriptors();
     keep.push(ctx.root.as_raw_fd());
     keep.extend(proc::kept_proc());

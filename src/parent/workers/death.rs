@@ -1,4 +1,4 @@
-//! The end of a worker: what its exit status and its slot of the scoreboard tell.
+//! The end of a worker: what its exit status and its slot of the scoreboard say.
 
 use super::duty::Duty;
 use super::owner::{Finished, Heard, Workers};
@@ -11,17 +11,17 @@ use crate::sys::fd::AsFd;
 use crate::sys::process::{self, Ended, Pid, Reaped};
 use std::fmt;
 
-/// A worker that is dead, as far as others have to know of it.
+/// What others have to know of a dead worker.
 pub(in crate::parent) struct Death {
     worker: Worker,
     ended: Ended,
     phase: Phase,
-    /// It had begun its last order.
+    /// It had begun its last order: what its slot says is about that one.
     has_begun: bool,
     pub(in crate::parent) report: Report,
-    /// The handler that it ran.
+    /// The handler that it ran, if one may still be running.
     pub(in crate::parent) handler_pid: Option<Pid>,
-    /// It has left in good order.
+    /// It has left in good order, by itself.
     pub(in crate::parent) has_left: bool,
 }
 
@@ -39,18 +39,17 @@ impl Death {
         }
     }
 
-    /// The client that was taken back from it, of which it had a copy.
+    /// The client that was taken back from it, and whose descriptor it still had.
     pub(in crate::parent) fn copy(&self) -> Option<Id> {
         self.worker.copy
     }
 
-    /// How far it had come with its client, and whether it had begun that order; else what it said is about
-    /// the one before.
+    /// How far it had come, and whether it had begun its client's order; if not, this is about the client before.
     pub(in crate::parent) fn progress(&self) -> (Phase, bool) {
         (self.phase, self.has_begun)
     }
 
-    /// It has answered a request meanwhile.
+    /// Notes that it had answered a request since its last verdict.
     pub(in crate::parent) fn note_answered(&mut self, has_answered: bool) {
         self.worker.has_served |= has_answered;
     }
@@ -69,10 +68,10 @@ impl Workers {
         }
     }
 
-    /// A dead worker may have said its verdict just before it died, and one more; `None`: nothing is left.
+    /// What a dead worker had said and was not heard yet, one message after the other; `None`: there is no more.
     pub(in crate::parent) fn last_words(&mut self, ctx: &Context, slot: Slot) -> Option<Heard> {
         let worker = self.pool.get_mut(slot)?;
-        // Its number may be another process's by now: whoever distrusts its last words must not kill.
+        // Its process id may be another process's by now, which must not be killed for what the dead one said.
         worker.is_killed = true;
         let channel = worker.channel.as_ref()?;
         match channel::receive_verdict(channel.as_fd()) {
@@ -81,8 +80,8 @@ impl Workers {
         }
     }
 
-    /// The verdict that a dead worker was about to say, if it was between two requests of its client: it
-    /// rested, or was about to look for the next one.
+    /// The verdict *keep* in the name of a dead worker that was between two requests of its client: it rested, or was
+    /// about to say it.
     pub(in crate::parent) fn unsaid(&mut self, ctx: &Context, slot: Slot) -> Option<Finished> {
         let entry = ctx.scoreboard.entry(slot);
         let worker = self.pool.get(slot)?;
@@ -96,7 +95,7 @@ impl Workers {
         }
     }
 
-    /// Takes a dead worker out of its slot, which says how far it had come.
+    /// Takes a dead worker out of its slot, and reads there how far it had come.
     pub(in crate::parent) fn bury(
         &mut self,
         ctx: &Context,
@@ -109,7 +108,7 @@ impl Workers {
         let handler_pid = Pid::new(entry.handler_pid());
         entry.clear();
         let worker = self.pool.remove(slot)?;
-        // With a client whose order it had not read, if the two crossed.
+        // It may have a client all the same: if it died before it read that order.
         let is_between = matches!(phase, Phase::Idle | Phase::Kept);
         Some(Death {
             has_begun: begun == Some(worker.ticket),
@@ -122,8 +121,8 @@ impl Workers {
         })
     }
 
-    /// Says how a worker ended, and paces its successor if it never got as far as to serve. While the server
-    /// starts, why it cannot.
+    /// Logs how a worker ended, and delays the next start if it has answered nothing. While the server starts, returns
+    /// why that has failed.
     pub(in crate::parent) fn note_end(&mut self, ctx: &Context, death: &Death) -> Option<String> {
         let Death {
             worker,

@@ -2,9 +2,8 @@
 
 use crate::parent::context::Id;
 
-/// What a worker is doing, as far as the parent knows. Starting becomes Ready, Ready becomes Busy, and
-/// Busy becomes Ready again, or Finishing before that; any may become Retiring, which only its end
-/// follows.
+/// What a worker is doing, as far as the parent knows. Starting becomes Ready, Ready becomes Busy, and Busy becomes
+/// Ready again, or Finishing and then Ready. Each may become Retiring, which ends with the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::parent) enum Duty {
     /// Forked; has not said its first verdict.
@@ -13,7 +12,7 @@ pub(in crate::parent) enum Duty {
     Ready,
     /// Has this client.
     Busy(Id),
-    /// Has no client any more, but a handler that runs on after its response.
+    /// Has given its client back, and stays with the handler, which runs on after its response.
     Finishing,
     /// Was told to leave, or killed.
     Retiring,

@@ -1,7 +1,7 @@
-//! Which settings workers were forked with: after a reload, how many of the new ones have not replaced an older
-//! one yet.
+//! Editions: which settings workers were forked with, and after a reload, how many new workers have not replaced an
+//! old one yet.
 
-/// The settings that workers are forked with now.
+/// The edition that workers are forked with now.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Edition {
     /// How many reloads came before.

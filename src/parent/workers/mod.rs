@@ -1,13 +1,13 @@
-//! The workers: who lives in which slot, what each does, how many there are, and what they say. One of the
-//! parent's four owners.
+//! The workers: which of them has which slot, what each does, how many there are, and what they say. One of the
+//! parent's five owners.
 //!
-//! Nothing outside of this folder touches what stands here. It knows a client only by its number: what a
+//! Nothing outside of this folder changes what stands here. It knows a client only by its number: what a
 //! worker has said of one goes to the loop as [`Finished`].
 //!
 //! ```text
-//! owner                       all of it; what workers say, and how they are told to leave
-//! pool, duty, edition, pace   the slots, who is ready, how many are to be started or to leave
-//! birth, death                forking a worker, and what its end tells
+//! owner                       the whole; what workers say, and how they are told to leave
+//! pool, duty, edition, pace   the slots, which workers are ready, how many are to be started or to leave
+//! birth, death                forking a worker, and what is read when it has ended
 //! rest                        workers that rest with their last client
 //! watchdog                    workers that say nothing when they should
 //! orphans, sweep              what dead workers leave behind

@@ -1,28 +1,29 @@
-//! Processes that a dead worker left behind: they become the parent's children (it is a subreaper)
-//! and are ended.
+//! Processes that a dead worker has left behind: they become the parent's children (it is a subreaper), and `sweep` ends
+//! them. This file says which children are spared.
 //!
-//! Not all of the parent's children are its own to end. Those of a worker that left in good order were
-//! detached on purpose (`detach = yes`): they and what they start are known by that worker's mark
-//! (`sys/descendants`). Those that were there before the first worker are known by their process group. And
-//! the first process of a container is given everybody's orphans: there, who bears no mark is a stranger.
+//! Children of a worker that left in good order were detached on purpose (`detach = yes`): they and what they start
+//! are known by that worker's mark (`sys/descendants`). Children that were there before the first worker are known by
+//! their process group. And if the parent is the first process of a container, it is given the orphans of all
+//! others too: there a child without a mark is a stranger.
 
 use crate::sys::descendants;
 use crate::sys::process::{self, Pid};
 
 /// What the parent knows of its children that are no workers.
 pub(super) struct Orphans {
-    /// Workers whose marks, and groups, that may stay.
+    /// Workers whose descendants may stay, known by their mark, and process groups that may stay.
     pub(super) spared: Vec<Pid>,
-    /// Workers are marked.
+    /// Workers can be marked on this system.
     pub(super) has_marks: bool,
-    /// Who bears no mark is no descendant.
+    /// A child without a mark is no descendant of a worker.
     has_strangers: bool,
-    /// Something was killed: its own children come next, with the SIGCHLD of its end.
+    /// Some were killed in the last sweep. When they end (SIGCHLD), their own children become the parent's, and the next
+    /// sweep ends those.
     pub(super) is_sweeping: bool,
 }
 
 impl Orphans {
-    /// Before the first worker.
+    /// To be called before the first worker is forked.
     pub(super) fn new() -> Self {
         let has_marks = descendants::can_mark();
         Self {
@@ -49,8 +50,8 @@ impl Orphans {
                 .any(|spared| mark == Some(spared.raw()) || group == Some(*spared))
     }
 
-    /// A child that was no worker has been reaped; a group without its leader may live on, but the
-    /// number may be used again only after the whole group has gone.
+    /// A child that was no worker has been reaped. If its process group is gone too, its number is forgotten, since it may
+    /// be used again; a group may outlive its leader.
     pub(super) fn forget(&mut self, pid: Pid) {
         if process::kill_group(pid, 0).is_err() {
             self.spared.retain(|group| *group != pid);

@@ -14,7 +14,7 @@ use crate::sys::{Errno, Error, signal};
 use std::fmt::{Display, Write};
 use std::os::fd::OwnedFd;
 
-/// A worker that cannot be told anything.
+/// The error of an order to a worker that has no channel.
 const GONE: Error = Error {
     call: &"sendmsg",
     errno: Errno::NOTCONN,
@@ -26,28 +26,28 @@ pub(in crate::parent) struct Workers {
     pub(super) rest: Rest,
     pub(super) orphans: Orphans,
     pub(super) oom_score: OomScore,
-    /// When workers are looked after next; `None` while none needs it.
+    /// When the watchdog looks next; `None` while no worker needs it.
     pub(super) watch_at: Option<Moment>,
     /// When the log was last opened again; workers forked before it have to be told.
     pub(super) log_reopened: Moment,
-    /// No worker could be forked.
+    /// When a failed fork was last logged.
     pub(super) forks: Burst,
 }
 
 /// What the parent knows of resting workers beside the scoreboard.
 #[derive(Default)]
 pub(super) struct Rest {
-    /// When somebody last had to wait for a worker.
+    /// When a client last had to wait for a worker.
     pub(super) last_waited: Moment,
-    /// Workers whose client was taken back in this turn, who still have its descriptor.
+    /// Workers whose client was taken back in this turn, and which still have its descriptor.
     pub(super) roused: Vec<Slot>,
 }
 
-/// A worker has done what it was asked to.
+/// A worker has said its verdict on its client.
 pub(in crate::parent) struct Finished {
     pub(in crate::parent) slot: Slot,
     pub(in crate::parent) client: Id,
-    /// The client that was taken back from it before, of which it has no copy any more.
+    /// The client that was taken back from this worker before: it has closed its copy of that by now.
     pub(in crate::parent) copy: Option<Id>,
     pub(in crate::parent) verdict: Verdict,
     pub(in crate::parent) report: Report,
@@ -56,18 +56,18 @@ pub(in crate::parent) struct Finished {
 
 /// What a worker has said.
 pub(in crate::parent) enum Heard {
-    /// Nothing that is of interest to others.
+    /// Nothing that matters outside of this owner.
     Nothing,
     /// Its verdict on its client.
     Done(Finished),
-    /// The handler has ended that ran on after its response.
+    /// The handler that ran on after its response has ended.
     Ended(Report),
-    /// A verdict for whose spool there was no descriptor: its client, if it has one, can only be cut.
+    /// A verdict whose spool found no free descriptor: the worker's client, if it has one, can only be cut.
     Lost(Option<Id>),
 }
 
 impl Workers {
-    /// None yet, with room for so many.
+    /// No worker yet, with room for so many.
     pub(in crate::parent) fn new(most: usize, oom_score: OomScore) -> Self {
         Self {
             pool: Pool::new(most),
@@ -80,7 +80,7 @@ impl Workers {
         }
     }
 
-    /// For the next order.
+    /// The ticket of the next order.
     pub(in crate::parent) fn next_ticket(&mut self) -> Ticket {
         self.pool.next_ticket()
     }
@@ -132,7 +132,7 @@ impl Workers {
             }
             Ok(Said::Nothing) => {}
             Ok(Said::Gone) => self.hang_up(ctx, slot),
-            // The verdict's spool found no room among our descriptors. The worker did its part.
+            // The parent has no descriptor left for the verdict's spool. The worker has done nothing wrong.
             Err(e) if e.errno == Errno::MFILE => {
                 ctx.log.error(format_args!("unable to take a spool: {e}"));
                 return Heard::Lost(self.lose_spool(ctx, slot));
@@ -142,13 +142,13 @@ impl Workers {
         Heard::Nothing
     }
 
-    /// A verdict has come without its spool; the client that it was about.
+    /// A verdict has come without its spool, so it is not known which it was; returns the client that it was about.
     fn lose_spool(&mut self, ctx: &Context, slot: Slot) -> Option<Id> {
         let Some(Duty::Busy(id)) = self.pool.duty(slot) else {
             return None;
         };
         if ctx.scoreboard.entry(slot).handler_pid() != 0 {
-            // It stays with its handler, and says so later.
+            // The worker stays with its handler, and says *ready* when that has ended.
             self.pool.assign(slot, Duty::Finishing, ctx.now);
         } else {
             self.set_free(ctx, slot);
@@ -156,7 +156,7 @@ impl Workers {
         Some(id)
     }
 
-    /// Takes a verdict, or one that need not be said.
+    /// Takes a verdict that a worker has said, or would have said at the end of its rest.
     pub(super) fn judge(
         &mut self,
         ctx: &Context,
@@ -167,12 +167,12 @@ impl Workers {
             return Heard::Nothing;
         };
         match worker.duty {
-            // The kernel has said so already.
+            // The kernel has said already which worker this is.
             Duty::Starting if verdict == Verdict::Born => {}
             Duty::Starting if verdict == Verdict::Ready => {
                 self.pool.assign(slot, Duty::Ready, ctx.now);
             }
-            // Its last verdict could not be understood as a whole, see `lose_spool`.
+            // After a verdict without its spool it was taken for ready (`lose_spool`), and is so only now.
             Duty::Ready if verdict == Verdict::Ready => {}
             Duty::Finishing if verdict == Verdict::Ready => {
                 self.set_free(ctx, slot);
@@ -190,7 +190,7 @@ impl Workers {
                     spool,
                 });
             }
-            // It was told to leave while it was idle, so it had nothing to say.
+            // It has no client that this could be about.
             _ => self.distrust(ctx, slot, &"a verdict without a client"),
         }
         Heard::Nothing
@@ -224,7 +224,8 @@ impl Workers {
         }
     }
 
-    /// A worker that says what it cannot say is killed; its client is judged by its slot.
+    /// Kills a worker that has said what makes no sense. What becomes of its client is decided by its slot, when it is
+    /// reaped.
     pub(in crate::parent) fn distrust(&mut self, ctx: &Context, slot: Slot, why: &dyn Display) {
         if let Some(worker) = self.pool.get(slot) {
             let pid = worker.pid;
@@ -234,15 +235,15 @@ impl Workers {
         self.kill(ctx, slot);
     }
 
-    /// A worker that cannot be given an order is of no use.
+    /// An order could not be sent to a worker: it is of no use, and killed.
     pub(in crate::parent) fn give_up(&mut self, ctx: &Context, slot: Slot, why: Error) {
         ctx.log
             .warn(format_args!("unable to reach worker {}: {why}", slot.0));
         self.kill(ctx, slot);
     }
 
-    /// A worker has closed its channel: it has died, or is about to leave as it was told. Its exit
-    /// status comes by SIGCHLD; one that stays without a channel is of no use.
+    /// A worker has closed its channel: it has died, or is about to leave as it was told. Its exit status comes by
+    /// SIGCHLD. If it stays, the watchdog kills it.
     fn hang_up(&mut self, ctx: &Context, slot: Slot) {
         self.drop_channel(ctx, slot);
         if self
@@ -254,7 +255,7 @@ impl Workers {
         }
     }
 
-    /// Forgets a worker's channel.
+    /// Closes the parent's end of a worker's channel.
     pub(super) fn drop_channel(&mut self, ctx: &Context, slot: Slot) {
         let Some(worker) = self.pool.get_mut(slot) else {
             return;
@@ -272,7 +273,7 @@ impl Workers {
         self.log_reopened = ctx.now;
         for (_, worker) in self.pool.workers() {
             if let Some(channel) = &worker.channel {
-                // One that cannot take it is not well, and the watchdog's business.
+                // A worker that does not even take this hangs, and the watchdog will kill it.
                 let _ = channel::send_order(channel.as_fd(), &Order::ReopenLog, None, None);
             }
         }
@@ -295,7 +296,7 @@ impl Workers {
         self.pool.dismiss(slot);
     }
 
-    /// Kills a worker. What becomes of its client is decided when it is reaped.
+    /// Kills a worker. What becomes of its client is decided when the worker is reaped.
     pub(in crate::parent) fn kill(&mut self, ctx: &Context, slot: Slot) {
         let Some(worker) = self.pool.get_mut(slot) else {
             return;
@@ -310,14 +311,14 @@ impl Workers {
         }
     }
 
-    /// The life cycle's last resort.
+    /// Kills every worker: the end of the server.
     pub(in crate::parent) fn kill_all(&mut self, ctx: &Context) {
         for slot in self.pool.slots() {
             self.kill(ctx, slot);
         }
     }
 
-    /// The server is to end: every worker leaves, at once or when its handler's tree has ended.
+    /// The server is to end: every worker leaves, at once or when it has ended its handler.
     #[cold]
     pub(in crate::parent) fn end(&mut self, ctx: &Context) {
         for slot in self.pool.slots() {
@@ -334,7 +335,7 @@ impl Workers {
         }
     }
 
-    /// Settings have changed: other ceilings, and workers are to be replaced. How many slots are in use.
+    /// Settings have changed: other limits, and workers are to be replaced. Returns how many slots are in use.
     #[cold]
     pub(in crate::parent) fn change(&mut self, settings: &crate::settings::Settings) -> usize {
         self.oom_score.change(settings);

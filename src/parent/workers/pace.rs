@@ -1,4 +1,4 @@
-//! The pace of starts: keeps a crash loop from becoming a fork loop. Pure.
+//! The pace of starts: workers that die at once are not forked again at once, or without end. Pure.
 
 use crate::sys::time::Moment;
 use std::time::Duration;
@@ -10,7 +10,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause: a crash loop costs one fork a second.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Keeps a crash loop from becoming a fork loop.
+/// How many workers have died in a row, and when the next may be started.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     deaths: u32,
@@ -18,13 +18,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A worker could not be forked: trying again at once would find the same.
+    /// A worker could not be forked: to try again at once would fail again.
     pub(super) fn note_failure(&mut self, now: Moment) {
         self.note_death(now);
         self.not_before = self.not_before.max(now.after(FIRST_PAUSE));
     }
 
-    /// A worker died.
+    /// A worker has died before it answered a request.
     pub(super) fn note_death(&mut self, now: Moment) {
         let doubled = FIRST_PAUSE.saturating_mul(1 << self.deaths.min(10));
         // The first one is replaced at once: one death is not a loop.
@@ -34,7 +34,7 @@ impl Pace {
         self.deaths = self.deaths.saturating_add(1);
     }
 
-    /// A worker has answered a request: whatever kills others, starting them makes sense.
+    /// A worker has answered a request: workers can live, and starts are not paced.
     pub(super) fn note_success(&mut self) {
         *self = Self::default();
     }

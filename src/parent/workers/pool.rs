@@ -1,7 +1,7 @@
-//! The pool: which worker sits in which slot, who is ready, how many are to be started or retired, and which
+//! The pool: which worker has which slot, which are ready, how many are to be started or retired, and which
 //! settings each was forked with.
 //!
-//! Decides and keeps books; refuses to fork, kill or talk to anybody.
+//! It decides and keeps the counts; it never forks, kills, or sends a message.
 
 use super::duty::Duty;
 use super::edition::Edition;
@@ -16,16 +16,15 @@ use std::time::Duration;
 /// An extra worker leaves after this long without a client.
 const IDLE_EXTRA: Duration = Duration::from_secs(10);
 
-/// The pool grows when the first in the queue has waited this long, and fewer workers than are
-/// wanted get through their requests in less: the others are held by handlers that wait for
-/// something. A queue before workers that are quick is the beat of a busy server, which more
-/// processes than CPUs would only slow down.
+/// The pool grows when the first client in the queue has waited this long, and so many workers are busy with one client
+/// for longer than this that fewer than `workers` are left: their handlers wait for something. If workers get through
+/// their requests in less, a queue only means that the server is busy, and more processes would slow it down.
 const GROWTH_WAIT: Duration = Duration::from_millis(50);
 
 /// A living worker.
 pub(super) struct Worker {
     pub(super) pid: Pid,
-    /// Tells its channel's events from those of the slot's earlier tenants. 24 bits.
+    /// Tells its channel's events from those of workers that had the slot before. 24 bits.
     pub(super) generation: u32,
     /// `None` until it has connected, and again after it hung up.
     pub(super) channel: Option<OwnedFd>,
@@ -40,32 +39,32 @@ pub(super) struct Worker {
     pub(super) at_disk: Moment,
     /// The settings that it was forked with: how many reloads came before.
     pub(super) edition: u32,
-    /// It was told to leave, or will be as soon as it is free.
+    /// It was told to leave, or will be told as soon as it is free.
     pub(super) is_dismissed: bool,
     /// It has answered something.
     pub(super) has_served: bool,
-    /// Of its present order.
+    /// The ticket of its last order.
     pub(super) ticket: Ticket,
-    /// The client that was taken back from it, of which it may still have a copy of the descriptor: as
-    /// long as it has, the close of the parent's is not the connection's end. It closes that before its
-    /// next verdict, so there is one at most.
+    /// The client that was taken back from it, whose descriptor it may still have. Until it closes that copy, the
+    /// parent's own close does not end the connection. It closes it before its next verdict, so there is one such
+    /// client at most.
     pub(super) copy: Option<Id>,
 }
 
 /// What decides how many workers are started.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Need {
-    /// Workers that are always there.
+    /// Workers that there always are (`workers`).
     pub(super) wanted: usize,
-    /// Ceiling of the elastic pool.
+    /// Workers that there may be (`max-workers`).
     pub(super) most: usize,
-    /// Workers that are there, without those that are leaving.
+    /// Workers that there are, without those that are leaving.
     pub(super) living: usize,
     /// Of these, not ready for the first time yet.
     pub(super) starting: usize,
-    /// How many may be at that at a time while the pool grows.
+    /// How many may be starting at a time while the pool grows.
     pub(super) at_once: usize,
-    /// Of these, with one client for longer than `GROWTH_WAIT`.
+    /// Of the living, those that have had one client for longer than `GROWTH_WAIT`.
     pub(super) held: usize,
     /// Clients that wait for a worker.
     pub(super) queued: usize,
@@ -73,8 +72,8 @@ pub(super) struct Need {
     pub(super) waited: Duration,
 }
 
-/// How many workers are to be started now, pace aside. Growth doubles: it reaches the ceiling in a
-/// few steps, and a short burst does not fork everything at once.
+/// How many workers are to be started now, if the pace allows. Growth doubles the pool: it reaches `max-workers` in a
+/// few steps, and a short burst does not fork all of them at once.
 pub(super) fn workers_to_start(need: Need) -> usize {
     let missing = need.wanted.saturating_sub(need.living);
     if missing > 0 {
@@ -92,7 +91,7 @@ pub(super) fn workers_to_start(need: Need) -> usize {
         .min(need.most.saturating_sub(need.living))
 }
 
-/// When growth is to be thought about (again), if the first in the queue waits since `woken`.
+/// When it is to be decided (again) whether the pool grows, if the first client in the queue waits since `woken`.
 pub(super) fn growth_due(woken: Moment, now: Moment) -> Moment {
     let due = woken.after(GROWTH_WAIT);
     if due > now {
@@ -111,7 +110,7 @@ pub(in crate::parent) struct Pool {
     ready: Vec<Slot>,
     /// Workers by duty: starting, ready, busy or finishing, retiring.
     tally: [usize; 4],
-    /// Of the busy ones, those that leave afterwards.
+    /// Of the busy ones, those that will leave once they are free.
     dismissed: usize,
     next_generation: u32,
     /// Tickets ever given out.
@@ -124,7 +123,7 @@ pub(in crate::parent) struct Pool {
 }
 
 impl Pool {
-    /// An empty pool with a ceiling.
+    /// An empty pool for at most so many workers.
     pub(super) fn new(most: usize) -> Self {
         Self {
             slots: std::iter::repeat_with(|| None).take(most + 1).collect(),
@@ -140,12 +139,12 @@ impl Pool {
         }
     }
 
-    /// The ceiling.
+    /// How many workers there may be.
     pub(super) fn most(&self) -> usize {
         self.most
     }
 
-    /// Another ceiling; the number of slots that are in use then.
+    /// Sets how many workers there may be; returns the number of slots that are in use then.
     pub(super) fn set_most(&mut self, most: usize) -> usize {
         self.most = most;
         let len = self.slots.len().max(most + 1);
@@ -153,7 +152,7 @@ impl Pool {
         len
     }
 
-    /// Every slot, vacant ones among them.
+    /// Every slot, also vacant ones.
     pub(in crate::parent) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.slots.len()).map(Slot)
     }
@@ -166,12 +165,12 @@ impl Pool {
             .filter_map(|(i, worker)| worker.as_ref().map(|w| (Slot(i), w)))
     }
 
-    /// All processes, those that are leaving among them.
+    /// All worker processes, also those that are leaving.
     pub(in crate::parent) fn total(&self) -> usize {
         self.tally.iter().sum()
     }
 
-    /// Workers that are here to stay.
+    /// Workers that have not been told to leave.
     pub(in crate::parent) fn living(&self) -> usize {
         let [starting, ready, busy, _] = self.tally;
         starting + ready + busy - self.dismissed
@@ -187,7 +186,7 @@ impl Pool {
         self.workers().filter(|(_, worker)| is_held(worker)).count()
     }
 
-    /// Whether a handler runs on whose client has its response.
+    /// Whether some handler runs on after its response.
     pub(in crate::parent) fn is_finishing(&self) -> bool {
         self.workers()
             .any(|(_, worker)| worker.duty == Duty::Finishing)
@@ -230,7 +229,7 @@ impl Pool {
         self.slots.get_mut(slot.0)?.as_mut()
     }
 
-    /// Who has this process id.
+    /// The slot of the worker with this process id.
     pub(in crate::parent) fn find(&self, pid: Pid) -> Option<Slot> {
         let found = self.workers().find(|(_, w)| w.pid == pid);
         found.map(|(slot, _)| slot)
@@ -307,7 +306,7 @@ impl Pool {
         }
     }
 
-    /// For the next order.
+    /// The ticket of the next order.
     pub(super) fn next_ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket::new(self.tickets)
@@ -323,8 +322,8 @@ impl Pool {
         self.ready.last().copied()
     }
 
-    /// The extra worker that has been idle for long enough to leave, when there are more than
-    /// `wanted`; or else when there will be one.
+    /// If there are more workers than `wanted`: the one that has been idle for long enough to leave, or else when one
+    /// will have been.
     pub(super) fn surplus(&self, wanted: usize, now: Moment) -> Surplus {
         let longest = self.ready.first().copied();
         let Some((slot, worker)) = longest.and_then(|s| self.get(s).map(|w| (s, w))) else {
@@ -340,7 +339,7 @@ impl Pool {
         }
     }
 
-    /// A worker has begun something else meanwhile.
+    /// A worker has begun a further request at rest.
     pub(super) fn note_began(&mut self, slot: Slot, began: Moment) {
         if let Some(worker) = self.get_mut(slot) {
             worker.since = worker.since.max(began);
@@ -356,7 +355,7 @@ impl Pool {
         };
     }
 
-    /// How fast clients get through.
+    /// How fast requests are served.
     pub(in crate::parent) fn turnover(&self) -> Turnover {
         Turnover {
             service_micros: self.service_micros,
@@ -379,17 +378,18 @@ pub(super) enum Surplus {
 /// What the change to new settings needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::parent) enum Replacement {
-    /// To wait for somebody, or nothing at all.
+    /// To wait for a worker, or nothing at all.
     Nothing,
     /// A new worker.
     Start,
-    /// This one is to leave, as soon as it is free.
+    /// This worker is to leave, as soon as it is free.
     Dismiss(Slot),
-    /// Nothing any more: the last one of old has been told.
+    /// Nothing any more: the last old worker has been told to leave.
     Done,
 }
 
-/// A new worker is ready before an old one has to leave, so that there are never fewer than before.
+/// The replacement of workers after a reload: a new worker is ready before an old one has to leave, so that there are
+/// never fewer than before.
 impl Pool {
     /// Workers that are forked from now on have other settings.
     pub(super) fn begin_edition(&mut self) {
@@ -411,7 +411,7 @@ impl Pool {
         self.edition.is_mixed && self.get(slot).is_some_and(is_old)
     }
 
-    /// The next step of the replacement. The idle go first: the busy may be done before their turn.
+    /// The next step of the replacement. Idle workers leave first: busy ones may be free before their turn comes.
     pub(super) fn next_replacement(&mut self, wanted: usize) -> Replacement {
         if !self.edition.is_mixed {
             return Replacement::Nothing;
@@ -430,7 +430,7 @@ impl Pool {
                 self.edition.is_mixed = false;
                 Replacement::Done
             }
-            // It cannot hear yet.
+            // It has no channel yet, and cannot be told.
             Some((_, Duty::Starting)) => Replacement::Nothing,
             Some((slot, _)) if self.may_lose_one(wanted) => {
                 self.edition.credit = self.edition.credit.saturating_sub(1);
@@ -441,13 +441,13 @@ impl Pool {
         }
     }
 
-    /// A new one is ready in its place, or there are more than there may be from now on.
+    /// Whether an old worker may leave: a new one is ready in its place, or there are more than `max-workers` now.
     fn may_lose_one(&self, wanted: usize) -> bool {
         let living = self.living();
         (self.edition.credit > 0 && living > wanted) || living - self.coming() > self.most
     }
 
-    /// Workers of the new edition that are on their way.
+    /// Workers of the new edition that are starting.
     fn coming(&self) -> usize {
         let number = self.edition.number;
         let new = self.workers().filter(|(_, w)| w.edition == number);
@@ -455,7 +455,7 @@ impl Pool {
             .count()
     }
 
-    /// A busy worker leaves once it is free; until then it is none of those that are here to stay.
+    /// Marks a busy worker to leave once it is free; from now on it does not count as living.
     pub(super) fn dismiss(&mut self, slot: Slot) {
         if let Some(worker) = self.get_mut(slot)
             && worker.duty.is_occupied()

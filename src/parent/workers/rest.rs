@@ -8,13 +8,12 @@ use crate::scoreboard::Slot;
 use crate::sys::fd::AsFd;
 use std::time::Duration;
 
-/// Workers may rest again when nobody has had to wait for this long: a rest that is ended at once is of
-/// no use.
+/// Workers may rest again when no client has had to wait for this long: a rest that is ended at once only costs.
 const BUSY: Duration = Duration::from_millis(10);
 
 impl Workers {
-    /// Whether workers may rest: nobody waits for one, and there are not more of them than are wanted (who
-    /// rests is not seen to have nothing to do).
+    /// Whether workers may rest: no client waits for one, and there are not more of them than `workers` (an extra worker
+    /// that rests would not be seen to have nothing to do, and would not leave).
     pub(in crate::parent) fn may_rest(&mut self, ctx: &Context, waiting: usize) -> bool {
         if waiting > 0 {
             self.rest.last_waited = ctx.now;
@@ -24,12 +23,12 @@ impl Workers {
             && self.pool.living() <= ctx.settings.workers
     }
 
-    /// Workers whose client was taken back, and who have got no other in this turn, close their copy.
+    /// Tells workers whose client was taken back, and that have got no other in this turn, to close their copy.
     pub(in crate::parent) fn release_roused(&mut self) {
         while let Some(slot) = self.rest.roused.pop() {
             let worker = self.pool.get(slot).filter(|w| w.duty == Duty::Ready);
             if let Some(channel) = worker.and_then(|w| w.channel.as_ref()) {
-                // One that cannot take it is not well: the next order will tell.
+                // If it cannot be sent, neither can the next order, and then the worker is killed.
                 let _ = channel::send_order(channel.as_fd(), &Order::Release, None, None);
             }
         }
@@ -63,14 +62,14 @@ impl Workers {
         Some(done)
     }
 
-    /// A worker that does not rest may have begun something else since its order.
+    /// A worker that does not rest now may have begun a further request since its order.
     pub(in crate::parent) fn note_began(&mut self, ctx: &Context, slot: Slot) {
         let began = ctx.scoreboard.entry(slot).began();
         self.pool.note_began(slot, began);
     }
 
-    /// A busy worker may not rest once it is done, since it is to leave; false if it rests now, and can hear
-    /// it. (One without a channel has died: it is reaped soon.)
+    /// Forbids a busy worker to rest once it is done, since it is to leave. False if it rests now: then its client has to
+    /// be taken back. (A worker without a channel has died and will be reaped: true.)
     pub(in crate::parent) fn forbid_rest(&mut self, ctx: &Context, slot: Slot) -> bool {
         let can_hear = self.pool.get(slot).is_some_and(|w| w.channel.is_some());
         ctx.scoreboard.entry(slot).must_speak() || !can_hear

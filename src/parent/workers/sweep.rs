@@ -6,7 +6,7 @@ use crate::sys::process::{self, Pid};
 use crate::sys::{Errno, descendants};
 use std::time::Duration;
 
-/// At the end: how often, and how long apart, what is left is killed and reaped.
+/// At the server's end: how often, and how long apart, what is left is killed and reaped.
 const LAST_ROUNDS: u32 = 50;
 const LAST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -16,7 +16,7 @@ impl Workers {
         self.orphans.forget(pid);
     }
 
-    /// Children that are neither workers nor servers that follow, nor may stay.
+    /// Children that are to be ended: neither workers nor successors, and not spared.
     fn orphans(&self, ctx: &Context, successors: Successors) -> Vec<Pid> {
         let mut children = self.children(ctx, successors);
         children.retain(|pid| !self.orphans.spares(*pid));
@@ -33,8 +33,8 @@ impl Workers {
         children
     }
 
-    /// A worker, or a whole server (`None`), has left in good order: what it leaves behind may stay, if
-    /// there is a handler that may leave anything behind.
+    /// A worker, or a whole successor (`None`), has left in good order: what it leaves behind may stay, if some handler
+    /// may leave anything behind (`detach = yes`).
     pub(in crate::parent) fn adopt_detached(
         &mut self,
         ctx: &Context,
@@ -49,7 +49,7 @@ impl Workers {
                 None => self.leave_alone(ctx, successors),
             }
         }
-        // A number may be used again once nobody bears it.
+        // A number that no process bears any more may be used again: it is forgotten.
         let children = self.children(ctx, successors);
         let is_borne = |number: &Pid| {
             let is_group = process::kill_group(*number, 0);
@@ -61,8 +61,8 @@ impl Workers {
         self.orphans.spared.retain(is_borne);
     }
 
-    /// The children that are there now are none of the server's business: before the first fork,
-    /// those of a shell that became this process by exec.
+    /// Spares the children that are there now: before the first fork, those of a shell that became this process by
+    /// exec.
     pub(in crate::parent) fn leave_alone(&mut self, ctx: &Context, successors: Successors) {
         for pid in self.orphans(ctx, successors) {
             if let Ok(group) = process::group_of(pid)
@@ -73,7 +73,7 @@ impl Workers {
         }
     }
 
-    /// A worker has died: its handler's group and everything that was below it goes.
+    /// A worker has died: ends its handler's group and all that it has left.
     pub(in crate::parent) fn end_orphans(
         &mut self,
         ctx: &Context,
@@ -91,15 +91,15 @@ impl Workers {
         self.orphans.is_sweeping = !ended.is_empty();
     }
 
-    /// Goes on with a sweep after some have ended.
+    /// Goes on with a sweep when processes have ended that the last one has killed.
     pub(in crate::parent) fn sweep_on(&mut self, ctx: &Context, successors: Successors) {
         if self.orphans.is_sweeping {
             self.sweep(ctx, successors);
         }
     }
 
-    /// At the very end, when no worker is left: ends what is still there and may not stay, and waits
-    /// for it a moment.
+    /// At the very end, when no worker is left: ends what is still there and may not stay, and waits up to half a second
+    /// for it.
     pub(in crate::parent) fn end_all_orphans(&mut self, ctx: &Context, successors: Successors) {
         for _ in 0..LAST_ROUNDS {
             self.sweep(ctx, successors);

@@ -1,6 +1,6 @@
 //! The watchdog: workers that say nothing when they should.
 //!
-//! Runs only while some worker has a client or is on its way in or out: an idle server sleeps.
+//! Runs only while some worker has a client, starts or leaves: an idle server sleeps.
 
 use super::duty::Duty;
 use super::owner::Workers;
@@ -15,16 +15,16 @@ use std::time::Duration;
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// The watchdog's own turn is never that late on a machine that runs.
+/// If the watchdog's own turn is this late, the parent or the whole machine was stopped.
 const STALL: Duration = Duration::from_secs(1);
 
-/// A worker that looks at a head or reads a body never waits for anybody, so it says that it lives
-/// at least once a second; the same again is slack for a loaded machine.
+/// A worker that looks at a head or reads a body never waits for anybody, so it gives a sign of life at least once a
+/// second. Another second is for a loaded machine.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// So much longer a worker may take that is seen to wait for a disk: one spins up, a file system is
-/// frozen for a snapshot or writes back what it owes. Killed, it would end no sooner, and cost its
-/// client. Who cannot be looked at (no /proc, hidepid) gets the same time.
+/// How much longer a worker may take that is seen to wait for a disk: a disk that spins up, a file system that is frozen
+/// for a snapshot or writes back. If it were killed it would end no sooner, and its client would be lost. A worker of
+/// which nobody can tell (no /proc, hidepid) gets the same time.
 const DISK_TIME: Duration = Duration::from_secs(30);
 
 /// What the watchdog sees of a worker.
@@ -43,7 +43,7 @@ struct Seen {
 /// Why a worker has to go, if it has to. `grace` is what it may need to end its handler's tree.
 fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
     let is_past = |from: Moment, time: Duration| {
-        // Who launches looks the same: it waits for the child to become the handler (vfork).
+        // A worker that launches is in state D too: it waits for its child to become the handler (vfork).
         if seen.phase == Phase::Launched {
             return now > from.after(time);
         }
@@ -59,7 +59,7 @@ fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
             is_past(signs, grace + SILENCE).then_some("it has hung up")
         }
         Duty::Busy(_) | Duty::Finishing => match seen.phase {
-            // It may rest for so long.
+            // It may rest, for `REST` at most.
             Phase::Idle | Phase::Kept => {
                 is_past(signs, REST + SILENCE).then_some("it shows no sign of life")
             }
@@ -67,7 +67,7 @@ fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
                 is_past(signs, SILENCE).then_some("it shows no sign of life")
             }
             Phase::Launched | Phase::Answering | Phase::Closing => {
-                // Without one it runs no handler: an answer of its own takes no time.
+                // Without a deadline it runs no handler, and an answer of its own takes no time.
                 let has_deadline = seen.deadline != Moment::default();
                 if has_deadline {
                     is_past(seen.deadline, grace + SILENCE)
@@ -88,14 +88,14 @@ impl Workers {
         }
     }
 
-    /// Kills workers that are overdue; whether there was one. It may have ended long ago, and the word of it
-    /// been lost.
+    /// Kills workers that are overdue; true if there was one. It may have ended long before, if its SIGCHLD was lost: so
+    /// the caller reaps.
     pub(in crate::parent) fn watch(&mut self, ctx: &Context) -> bool {
         let Some(due) = self.watch_at.filter(|at| *at <= ctx.now) else {
             return false;
         };
         if ctx.now > due.after(STALL) {
-            // This process was held up itself (stopped, or the whole machine was), and so may they.
+            // This process was stopped itself, or the whole machine was, and workers may have been too.
             self.watch_at = Some(ctx.now.after(INTERVAL));
             return false;
         }
@@ -145,7 +145,8 @@ impl Workers {
 
     fn seen(&self, ctx: &Context, slot: Slot, worker: &Worker) -> Seen {
         let entry = ctx.scoreboard.entry(slot);
-        // First: the worker takes it away last.
+        // Read first: a worker gives a sign of life before it takes its deadline away. So where the deadline is gone,
+        // the sign of life that is read below is that one or a newer one.
         let deadline = entry.deadline();
         Seen {
             duty: worker.duty,
