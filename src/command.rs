@@ -2,8 +2,8 @@
 //! configuration file, given to `cli`, which is pure), who does it, and what is printed in answer.
 //! Refuses to serve; the parent does that.
 
-use crate::cli::error::{Place, Reason};
-use crate::cli::{self, Ask, Command, Environment, UsageError};
+use crate::cli::error::{MistakePlace, Reason};
+use crate::cli::{self, Ask, Invocation, Surroundings, UsageError};
 use crate::parent::{self, Inheritance};
 use crate::settings::{ErrorPage, SEARCH_PATH, Settings};
 use crate::sys::fd::{self, AsFd};
@@ -66,15 +66,15 @@ fn failed(code: u8, why: &dyn fmt::Display) -> u8 {
     code
 }
 
-fn act(command: Command, inherited: Inheritance) -> u8 {
+fn act(command: Invocation, inherited: Inheritance) -> u8 {
     let printed = match command {
-        Command::Serve(settings) => {
+        Invocation::Serve(settings) => {
             return parent::serve(*settings, inherited, worker::run, reread);
         }
-        Command::Check(settings, mistakes) => {
+        Invocation::Check(settings, mistakes) => {
             return check(&settings, &mistakes).unwrap_or_else(|e| failed(1, &e));
         }
-        Command::Control(ask, settings) => {
+        Invocation::Control(ask, settings) => {
             let answer = match ask {
                 Ask::Status => controller::status(&settings.socket),
                 Ask::Reload => controller::reload(&settings.socket, settings.pid_file.as_deref()),
@@ -85,12 +85,12 @@ fn act(command: Command, inherited: Inheritance) -> u8 {
                 Err(e) => return failed(1, &e),
             }
         }
-        Command::List => print(&controller::list()),
-        Command::PrintLog(path) => print_log(&path),
-        Command::Help => print(&cli::help::text()),
-        Command::Version => print(cli::VERSION_LINE),
-        Command::Man => print(&cli::man::text()),
-        Command::Completions(shell) => print(&cli::completions::text(shell)),
+        Invocation::List => print(&controller::list()),
+        Invocation::PrintLog(path) => print_log(&path),
+        Invocation::Help => print(&cli::help::text()),
+        Invocation::Version => print(cli::VERSION_LINE),
+        Invocation::Man => print(&cli::man::text()),
+        Invocation::Completions(shell) => print(&cli::completions::text(shell)),
     };
     printed.map_or_else(|e| failed(1, &e), |()| 0)
 }
@@ -99,11 +99,11 @@ fn act(command: Command, inherited: Inheritance) -> u8 {
 ///
 /// # Errors
 /// The first mistake, or a configuration file that was named and cannot be read.
-fn read() -> Result<Command, Error> {
+fn read() -> Result<Invocation, Error> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let home = std::env::var_os("HOME").or_else(|| privilege::home_folder().ok());
     let home = home.as_deref();
-    let parsed = cli::parse(&words, Environment { home }).map_err(Error::Usage)?;
+    let parsed = cli::parse(&words, Surroundings { home }).map_err(Error::Usage)?;
     let file = match parsed.config_file() {
         Some(file) => read_config(file.path, file.explicit)?,
         None => None,
@@ -113,11 +113,11 @@ fn read() -> Result<Command, Error> {
         .map(|(path, bytes)| (path.as_path(), bytes.as_slice()));
     let mut command = cli::combine(&parsed, file).map_err(Error::Usage)?;
     let mut unread = Vec::new();
-    if let Command::Serve(settings) | Command::Check(settings, _) = &mut command {
+    if let Invocation::Serve(settings) | Invocation::Check(settings, _) = &mut command {
         read_error_pages(settings, &mut unread);
     }
     match &mut command {
-        Command::Check(_, mistakes) => mistakes.append(&mut unread),
+        Invocation::Check(_, mistakes) => mistakes.append(&mut unread),
         _ if unread.is_empty() => {}
         _ => return Err(Error::Usage(unread.swap_remove(0))),
     }
@@ -130,7 +130,7 @@ fn read() -> Result<Command, Error> {
 /// One line, as `read`'s.
 fn reread() -> Result<Settings, String> {
     match read() {
-        Ok(Command::Serve(settings)) => Ok(*settings),
+        Ok(Invocation::Serve(settings)) => Ok(*settings),
         Ok(_) => Err(String::from("it is no server's any more")),
         Err(e) => Err(e.to_string()),
     }
@@ -143,7 +143,7 @@ fn read_error_pages(settings: &mut Settings, mistakes: &mut Vec<UsageError>) {
         match read_error_page(&page.path) {
             Ok(body) => page.body = body,
             Err(why) => mistakes.push(UsageError {
-                place: Place::File {
+                place: MistakePlace::File {
                     path: config.to_path_buf(),
                     line: page.line,
                 },

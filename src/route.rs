@@ -87,7 +87,7 @@ pub struct Router<'a> {
 }
 
 /// One step of a walk down the path.
-enum Found {
+enum PathStep {
     Folder(OwnedFd),
     File(Stat),
     /// Nothing that could be run, and why.
@@ -151,8 +151,8 @@ impl<'a> Router<'a> {
             script_name.push(b'/');
             script_name.extend_from_slice(segment);
             match self.step(folder.as_ref(), &program, &script_name)? {
-                Found::Folder(next) => folder = Some(next),
-                Found::File(stat) if stat.has_execute_bit() => {
+                PathStep::Folder(next) => folder = Some(next),
+                PathStep::File(stat) if stat.has_execute_bit() => {
                     let handler = Handler {
                         identity: stat.identity,
                         folder,
@@ -164,8 +164,8 @@ impl<'a> Router<'a> {
                     };
                     return Ok(self.admit(handler, &stat));
                 }
-                Found::File(_) => return Ok(Route::NotExecutable),
-                Found::Nothing(why) => return Ok(Route::NotFound(why)),
+                PathStep::File(_) => return Ok(Route::NotExecutable),
+                PathStep::Nothing(why) => return Ok(Route::NotFound(why)),
             }
         }
         self.index_of(folder, path, (program, script_name))
@@ -191,11 +191,11 @@ impl<'a> Router<'a> {
         script_name.extend_from_slice(&self.index);
         set_program(&mut program, &self.index);
         let found = match self.step(folder.as_ref(), &program, &script_name) {
-            Err(e) if e.errno == Errno::NOENT => Found::Nothing("no index"),
+            Err(e) if e.errno == Errno::NOENT => PathStep::Nothing("no index"),
             found => found?,
         };
         Ok(match found {
-            Found::File(stat) if stat.has_execute_bit() => {
+            PathStep::File(stat) if stat.has_execute_bit() => {
                 let handler = Handler {
                     identity: stat.identity,
                     folder,
@@ -207,20 +207,20 @@ impl<'a> Router<'a> {
                 };
                 self.admit(handler, &stat)
             }
-            Found::File(_) => Route::NotExecutable,
+            PathStep::File(_) => Route::NotExecutable,
             _ if is_root => Route::EmptyRoot,
-            Found::Nothing(why) => Route::NotFound(why),
-            Found::Folder(_) => Route::NotFound("no index"),
+            PathStep::Nothing(why) => Route::NotFound(why),
+            PathStep::Folder(_) => Route::NotFound("no index"),
         })
     }
 
     /// One name in one folder. `path` is the whole path up to this name, from the root, with a slash
     /// before it: a link is resolved from there, so that it may lead anywhere inside the root and
     /// nowhere else.
-    fn step(&self, folder: Option<&OwnedFd>, program: &[u8], path: &[u8]) -> sys::Result<Found> {
+    fn step(&self, folder: Option<&OwnedFd>, program: &[u8], path: &[u8]) -> sys::Result<PathStep> {
         let name = program.get(2..).unwrap_or_default();
         let Ok(name) = CStr::from_bytes_with_nul(name) else {
-            return Ok(Found::Nothing(NO_FILE));
+            return Ok(PathStep::Nothing(NO_FILE));
         };
         let here = folder.map_or(self.root, |f| f.as_fd());
         let stat = file::stat_at(here, name, self.follow_symlinks)?;
@@ -230,33 +230,33 @@ impl<'a> Router<'a> {
             } else {
                 Open::FolderNoFollow
             };
-            return file::open_at(Some(here), name, how).map(Found::Folder);
+            return file::open_at(Some(here), name, how).map(PathStep::Folder);
         }
         if stat.is_file() {
-            return Ok(Found::File(stat));
+            return Ok(PathStep::File(stat));
         }
         if !stat.is_link() {
-            return Ok(Found::Nothing(NO_FILE));
+            return Ok(PathStep::Nothing(NO_FILE));
         }
         let Ok(below) = CString::new(path.get(1..).unwrap_or_default()) else {
-            return Ok(Found::Nothing(NO_FILE));
+            return Ok(PathStep::Nothing(NO_FILE));
         };
         let target = match beneath::open_beneath(self.root, &below, Beneath::Handle) {
             Ok(target) => target,
             // It leads outside; elsewhere than on Linux none is followed.
             Err(e) if matches!(e.errno, Errno::NOSYS | Errno::XDEV) => {
-                return Ok(Found::Nothing(LEADS_OUT));
+                return Ok(PathStep::Nothing(LEADS_OUT));
             }
             Err(e) => return Err(e),
         };
         let stat = file::stat(target.as_fd())?;
         if stat.is_directory() {
-            return beneath::open_beneath(self.root, &below, Beneath::Folder).map(Found::Folder);
+            return beneath::open_beneath(self.root, &below, Beneath::Folder).map(PathStep::Folder);
         }
         Ok(if stat.is_file() {
-            Found::File(stat)
+            PathStep::File(stat)
         } else {
-            Found::Nothing(NO_FILE)
+            PathStep::Nothing(NO_FILE)
         })
     }
 }

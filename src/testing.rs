@@ -6,7 +6,7 @@ pub mod birth {
 }
 
 pub mod cgi {
-    pub use crate::cgi::{BadOutput, Output, OutputParser, Progress};
+    pub use crate::cgi::{BadOutput, Output, OutputParser};
 }
 
 pub mod channel {
@@ -18,9 +18,9 @@ pub mod channel {
 
 pub mod cli {
     pub use crate::cli::config::MAX_BYTES as MAX_CONFIG_BYTES;
-    pub use crate::cli::error::{Place, Reason};
+    pub use crate::cli::error::{MistakePlace, Reason};
     pub use crate::cli::options::find as find_option;
-    pub use crate::cli::{Command, Environment, Parsed, UsageError, combine, parse};
+    pub use crate::cli::{Invocation, Parsed, Surroundings, UsageError, combine, parse};
 }
 
 pub mod http {

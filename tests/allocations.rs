@@ -13,7 +13,7 @@
 
 use caffeine::testing::birth::Birth;
 use caffeine::testing::channel::{self, Order, Said, Serve, Stage, Verdict};
-use caffeine::testing::cli::{self, Command};
+use caffeine::testing::cli::{self, Invocation};
 use caffeine::testing::log::Log;
 use caffeine::testing::scoreboard::{Scoreboard, Slot, Ticket};
 use caffeine::testing::settings::{Level, Settings};
@@ -71,9 +71,9 @@ fn settings(folder: &Path) -> Settings {
     ]
     .map(|(option, name)| [option.into(), folder.join(name).into_os_string()])
     .concat();
-    let parsed = cli::parse(&words, cli::Environment { home: None }).unwrap();
+    let parsed = cli::parse(&words, cli::Surroundings { home: None }).unwrap();
     match cli::combine(&parsed, None).unwrap() {
-        Command::Serve(settings) => *settings,
+        Invocation::Serve(settings) => *settings,
         other => panic!("{other:?}"),
     }
 }

@@ -6,7 +6,7 @@ use crate::options::Options;
 use crate::pico;
 use crate::samples::{Round, Samples, take_in_turn};
 use crate::table;
-use caffeine::testing::cgi::{self, OutputParser};
+use caffeine::testing::cgi::OutputParser;
 use caffeine::testing::http::{self, Chunked, FieldStore, HeadLimits, Progress};
 use std::hint::black_box;
 use std::mem::MaybeUninit;
@@ -218,7 +218,7 @@ fn output(
     let mut parse = || {
         parser.reset();
         match parser.parse(black_box(bytes), LIMITS.max_head) {
-            Ok(cgi::Progress::Complete(output)) if output.fields().count() == passed => {
+            Ok(Progress::Complete(output)) if output.fields().count() == passed => {
                 black_box(&output).head_length
             }
             _ => 0,

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use caffeine::testing::cli::{self, Command, Environment, Parsed, Reason, UsageError};
+use caffeine::testing::cli::{self, Invocation, Parsed, Reason, Surroundings, UsageError};
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -19,9 +19,9 @@ fuzz_target!(|bytes: &[u8]| {
         .map(|word| OsString::from_vec(word.to_vec()))
         .collect();
     for home in [None, Some(OsStr::new("")), Some(OsStr::new("/home/a"))] {
-        let environment = Environment { home };
-        match cli::parse(&words, environment) {
-            Ok(parsed) => check_accepted(&words, &parsed, environment),
+        let surroundings = Surroundings { home };
+        match cli::parse(&words, surroundings) {
+            Ok(parsed) => check_accepted(&words, &parsed, surroundings),
             Err(error) => check_error(&error),
         }
     }
@@ -37,12 +37,12 @@ fn check_error(error: &UsageError) {
     assert!(text.len() < 1000, "{text:?}");
 }
 
-fn command(parsed: &Parsed, file: Option<&[u8]>) -> Result<Command, UsageError> {
+fn command(parsed: &Parsed, file: Option<&[u8]>) -> Result<Invocation, UsageError> {
     let file = file.map(|bytes| (Path::new("c.conf"), bytes));
     cli::combine(parsed, file)
 }
 
-fn check_accepted(words: &[OsString], parsed: &Parsed, environment: Environment<'_>) {
+fn check_accepted(words: &[OsString], parsed: &Parsed, surroundings: Surroundings<'_>) {
     parsed.config_file();
     let meant = command(parsed, None);
     if let Err(error) = &meant {
@@ -52,21 +52,21 @@ fn check_accepted(words: &[OsString], parsed: &Parsed, environment: Environment<
     let with = |word: &str| {
         let mut words = words.to_vec();
         words.push(word.into());
-        cli::parse(&words, environment)
+        cli::parse(&words, surroundings)
     };
     if !is_closed {
         let closed = with("--").expect("the end of the options");
         assert_eq!(command(&closed, None), meant);
         if let Ok(parsed) = with("-h") {
-            assert_eq!(command(&parsed, None), Ok(Command::Help));
+            assert_eq!(command(&parsed, None), Ok(Invocation::Help));
         }
     }
-    if let Ok(Command::Serve(settings)) = meant
+    if let Ok(Invocation::Serve(settings)) = meant
         && let Some(file) = as_file(words)
     {
-        let empty = cli::parse(&[], environment).expect("no words");
+        let empty = cli::parse(&[], surroundings).expect("no words");
         let mut of_file = match command(&empty, Some(&file)) {
-            Ok(Command::Serve(settings)) => settings,
+            Ok(Invocation::Serve(settings)) => settings,
             other => panic!("{}: {other:?}", file.escape_ascii()),
         };
         of_file.config = None;
@@ -110,10 +110,10 @@ fn as_file(words: &[OsString]) -> Option<Vec<u8>> {
 
 /// What is wrong with a beginning is wrong with the whole, but for a value that is still to come.
 fn check_prefixes(words: &[OsString]) {
-    let environment = Environment::default();
-    let whole = cli::parse(words, environment).err();
+    let surroundings = Surroundings::default();
+    let whole = cli::parse(words, surroundings).err();
     for cut in 0..words.len() {
-        match cli::parse(&words[..cut], environment) {
+        match cli::parse(&words[..cut], surroundings) {
             Err(error) if !matches!(error.reason, Reason::MissingValue(_)) => {
                 assert_eq!(Some(error), whole);
             }

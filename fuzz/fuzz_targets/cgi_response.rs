@@ -6,8 +6,10 @@
 
 #![no_main]
 
-use caffeine::testing::cgi::{BadOutput, Output, OutputParser, Progress};
-use caffeine::testing::http::{self, Framing, ResponseHead, Version, is_field_value, is_token};
+use caffeine::testing::cgi::{BadOutput, Output, OutputParser};
+use caffeine::testing::http::{
+    self, Framing, Progress, ResponseHead, Version, is_field_value, is_token,
+};
 use libfuzzer_sys::fuzz_target;
 
 const MAX_HEAD: usize = 4096;

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use caffeine::testing::cli::{self, Command, Environment, Place, UsageError};
+use caffeine::testing::cli::{self, Invocation, MistakePlace, Surroundings, UsageError};
 use caffeine::testing::settings::Settings;
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{OsStr, OsString};
@@ -26,10 +26,10 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn read(words: &[OsString], file: Option<&[u8]>) -> Result<Settings, UsageError> {
     let home = Some(OsStr::new(HOME));
-    let parsed = cli::parse(words, Environment { home })?;
+    let parsed = cli::parse(words, Surroundings { home })?;
     let file = file.map(|bytes| (Path::new("c.conf"), bytes));
     match cli::combine(&parsed, file)? {
-        Command::Serve(mut settings) => {
+        Invocation::Serve(mut settings) => {
             // The padded file has them on other lines.
             settings
                 .error_pages
@@ -43,8 +43,8 @@ fn read(words: &[OsString], file: Option<&[u8]>) -> Result<Settings, UsageError>
 
 fn line_of(error: &UsageError) -> Option<usize> {
     match &error.place {
-        Place::File { line, .. } => Some(*line),
-        Place::CommandLine => None,
+        MistakePlace::File { line, .. } => Some(*line),
+        MistakePlace::CommandLine => None,
     }
 }
 

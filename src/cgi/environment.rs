@@ -81,21 +81,21 @@ impl Environment {
     }
 
     /// Begins the string `name=`, with a name of the caller's own; its value follows in pieces.
-    pub(crate) fn begin(&mut self, name: &[u8]) -> Entry<'_> {
+    pub(crate) fn begin(&mut self, name: &[u8]) -> OpenVariable<'_> {
         self.offsets.push(self.bytes.len());
         self.bytes.extend_from_slice(name);
         self.bytes.push(b'=');
-        Entry(&mut self.bytes)
+        OpenVariable(&mut self.bytes)
     }
 
     /// Begins `HTTP_NAME=` for the field `name`, of letters, digits and `-` (RFC 3875 4.1.18).
-    pub(crate) fn begin_field(&mut self, name: &[u8]) -> Entry<'_> {
+    pub(crate) fn begin_field(&mut self, name: &[u8]) -> OpenVariable<'_> {
         self.offsets.push(self.bytes.len());
         self.bytes.extend_from_slice(b"HTTP_");
         self.bytes
             .extend(name.iter().map(|&byte| names::in_variable(byte)));
         self.bytes.push(b'=');
-        Entry(&mut self.bytes)
+        OpenVariable(&mut self.bytes)
     }
 
     /// Whether every value is one: asked once behind the last string, since it costs less than a look
@@ -151,16 +151,16 @@ fn count_nuls(bytes: &[u8]) -> usize {
 
 /// A string being written. It ends, and is part of the environment, when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Entry<'a>(&'a mut Vec<u8>);
+pub(crate) struct OpenVariable<'a>(&'a mut Vec<u8>);
 
-impl Entry<'_> {
+impl OpenVariable<'_> {
     /// Appends bytes to the value.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 }
 
-impl Drop for Entry<'_> {
+impl Drop for OpenVariable<'_> {
     fn drop(&mut self) {
         self.0.push(0);
     }

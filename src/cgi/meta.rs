@@ -5,7 +5,7 @@
 //! before the launch.
 
 use super::names::{self, Nominated};
-use super::{Entry, Environment, Forwarded, Refused};
+use super::{Environment, Forwarded, OpenVariable, Refused};
 use crate::text::AddressText;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -20,7 +20,7 @@ pub(crate) enum Scheme {
 
 /// What the worker knows about a request when its handler is to be launched. Borrows all of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Request<'a> {
+pub(crate) struct CgiRequest<'a> {
     /// `REQUEST_METHOD`, a token.
     pub method: &'a [u8],
     /// `SERVER_PROTOCOL`, as the client sent it: `HTTP/1.1`.
@@ -75,7 +75,7 @@ const HOP_BY_HOP: [&[u8]; 6] = [
     b"expect",
 ];
 
-/// Other fields that never become `HTTP_*`: Host is written from `Request::host`,
+/// Other fields that never become `HTTP_*`: Host is written from `CgiRequest::host`,
 /// Content-Length is told by `CONTENT_LENGTH`, and `HTTP_PROXY` would make many HTTP clients in
 /// handlers send their requests where a stranger says (httpoxy, CVE-2016-5385).
 const NEVER: [&[u8]; 3] = [b"host", b"content-length", b"proxy"];
@@ -113,7 +113,7 @@ impl MetaVariables {
     pub(crate) fn write<'f>(
         &mut self,
         environment: &mut Environment,
-        request: &Request<'_>,
+        request: &CgiRequest<'_>,
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
         extra: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     ) -> Result<(), Refused> {
@@ -131,7 +131,7 @@ impl MetaVariables {
     fn write_fields<'f>(
         &mut self,
         environment: &mut Environment,
-        request: &Request<'_>,
+        request: &CgiRequest<'_>,
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
     ) {
         if let Some(host) = request.host {
@@ -159,7 +159,7 @@ impl MetaVariables {
     /// hostile clients alike: 1000 distinct fields are half a million comparisons of numbers.
     fn survey<'f>(
         &mut self,
-        request: &Request<'_>,
+        request: &CgiRequest<'_>,
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone,
     ) {
         self.nominated.clear();
@@ -179,7 +179,7 @@ impl MetaVariables {
 
 /// Appends the values of all later fields of this name (RFC 9110 5.3) and marks them written.
 fn join<'f>(
-    entry: &mut Entry<'_>,
+    entry: &mut OpenVariable<'_>,
     name: &[u8],
     later: &mut [u64],
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
@@ -196,7 +196,7 @@ fn join<'f>(
     }
 }
 
-fn begin<'e>(environment: &'e mut Environment, name: &[u8]) -> Entry<'e> {
+fn begin<'e>(environment: &'e mut Environment, name: &[u8]) -> OpenVariable<'e> {
     if is(name, b"content-type") {
         environment.begin(b"CONTENT_TYPE")
     } else {
@@ -213,7 +213,7 @@ pub(crate) fn is_variable(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|&byte| names::in_variable(byte) != 0)
 }
 
-fn is_passed(name: &[u8], request: &Request<'_>) -> bool {
+fn is_passed(name: &[u8], request: &CgiRequest<'_>) -> bool {
     is_variable(name)
         && !names::is_one_of(name, &NEVER)
         && (!request.is_redirected || !starts_with_content(name))
@@ -226,7 +226,7 @@ fn starts_with_content(name: &[u8]) -> bool {
 }
 
 /// Content-Type is not given up when Connection lists it: RFC 3875 4.1.3 says MUST.
-fn is_hop(name: &[u8], hash: u64, nominated: &Nominated, request: &Request<'_>) -> bool {
+fn is_hop(name: &[u8], hash: u64, nominated: &Nominated, request: &CgiRequest<'_>) -> bool {
     if names::is_one_of(name, &UPGRADE) {
         return !request.upgrade;
     }
@@ -234,7 +234,7 @@ fn is_hop(name: &[u8], hash: u64, nominated: &Nominated, request: &Request<'_>) 
 }
 
 /// What is true of every request: the server, the method, the body, the time left.
-fn write_gateway(environment: &mut Environment, request: &Request<'_>) {
+fn write_gateway(environment: &mut Environment, request: &CgiRequest<'_>) {
     let (scheme, https): (&[u8], bool) = match request.forwarded.scheme {
         Scheme::Http => (b"http", false),
         Scheme::Https => (b"https", true),
@@ -257,7 +257,7 @@ fn write_gateway(environment: &mut Environment, request: &Request<'_>) {
     push_number(environment, b"CAFFEINE_DEADLINE_MS", request.deadline_ms);
 }
 
-fn write_script(environment: &mut Environment, request: &Request<'_>) {
+fn write_script(environment: &mut Environment, request: &CgiRequest<'_>) {
     let mut entry = environment.begin(b"REQUEST_URI");
     entry.append(request.raw_path);
     if let Some(query) = request.query {
@@ -287,7 +287,7 @@ fn write_script(environment: &mut Environment, request: &Request<'_>) {
 
 /// RFC 3875 4.1.8 and 4.1.15: both ends MUST be named by an address and ours by a port, so a
 /// Unix domain socket, whose peer is on this host, shows as the loopback address.
-fn write_addresses(environment: &mut Environment, request: &Request<'_>) {
+fn write_addresses(environment: &mut Environment, request: &CgiRequest<'_>) {
     let peer = address_of(request.peer);
     let remote = request.forwarded.client.unwrap_or(peer);
     let local = address_of(request.local);
@@ -325,7 +325,7 @@ fn address_of(end: Option<SocketAddr>) -> IpAddr {
 /// Where the request was received, not what the Host claims, which the client can choose. Only behind a
 /// Unix domain socket, which has no port, and behind a proxy that tells where it was received, the
 /// Host's or the scheme's is taken.
-fn server_port(request: &Request<'_>) -> u16 {
+fn server_port(request: &CgiRequest<'_>) -> u16 {
     let default = match request.forwarded.scheme {
         Scheme::Http => 80,
         Scheme::Https => 443,
@@ -371,8 +371,8 @@ mod tests {
         &'static str,
     );
 
-    fn request() -> Request<'static> {
-        Request {
+    fn request() -> CgiRequest<'static> {
+        CgiRequest {
             method: b"GET",
             protocol: b"HTTP/1.1",
             raw_path: b"/a%20b/c%2Fd",
@@ -394,7 +394,7 @@ mod tests {
         }
     }
 
-    fn written(request: &Request<'_>, fields: &Pairs<'_>, extra: &Pairs<'_>) -> Vec<String> {
+    fn written(request: &CgiRequest<'_>, fields: &Pairs<'_>, extra: &Pairs<'_>) -> Vec<String> {
         let mut environment = Environment::new();
         let (fields, extra) = (fields.iter().copied(), extra.iter().copied());
         let mut meta = MetaVariables::new();
@@ -404,7 +404,7 @@ mod tests {
     }
 
     /// What the fields alone become.
-    fn from_fields(request: &Request<'_>, fields: &Pairs<'_>) -> Vec<String> {
+    fn from_fields(request: &CgiRequest<'_>, fields: &Pairs<'_>) -> Vec<String> {
         let none = written(request, &[], &[]);
         let all = written(request, fields, &[]);
         assert_eq!(all[..none.len()], none[..]);
@@ -716,10 +716,11 @@ mod tests {
     fn a_nul_anywhere_refuses_the_launch() {
         let mut environment = Environment::new();
         let mut meta = MetaVariables::new();
-        let mut write = |request: &Request<'_>, fields: &Pairs<'static>, extra: &Pairs<'static>| {
-            let (fields, extra) = (fields.iter().copied(), extra.iter().copied());
-            meta.write(&mut environment, request, fields, extra)
-        };
+        let mut write =
+            |request: &CgiRequest<'_>, fields: &Pairs<'static>, extra: &Pairs<'static>| {
+                let (fields, extra) = (fields.iter().copied(), extra.iter().copied());
+                meta.write(&mut environment, request, fields, extra)
+            };
         assert_eq!(
             write(&request(), &[(b"X", b"a\0b")], &[]),
             Err(Refused::Nul)

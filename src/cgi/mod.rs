@@ -10,9 +10,9 @@ mod meta;
 mod names;
 mod output;
 
-pub(crate) use environment::{Entry, Environment, Refused};
+pub(crate) use environment::{Environment, OpenVariable, Refused};
 pub(crate) use forwarded::Forwarded;
 pub use line::BadOutput;
 pub(crate) use line::first_line;
-pub(crate) use meta::{MetaVariables, Request, Scheme, is_variable};
-pub use output::{Output, OutputParser, Progress};
+pub(crate) use meta::{CgiRequest, MetaVariables, Scheme, is_variable};
+pub use output::{Output, OutputParser};

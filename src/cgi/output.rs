@@ -20,18 +20,9 @@
 
 use super::line::{self, BadOutput, Meaning, Opening};
 use super::names::{self, Nominated};
-use crate::http;
+use crate::http::{self, Progress};
 use memchr::memchr;
 use std::ops::Range;
-
-/// Whether the head is complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress<T> {
-    /// Good so far; more bytes are needed.
-    Partial,
-    /// The whole head.
-    Complete(T),
-}
 
 /// The head of a handler's output. Borrows the output and the parser.
 #[derive(Clone, Debug)]
@@ -52,24 +43,24 @@ pub struct Output<'a> {
     pub chunked: bool,
     /// Bytes up to the body.
     pub head_length: usize,
-    fields: Fields<'a>,
+    fields: PassedFields<'a>,
 }
 
 impl<'a> Output<'a> {
     /// The fields to pass on, in order. No value contains CR, LF, NUL or leading or trailing space.
-    pub fn fields(&self) -> Fields<'a> {
+    pub fn fields(&self) -> PassedFields<'a> {
         self.fields.clone()
     }
 }
 
 /// Iterator over the name and value of each field to pass on.
 #[derive(Clone, Debug)]
-pub struct Fields<'a> {
+pub struct PassedFields<'a> {
     bytes: &'a [u8],
-    spans: std::slice::Iter<'a, Span>,
+    spans: std::slice::Iter<'a, FieldPlace>,
 }
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for PassedFields<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -80,7 +71,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 #[derive(Clone, Debug)]
-struct Span {
+struct FieldPlace {
     name: Range<usize>,
     value: Range<usize>,
     /// Whether a Connection field that lists the name removes it.
@@ -89,7 +80,7 @@ struct Span {
 
 /// What is known of a head whose end has not been seen. Ranges lie in the output.
 #[derive(Debug, Default)]
-struct Seen {
+struct HeadSoFar {
     is_full: bool,
     /// An interim response was left out: a full one must follow.
     has_interim: bool,
@@ -106,8 +97,8 @@ struct Seen {
 /// Parses the head of one handler's output, as far as it has arrived.
 #[derive(Debug, Default)]
 pub struct OutputParser {
-    seen: Seen,
-    spans: Vec<Span>,
+    seen: HeadSoFar,
+    spans: Vec<FieldPlace>,
     nominated: Nominated,
     /// Where the head begins: behind the interim ones.
     start: usize,
@@ -121,7 +112,7 @@ pub struct OutputParser {
 impl OutputParser {
     /// Gets ready for the next handler; keeps the memory.
     pub fn reset(&mut self) {
-        self.seen = Seen::default();
+        self.seen = HeadSoFar::default();
         self.spans.clear();
         self.nominated.clear();
         self.start = 0;
@@ -242,7 +233,7 @@ impl OutputParser {
             Meaning::Other => (true, true),
         };
         if passed {
-            self.spans.push(Span {
+            self.spans.push(FieldPlace {
                 name: self.at..self.at + length,
                 value: place,
                 can_be_hop,
@@ -262,9 +253,9 @@ impl OutputParser {
         // A proxy's answer to CONNECT, which curl -i prints before the response through it.
         let is_of_proxy = seen.is_full && reason.eq_ignore_ascii_case(b"connection established");
         if is_of_proxy || seen.status.is_some_and(|status| status < 200) {
-            *seen = Seen {
+            *seen = HeadSoFar {
                 has_interim: true,
-                ..Seen::default()
+                ..HeadSoFar::default()
             };
             self.spans.clear();
             self.nominated.clear();
@@ -307,7 +298,7 @@ impl OutputParser {
             content_length: seen.content_length,
             chunked: seen.chunked,
             head_length: self.at,
-            fields: Fields {
+            fields: PassedFields {
                 bytes,
                 spans: self.spans.iter(),
             },
@@ -315,7 +306,7 @@ impl OutputParser {
     }
 }
 
-impl Seen {
+impl HeadSoFar {
     fn note_status(&mut self, value: &[u8], end: usize) -> Result<bool, BadOutput> {
         if self.is_full {
             return Ok(false);

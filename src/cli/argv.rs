@@ -6,10 +6,10 @@
 //! Reads no file and prints nothing; `combine` makes a command of the result.
 
 use super::error::{Reason, UsageError};
-use super::kind::{Kind, SHELLS, Target, Verb, split_variable};
+use super::kind::{Destination, Kind, SHELLS, Verb, split_variable};
 use super::options::{self, Row};
 use super::suggest;
-use super::{Environment, Shell};
+use super::{Shell, Surroundings};
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -72,8 +72,8 @@ pub struct ConfigFile {
 ///
 /// # Errors
 /// The first word, in their order, that is wrong.
-pub fn parse(words: &[OsString], environment: Environment<'_>) -> Result<Parsed, UsageError> {
-    let home = environment.home.filter(|home| !home.is_empty());
+pub fn parse(words: &[OsString], surroundings: Surroundings<'_>) -> Result<Parsed, UsageError> {
+    let home = surroundings.home.filter(|home| !home.is_empty());
     let mut parsed = Parsed {
         given: Vec::new(),
         home: home.map(OsStr::to_os_string),
@@ -218,7 +218,7 @@ impl Parsed {
             }
         }
         row.kind
-            .store(&given.value, &mut Target::Check)
+            .store(&given.value, &mut Destination::Check)
             .or_else(wrong)?;
         self.given.push(given);
         Ok(())
@@ -241,7 +241,7 @@ pub(super) enum Asked {
 
 fn asked(given: &Given) -> Option<Asked> {
     match given.row.kind {
-        Kind::Command(verb) => Some(Asked::Verb(verb)),
+        Kind::Invocation(verb) => Some(Asked::Verb(verb)),
         Kind::Shell => {
             let same = |name: &&str| given.value.eq_ignore_ascii_case(name);
             Some(Asked::Completions(match SHELLS.iter().position(same) {
@@ -292,7 +292,7 @@ mod tests {
     fn parsed(words: &[&str]) -> Result<Parsed, String> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let home = Some(OsStr::new("/home/a"));
-        parse(&words, Environment { home }).map_err(|error| error.to_string())
+        parse(&words, Surroundings { home }).map_err(|error| error.to_string())
     }
 
     /// What was understood, as `name=value` words.
@@ -430,10 +430,10 @@ mod tests {
     #[test]
     fn words_need_not_be_utf_8() {
         let words = [OsString::from_vec(b"--path=/\xff".to_vec())];
-        let parsed = parse(&words, Environment::default()).expect("a path of bytes");
+        let parsed = parse(&words, Surroundings::default()).expect("a path of bytes");
         assert_eq!(parsed.given[0].value.as_bytes(), b"/\xff");
         let words = [OsString::from_vec(b"--\xff".to_vec())];
-        let told = parse(&words, Environment::default()).map_err(|error| error.to_string());
+        let told = parse(&words, Surroundings::default()).map_err(|error| error.to_string());
         assert_eq!(
             told.err().as_deref(),
             Some("unknown option '--\\xff'; see --help")
@@ -467,7 +467,7 @@ mod tests {
     #[test]
     fn without_a_home_there_is_no_default_file() {
         for home in [None, Some(OsStr::new(""))] {
-            let parsed = parse(&[], Environment { home }).expect("no words");
+            let parsed = parse(&[], Surroundings { home }).expect("no words");
             assert_eq!(parsed.config_file(), None);
         }
     }
@@ -527,7 +527,7 @@ mod tests {
             .map(|word| OsString::from_vec(word.to_vec()))
             .collect();
         let mut good = 0_u32;
-        let mut look = |words: &[OsString]| match parse(words, Environment::default()) {
+        let mut look = |words: &[OsString]| match parse(words, Surroundings::default()) {
             Ok(parsed) => {
                 good += 1;
                 assert!(parsed.given.len() <= 2 * words.len(), "{words:?}");

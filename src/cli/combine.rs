@@ -6,9 +6,9 @@
 use super::argv::{Asked, Given, Parsed};
 use super::config::{self, at_home};
 use super::error::{Reason, UsageError};
-use super::kind::{Kind, Target, Verb};
+use super::kind::{Destination, Kind, Verb};
 use super::options::{self, Default, Row};
-use super::{Ask, Command};
+use super::{Ask, Invocation};
 use crate::limits::{Limits, MAX_WORKERS};
 use crate::settings::{Allowance, HalfClose, Level, Settings};
 use std::borrow::Cow;
@@ -21,17 +21,17 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// A mistake in the file, values that contradict each other, or a default that needs a home
 /// folder where none is known.
-pub fn combine(parsed: &Parsed, file: Option<(&Path, &[u8])>) -> Result<Command, UsageError> {
+pub fn combine(parsed: &Parsed, file: Option<(&Path, &[u8])>) -> Result<Invocation, UsageError> {
     let verb = match parsed.verb() {
-        Some(Asked::Completions(shell)) => return Ok(Command::Completions(shell)),
+        Some(Asked::Completions(shell)) => return Ok(Invocation::Completions(shell)),
         Some(Asked::Verb(verb)) => Some(verb),
         None => None,
     };
     match verb {
-        Some(Verb::Help) => return Ok(Command::Help),
-        Some(Verb::Version) => return Ok(Command::Version),
-        Some(Verb::Man) => return Ok(Command::Man),
-        Some(Verb::List) => return Ok(Command::List),
+        Some(Verb::Help) => return Ok(Invocation::Help),
+        Some(Verb::Version) => return Ok(Invocation::Version),
+        Some(Verb::Man) => return Ok(Invocation::Man),
+        Some(Verb::List) => return Ok(Invocation::List),
         _ => {}
     }
     let mut mistakes = Vec::new();
@@ -39,22 +39,22 @@ pub fn combine(parsed: &Parsed, file: Option<(&Path, &[u8])>) -> Result<Command,
     let goes_on = !matches!(verb, None | Some(Verb::Log));
     let mut settings = layers(parsed, file, goes_on.then_some(&mut mistakes))?;
     match verb {
-        Some(Verb::Status) => return Ok(Command::Control(Ask::Status, Box::new(settings))),
-        Some(Verb::Reload) => return Ok(Command::Control(Ask::Reload, Box::new(settings))),
-        Some(Verb::Stop) => return Ok(Command::Control(Ask::Stop, Box::new(settings))),
+        Some(Verb::Status) => return Ok(Invocation::Control(Ask::Status, Box::new(settings))),
+        Some(Verb::Reload) => return Ok(Invocation::Control(Ask::Reload, Box::new(settings))),
+        Some(Verb::Stop) => return Ok(Invocation::Control(Ask::Stop, Box::new(settings))),
         _ => has_home("log-file", &settings.log_file)?,
     }
     if verb == Some(Verb::Log) {
-        return Ok(Command::PrintLog(settings.log_file));
+        return Ok(Invocation::PrintLog(settings.log_file));
     }
     has_home("path", &settings.path)?;
     let sized = size_pool(&mut settings).and_then(|()| needs_user(&settings));
     let settings = Box::new(settings);
     if verb == Some(Verb::Check) {
         mistakes.extend(sized.err());
-        return Ok(Command::Check(settings, mistakes));
+        return Ok(Invocation::Check(settings, mistakes));
     }
-    sized.map(|()| Command::Serve(settings))
+    sized.map(|()| Invocation::Serve(settings))
 }
 
 /// Defaults, below the file, below the command line.
@@ -127,7 +127,7 @@ fn blank() -> Settings {
 }
 
 fn store(row: &Row, value: &OsStr, settings: &mut Settings) -> Result<(), UsageError> {
-    let told = row.kind.store(value, &mut Target::Server(settings));
+    let told = row.kind.store(value, &mut Destination::Server(settings));
     told.map_err(|reason| UsageError::on_line(row.name, reason))
 }
 
@@ -196,21 +196,25 @@ fn needs_user(settings: &Settings) -> Result<(), UsageError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Environment, Shell, parse};
+    use super::super::{Shell, Surroundings, parse};
     use super::*;
     use crate::settings::{Bind, TrustedProxy, contradictions};
 
-    fn command(words: &[&str], file: Option<&str>, home: Option<&str>) -> Result<Command, String> {
+    fn command(
+        words: &[&str],
+        file: Option<&str>,
+        home: Option<&str>,
+    ) -> Result<Invocation, String> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let home = home.map(OsStr::new);
-        let parsed = parse(&words, Environment { home }).expect("good words");
+        let parsed = parse(&words, Surroundings { home }).expect("good words");
         let file = file.map(|text| (Path::new("c.conf"), text.as_bytes()));
         combine(&parsed, file).map_err(|error| error.to_string())
     }
 
     fn served(words: &[&str], file: Option<&str>) -> Settings {
         match command(words, file, Some("/home/a")) {
-            Ok(Command::Serve(settings)) => *settings,
+            Ok(Invocation::Serve(settings)) => *settings,
             other => panic!("{other:?}"),
         }
     }
@@ -253,7 +257,7 @@ mod tests {
         assert_eq!(served(&[], Some("pid-file = none")).pid_file, None);
         let words = ["--name=a".into(), "--status".into()];
         let home = Some(OsStr::new("/home/a"));
-        let file = parse(&words, Environment { home }).unwrap().config_file();
+        let file = parse(&words, Surroundings { home }).unwrap().config_file();
         let expected = Path::new("/home/a/.config/caffeine/caffeine-a.conf");
         assert_eq!(file.unwrap().path, expected);
     }
@@ -318,7 +322,8 @@ mod tests {
     #[test]
     fn a_check_goes_on_behind_a_mistake_and_tells_all() {
         let file = "prot = 1\nworkers = 9\n[handler x]\nmax-workers = 8\n";
-        let Ok(Command::Check(settings, mistakes)) = command(&["--check"], Some(file), Some("/h"))
+        let Ok(Invocation::Check(settings, mistakes)) =
+            command(&["--check"], Some(file), Some("/h"))
         else {
             panic!("no check");
         };
@@ -341,7 +346,7 @@ mod tests {
             ("--stop", Ask::Stop),
         ] {
             let found = command(&[word], Some("prot = 1\nsocket = /s"), None);
-            let Ok(Command::Control(asked, settings)) = found else {
+            let Ok(Invocation::Control(asked, settings)) = found else {
                 panic!("{found:?}");
             };
             assert_eq!((asked, settings.socket.as_path()), (ask, Path::new("/s")));
@@ -451,25 +456,25 @@ mod tests {
         }
         assert_eq!(
             command(&["--log", "--log-file=/l"], None, None),
-            Ok(Command::PrintLog("/l".into()))
+            Ok(Invocation::PrintLog("/l".into()))
         );
         assert!(command(&["--path=/a"], Some("log-file = /l"), None).is_ok());
     }
 
     #[test]
     fn commands_need_neither_home_nor_file() {
-        let rows: [(&[&str], Command); 6] = [
-            (&["--help"], Command::Help),
-            (&["-dh"], Command::Help),
-            (&["-V"], Command::Version),
-            (&["--print-man"], Command::Man),
+        let rows: [(&[&str], Invocation); 6] = [
+            (&["--help"], Invocation::Help),
+            (&["-dh"], Invocation::Help),
+            (&["-V"], Invocation::Version),
+            (&["--print-man"], Invocation::Man),
             (
                 &["--print-completions", "zsh"],
-                Command::Completions(Shell::Zsh),
+                Invocation::Completions(Shell::Zsh),
             ),
             (
                 &["--print-completions=BASH"],
-                Command::Completions(Shell::Bash),
+                Invocation::Completions(Shell::Bash),
             ),
         ];
         for (words, expected) in rows {
@@ -489,7 +494,7 @@ mod tests {
             (&["--log", "--log-file=/m"], Some("log-file = ~/l"), "/m"),
         ];
         for (words, file, path) in rows {
-            let expected = Ok(Command::PrintLog(path.into()));
+            let expected = Ok(Invocation::PrintLog(path.into()));
             assert_eq!(command(words, file, Some("/home/a")), expected, "{words:?}");
         }
     }

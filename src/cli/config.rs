@@ -6,8 +6,8 @@
 //! Reads no file itself, and stops at the first mistake.
 
 use super::argv::Given;
-use super::error::{Place, Reason, UsageError};
-use super::kind::{Kind, Target};
+use super::error::{MistakePlace, Reason, UsageError};
+use super::kind::{Destination, Kind};
 use super::options::{self, Row};
 use super::suggest;
 use crate::settings::{HandlerSettings, Settings};
@@ -30,7 +30,7 @@ pub(super) fn read(
     settings: &mut Settings,
     mistakes: Option<&mut Vec<UsageError>>,
 ) -> Result<(), UsageError> {
-    let mut reader = Reader {
+    let mut reader = FileReader {
         home,
         settings,
         section: None,
@@ -42,7 +42,7 @@ pub(super) fn read(
     reader.file(bytes)
 }
 
-struct Reader<'a> {
+struct FileReader<'a> {
     home: Option<&'a OsStr>,
     settings: &'a mut Settings,
     /// The handler of the section that the line stands in.
@@ -55,12 +55,12 @@ struct Reader<'a> {
     mistakes: Option<&'a mut Vec<UsageError>>,
 }
 
-impl Reader<'_> {
+impl FileReader<'_> {
     /// What to do about a mistake: stop, or note it and go on.
     fn mistake(&mut self, line: usize, reason: Reason) -> Result<(), UsageError> {
         let path = self.path.to_path_buf();
         let error = UsageError {
-            place: Place::File { path, line },
+            place: MistakePlace::File { path, line },
             name: self.name,
             reason,
         };
@@ -179,8 +179,8 @@ impl Reader<'_> {
         }
         let value = at_home(row, &given.value, self.home)?;
         let mut target = match &mut self.section {
-            Some(handler) => Target::Handler(handler),
-            None => Target::Server(self.settings),
+            Some(handler) => Destination::Handler(handler),
+            None => Destination::Server(self.settings),
         };
         row.kind.store(&value, &mut target)?;
         self.seen.push(given);
@@ -269,7 +269,7 @@ pub(super) fn at_home<'v>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Command, Environment, combine, parse};
+    use super::super::{Invocation, Surroundings, combine, parse};
     use super::*;
     use crate::settings::{Allowance, Bind, ErrorPage, HalfClose, Level, Ports, Sandbox, Stdin};
     use std::path::PathBuf;
@@ -277,9 +277,9 @@ mod tests {
 
     fn settings(text: &[u8]) -> Result<Settings, String> {
         let home = Some(OsStr::new("/home/a"));
-        let parsed = parse(&[], Environment { home }).expect("no words");
+        let parsed = parse(&[], Surroundings { home }).expect("no words");
         match combine(&parsed, Some((Path::new("c.conf"), text))) {
-            Ok(Command::Serve(settings)) => Ok(*settings),
+            Ok(Invocation::Serve(settings)) => Ok(*settings),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
         }
@@ -546,7 +546,7 @@ mod tests {
     fn a_home_is_missed_only_by_the_path_that_needs_it() {
         let parsed = parse(
             &["--path=/a".into(), "--log-file=/b".into()],
-            Environment::default(),
+            Surroundings::default(),
         );
         let parsed = parsed.expect("good words");
         let file: &[u8] = b"socket = /s\npid-file = ~/p";

@@ -11,7 +11,7 @@ const SHOWN_CHARS: usize = 80;
 
 /// Where the mistake stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum MistakePlace {
     /// On the command line.
     CommandLine,
     /// In a configuration file.
@@ -80,7 +80,7 @@ pub enum Reason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageError {
     /// Where it stands.
-    pub place: Place,
+    pub place: MistakePlace,
     /// The option or key, without dashes; empty if the mistake has none.
     pub name: &'static str,
     /// The mistake.
@@ -91,7 +91,7 @@ impl UsageError {
     /// A mistake with the option `name` on the command line.
     pub fn on_line(name: &'static str, reason: Reason) -> Self {
         Self {
-            place: Place::CommandLine,
+            place: MistakePlace::CommandLine,
             name,
             reason,
         }
@@ -99,8 +99,8 @@ impl UsageError {
 
     fn dashes(&self) -> &'static str {
         match self.place {
-            Place::CommandLine => "--",
-            Place::File { .. } => "",
+            MistakePlace::CommandLine => "--",
+            MistakePlace::File { .. } => "",
         }
     }
 }
@@ -110,7 +110,7 @@ impl std::error::Error for UsageError {}
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use std::os::unix::ffi::OsStrExt;
-        if let Place::File { path, line } = &self.place {
+        if let MistakePlace::File { path, line } = &self.place {
             escaped(f, path.as_os_str().as_bytes(), usize::MAX)?;
             f.write_str(":")?;
             if *line > 0 {
@@ -262,7 +262,7 @@ fn escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8], most: usize) -> fmt::Result
 mod tests {
     use super::*;
 
-    fn told(place: Place, name: &'static str, reason: Reason) -> String {
+    fn told(place: MistakePlace, name: &'static str, reason: Reason) -> String {
         let error = UsageError {
             place,
             name,
@@ -272,12 +272,12 @@ mod tests {
     }
 
     fn line(name: &'static str, reason: Reason) -> String {
-        told(Place::CommandLine, name, reason)
+        told(MistakePlace::CommandLine, name, reason)
     }
 
     fn file(name: &'static str, reason: Reason) -> String {
         let path = PathBuf::from("a.conf");
-        told(Place::File { path, line: 12 }, name, reason)
+        told(MistakePlace::File { path, line: 12 }, name, reason)
     }
 
     fn x() -> Vec<u8> {
@@ -399,7 +399,11 @@ mod tests {
             (&[b'a'; 100], &("'".to_string() + &"a".repeat(80) + "...'")),
         ];
         for (value, shown) in rows {
-            let text = told(Place::CommandLine, "", Reason::Operand(value.to_vec()));
+            let text = told(
+                MistakePlace::CommandLine,
+                "",
+                Reason::Operand(value.to_vec()),
+            );
             assert!(text.contains(shown), "{text}");
         }
     }
@@ -408,7 +412,11 @@ mod tests {
     #[test]
     fn a_flood_of_bytes_that_are_no_utf_8_is_cut_as_well() {
         for flood in [&[0xff; 100][..], &[b"\xe2\x82".as_slice(); 100].concat()] {
-            let text = told(Place::CommandLine, "", Reason::Operand(flood.to_vec()));
+            let text = told(
+                MistakePlace::CommandLine,
+                "",
+                Reason::Operand(flood.to_vec()),
+            );
             assert!(text.contains("...'") && text.len() < 500, "{text}");
         }
     }

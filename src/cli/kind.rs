@@ -54,7 +54,7 @@ pub enum Verb {
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// Nothing; a command.
-    Command(Verb),
+    Invocation(Verb),
     /// A shell's name; the command that prints its completions.
     Shell,
     /// The configuration file.
@@ -101,7 +101,7 @@ const YES_NO: &[&str] = &["yes", "no"];
 
 /// What a value is stored into.
 #[derive(Debug)]
-pub enum Target<'a> {
+pub enum Destination<'a> {
     /// Nothing: as a server's value it is only checked.
     Check,
     /// The server.
@@ -144,7 +144,9 @@ impl Kind {
     /// Where an option of this kind may stand.
     pub const fn standing(&self) -> Standing {
         match self {
-            Self::Command(_) | Self::Shell | Self::Config | Self::Instance => Standing::LINE_ONLY,
+            Self::Invocation(_) | Self::Shell | Self::Config | Self::Instance => {
+                Standing::LINE_ONLY
+            }
             Self::Flag(to) => to.standing(),
             Self::Count(_, _, to) | Self::Size(_, _, to) => to.standing(),
             Self::Time(_, _, to) => to.standing(),
@@ -165,7 +167,7 @@ impl Kind {
 
     /// Whether a value follows the option on the command line.
     pub const fn takes_value(&self) -> bool {
-        !matches!(self, Self::Command(_) | Self::Flag(_))
+        !matches!(self, Self::Invocation(_) | Self::Flag(_))
     }
 
     /// The value that an option without one has on the command line.
@@ -209,7 +211,7 @@ impl Kind {
             Self::Count(min, max, _) => ("a whole number from ", |n| n.to_string(), min, max),
             Self::Size(min, max, _) => ("a size from ", crate::text::size, min, max),
             Self::Time(min, max, _) => ("a time from ", value::time_text, min, max),
-            Self::Command(_) => return "nothing".into(),
+            Self::Invocation(_) => return "nothing".into(),
             Self::Path(most, _) => return most_bytes("a path of at most ", *most),
             Self::Config => return most_bytes("a path of at most ", MAX_PATH),
             Self::Instance => {
@@ -237,10 +239,10 @@ impl Kind {
     ///
     /// # Errors
     /// The value is not one of this kind, or the option cannot stand in this target.
-    pub fn store(&self, value: &OsStr, target: &mut Target<'_>) -> Result<(), Reason> {
+    pub fn store(&self, value: &OsStr, target: &mut Destination<'_>) -> Result<(), Reason> {
         let text = value.as_bytes();
         match self {
-            Self::Command(_) => Ok(()),
+            Self::Invocation(_) => Ok(()),
             Self::Shell => self.word(text).map(drop),
             Self::Config => self.path(text, MAX_PATH).map(drop),
             Self::Instance => is_instance(text)
@@ -365,7 +367,7 @@ mod tests {
     use super::*;
 
     fn check(kind: Kind, value: &str) -> Result<(), Reason> {
-        kind.store(OsStr::new(value), &mut Target::Check)
+        kind.store(OsStr::new(value), &mut Destination::Check)
     }
 
     fn put<V>(_: &mut Settings, _: V) {}
@@ -459,8 +461,8 @@ mod tests {
             ))
         );
         let mut settings = HandlerSettings::new(b"/a");
-        let told =
-            Kind::Flag(server(put)).store(OsStr::new("yes"), &mut Target::Handler(&mut settings));
+        let told = Kind::Flag(server(put))
+            .store(OsStr::new("yes"), &mut Destination::Handler(&mut settings));
         assert!(matches!(told, Err(Reason::NotHere(_))), "{told:?}");
     }
 

@@ -3,9 +3,9 @@
 //! The caller reads the words, the home folder and the file; the order is
 //!
 //! ```text
-//! parse(words, environment) -> Parsed     each word checked alone
-//! parsed.config_file()                    which file to read, if any
-//! combine(&parsed, file)    -> Command    file below command line, then checked together
+//! parse(words, surroundings) -> Parsed      each word checked alone
+//! parsed.config_file()                      which file to read, if any
+//! combine(&parsed, file)     -> Invocation  file below command line, then checked together
 //! ```
 //!
 //! Siblings use each other in one direction only: `error`, `value`, `kind`, `options`,
@@ -39,7 +39,7 @@ pub(crate) const VERSION_LINE: &str = concat!("caffeine ", env!("CARGO_PKG_VERSI
 
 /// What the parser may know of the world.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Environment<'a> {
+pub struct Surroundings<'a> {
     /// `HOME`, or the home folder of the user database; empty counts as unknown.
     pub home: Option<&'a OsStr>,
 }
@@ -68,7 +68,7 @@ pub enum Ask {
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum Invocation {
     /// No command word: serve.
     Serve(Box<Settings>),
     /// `--log`: print this log file.

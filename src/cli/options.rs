@@ -97,7 +97,7 @@ const BASE: Row = Row {
     name: "",
     short: None,
     value: "",
-    kind: Kind::Command(Verb::Help),
+    kind: Kind::Invocation(Verb::Help),
     default: Default::Nothing,
     help: "",
     long: "",
@@ -146,7 +146,7 @@ pub(crate) fn find_short(letter: u8) -> Option<&'static Row> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kind::Target;
+    use super::super::kind::Destination;
     use super::*;
     use std::collections::HashSet;
     use std::ffi::OsStr;
@@ -220,7 +220,7 @@ mod tests {
     fn every_default_is_a_value_that_the_option_takes() {
         for row in all().filter(|row| row.standing().in_file) {
             if let Default::Is(text) = row.default {
-                let told = row.kind.store(OsStr::new(text), &mut Target::Check);
+                let told = row.kind.store(OsStr::new(text), &mut Destination::Check);
                 assert_eq!(told, Ok(()), "{}", row.name);
             }
         }

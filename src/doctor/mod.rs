@@ -193,13 +193,13 @@ impl Suspect<'_> {
             return self.say(words, b"");
         }
         match self.need(&script.interpreter) {
-            Need::Met => {}
-            Need::Missing => {
+            NeedCheck::Met => {}
+            NeedCheck::Missing => {
                 let words =
                     "needs the interpreter %, which is missing; install it or correct the #! line";
                 return self.say(words, &script.interpreter);
             }
-            Need::Refused => {
+            NeedCheck::Refused => {
                 let words = "needs the interpreter %, which may not be executed; chmod it or choose another";
                 return self.say(words, &script.interpreter);
             }
@@ -217,7 +217,7 @@ impl Suspect<'_> {
 
     fn is_in_search_path(&self, word: &[u8]) -> bool {
         let mut folders = self.search_path.split(|b| *b == b':');
-        folders.any(|folder| self.need(&[folder, b"/", word].concat()) == Need::Met)
+        folders.any(|folder| self.need(&[folder, b"/", word].concat()) == NeedCheck::Met)
     }
 
     fn judge_elf(&mut self, elf: &Elf) {
@@ -228,12 +228,12 @@ impl Suspect<'_> {
         match &elf.loader {
             Loader::Kernel => {}
             Loader::Program(path) => match self.need(path) {
-                Need::Met => {}
-                Need::Missing => self.say(
+                NeedCheck::Met => {}
+                NeedCheck::Missing => self.say(
                     "needs the dynamic loader %, which is missing; install its C library or link it statically",
                     path,
                 ),
-                Need::Refused => self.say(
+                NeedCheck::Refused => self.say(
                     "needs the dynamic loader %, which may not be executed; chmod it",
                     path,
                 ),
@@ -246,19 +246,21 @@ impl Suspect<'_> {
     }
 
     /// A program that another one needs; it may be named from the folder on.
-    fn need(&self, path: &[u8]) -> Need {
+    fn need(&self, path: &[u8]) -> NeedCheck {
         let name = CString::new(path).unwrap_or_default();
         match file::stat_at(self.at, &name, true) {
-            Ok(stat) if stat.is_file() && self.who.may_execute(self.at, &name, &stat) => Need::Met,
-            Ok(_) => Need::Refused,
-            Err(_) => Need::Missing,
+            Ok(stat) if stat.is_file() && self.who.may_execute(self.at, &name, &stat) => {
+                NeedCheck::Met
+            }
+            Ok(_) => NeedCheck::Refused,
+            Err(_) => NeedCheck::Missing,
         }
     }
 }
 
 /// What became of a need.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
+enum NeedCheck {
     Met,
     Missing,
     Refused,

@@ -76,7 +76,7 @@ struct Walk<'a> {
 }
 
 /// A name in a folder that is being looked through.
-struct Entry<'e> {
+struct FolderEntry<'e> {
     folder: BorrowedFd<'e>,
     name: CString,
     path: &'e Path,
@@ -143,7 +143,7 @@ impl Walk<'_> {
             Err(why) => return self.cannot(path, why),
         };
         for name in names {
-            let entry = Entry {
+            let entry = FolderEntry {
                 folder: folder.as_fd(),
                 path: &path.join(OsStr::from_bytes(&name)),
                 below: &below.join(OsStr::from_bytes(&name)),
@@ -153,7 +153,7 @@ impl Walk<'_> {
         }
     }
 
-    fn entry(&mut self, entry: &Entry<'_>, depth: usize) {
+    fn entry(&mut self, entry: &FolderEntry<'_>, depth: usize) {
         let follow = self.settings.follow_symlinks;
         let found = file::stat_at(entry.folder, &entry.name, follow);
         let found = match found {
@@ -193,12 +193,12 @@ impl Walk<'_> {
     }
 
     /// The configuration file, whatever it is called.
-    fn is_configuration(&self, entry: &Entry<'_>) -> bool {
+    fn is_configuration(&self, entry: &FolderEntry<'_>) -> bool {
         let config = self.settings.config.as_deref().map(fs::canonicalize);
         config.is_some_and(|config| config.is_ok_and(|config| config == entry.path))
     }
 
-    fn file(&mut self, entry: &Entry<'_>, stat: &Stat) {
+    fn file(&mut self, entry: &FolderEntry<'_>, stat: &Stat) {
         self.findings.handlers += 1;
         self.note_stranger(entry.path, |writers| writers.stranger(stat));
         let mut suspect = Suspect {

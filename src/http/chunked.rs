@@ -21,7 +21,7 @@ const MAX_DIGITS: u8 = 16;
 
 /// What one call of [`Chunked::decode`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step<'a> {
+pub struct Decoded<'a> {
     /// Bytes of the input that are dealt with, `data` included.
     pub consumed: usize,
     /// Bytes of the body, a slice of the input; may be empty.
@@ -33,7 +33,7 @@ pub struct Step<'a> {
 /// What the next byte must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum State {
+enum Expected {
     /// A digit of the size; after the first also its end.
     Size,
     /// Bad whitespace was there, so the `;` of an extension.
@@ -78,33 +78,33 @@ enum State {
     Broken,
 }
 
-const STORABLE: [State; 20] = [
-    State::Size,
-    State::ExtensionMark,
-    State::ExtensionNameStart,
-    State::ExtensionName,
-    State::ExtensionNameEnd,
-    State::ExtensionValueStart,
-    State::ExtensionValue,
-    State::ExtensionQuoted,
-    State::ExtensionQuotedPair,
-    State::ExtensionQuotedEnd,
-    State::SizeLf,
-    State::Data,
-    State::DataCr,
-    State::DataLf,
-    State::TrailerStart,
-    State::TrailerName,
-    State::TrailerValue,
-    State::TrailerLf,
-    State::FinalLf,
-    State::Done,
+const STORABLE: [Expected; 20] = [
+    Expected::Size,
+    Expected::ExtensionMark,
+    Expected::ExtensionNameStart,
+    Expected::ExtensionName,
+    Expected::ExtensionNameEnd,
+    Expected::ExtensionValueStart,
+    Expected::ExtensionValue,
+    Expected::ExtensionQuoted,
+    Expected::ExtensionQuotedPair,
+    Expected::ExtensionQuotedEnd,
+    Expected::SizeLf,
+    Expected::Data,
+    Expected::DataCr,
+    Expected::DataLf,
+    Expected::TrailerStart,
+    Expected::TrailerName,
+    Expected::TrailerValue,
+    Expected::TrailerLf,
+    Expected::FinalLf,
+    Expected::Done,
 ];
 
 /// A decoder between two pieces of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunked {
-    state: State,
+    state: Expected,
     /// Digits of the size so far, 1 to 16 until its line ends; 0 elsewhere.
     digits: u8,
     /// Until the size line's end the size so far, then what is left of the data.
@@ -124,7 +124,7 @@ impl Chunked {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            state: State::Size,
+            state: Expected::Size,
             digits: 0,
             remaining: 0,
             extension_bytes: 0,
@@ -138,22 +138,22 @@ impl Chunked {
     /// # Errors
     ///
     /// [`Malformed`] of the chunk and trailer kinds; every later call fails too.
-    pub fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Step<'a>, Malformed> {
+    pub fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Decoded<'a>, Malformed> {
         let mut consumed = 0;
         for &byte in input {
             match self.state {
-                State::Data => return Ok(self.take_data(input, consumed)),
-                State::Done => break,
+                Expected::Data => return Ok(self.take_data(input, consumed)),
+                Expected::Done => break,
                 _ => self.advance(byte)?,
             }
             consumed += 1;
         }
         match self.state {
-            State::Broken => Err(Malformed::ChunkSize),
-            state => Ok(Step {
+            Expected::Broken => Err(Malformed::ChunkSize),
+            state => Ok(Decoded {
                 consumed,
                 data: &[],
-                done: state == State::Done,
+                done: state == Expected::Done,
             }),
         }
     }
@@ -161,7 +161,7 @@ impl Chunked {
     /// Whether the body has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == Expected::Done
     }
 
     /// The least number of bytes that must still come before the body can end; 0 once it has.
@@ -169,12 +169,12 @@ impl Chunked {
     pub fn missing(&self) -> u64 {
         // CRLF behind the data, then "0", CRLF, CRLF.
         match self.state {
-            State::Done | State::Broken => 0,
-            State::Data => self.remaining.saturating_add(7),
-            State::DataCr => 7,
-            State::DataLf => 6,
-            State::TrailerLf => 3,
-            State::TrailerStart => 2,
+            Expected::Done | Expected::Broken => 0,
+            Expected::Data => self.remaining.saturating_add(7),
+            Expected::DataCr => 7,
+            Expected::DataLf => 6,
+            Expected::TrailerLf => 3,
+            Expected::TrailerStart => 2,
             _ => 1,
         }
     }
@@ -183,20 +183,20 @@ impl Chunked {
     #[must_use]
     pub fn announced(&self) -> u64 {
         match self.state {
-            State::Data => self.remaining,
+            Expected::Data => self.remaining,
             _ => 0,
         }
     }
 
-    fn take_data<'a>(&mut self, input: &'a [u8], consumed: usize) -> Step<'a> {
+    fn take_data<'a>(&mut self, input: &'a [u8], consumed: usize) -> Decoded<'a> {
         let rest = input.get(consumed..).unwrap_or_default();
         let wanted = usize::try_from(self.remaining).unwrap_or(usize::MAX);
         let data = rest.get(..wanted).unwrap_or(rest);
         self.remaining -= data.len() as u64;
         if self.remaining == 0 {
-            self.state = State::DataCr;
+            self.state = Expected::DataCr;
         }
-        Step {
+        Decoded {
             consumed: consumed + data.len(),
             data,
             done: false,
@@ -205,36 +205,36 @@ impl Chunked {
 
     fn advance(&mut self, byte: u8) -> Result<(), Malformed> {
         let next = match self.state {
-            State::Size => self.advance_size(byte),
-            State::SizeLf => self.end_size(byte),
-            State::DataCr | State::DataLf => self.advance_data_end(byte),
-            State::TrailerStart
-            | State::TrailerName
-            | State::TrailerValue
-            | State::TrailerLf
-            | State::FinalLf => self.advance_trailer(byte),
-            State::Data | State::Done | State::Broken => Err(Malformed::ChunkSize),
+            Expected::Size => self.advance_size(byte),
+            Expected::SizeLf => self.end_size(byte),
+            Expected::DataCr | Expected::DataLf => self.advance_data_end(byte),
+            Expected::TrailerStart
+            | Expected::TrailerName
+            | Expected::TrailerValue
+            | Expected::TrailerLf
+            | Expected::FinalLf => self.advance_trailer(byte),
+            Expected::Data | Expected::Done | Expected::Broken => Err(Malformed::ChunkSize),
             _ => self.advance_extension(byte),
         };
-        self.state = *next.as_ref().unwrap_or(&State::Broken);
+        self.state = *next.as_ref().unwrap_or(&Expected::Broken);
         next.map(|_| ())
     }
 
     /// `1*HEXDIG`; no sign, no prefix, no whitespace before it.
-    fn advance_size(&mut self, byte: u8) -> Result<State, Malformed> {
+    fn advance_size(&mut self, byte: u8) -> Result<Expected, Malformed> {
         if let Some(digit) = hex_value(byte) {
             if self.digits == MAX_DIGITS {
                 return Err(Malformed::ChunkSize);
             }
             self.digits += 1;
             self.remaining = self.remaining << 4 | u64::from(digit);
-            return Ok(State::Size);
+            return Ok(Expected::Size);
         }
         if self.digits == 0 {
             return Err(Malformed::ChunkSize);
         }
         match byte {
-            b'\r' => Ok(State::SizeLf),
+            b'\r' => Ok(Expected::SizeLf),
             b';' | b' ' | b'\t' => self.advance_extension(byte),
             _ => Err(Malformed::ChunkSize),
         }
@@ -242,8 +242,8 @@ impl Chunked {
 
     /// `*( BWS ";" BWS name [ BWS "=" BWS value ] )` (RFC 9112 section 7.1.1). Whitespace is allowed
     /// only where that grammar has it, so not at the line's end.
-    fn advance_extension(&mut self, byte: u8) -> Result<State, Malformed> {
-        use State::*;
+    fn advance_extension(&mut self, byte: u8) -> Result<Expected, Malformed> {
+        use Expected::*;
         self.extension_bytes += 1;
         if self.extension_bytes > MAX_EXTENSION_BYTES {
             return Err(Malformed::ChunkExtensionTooLong);
@@ -274,29 +274,29 @@ impl Chunked {
         })
     }
 
-    fn end_size(&mut self, byte: u8) -> Result<State, Malformed> {
+    fn end_size(&mut self, byte: u8) -> Result<Expected, Malformed> {
         if byte != b'\n' {
             return Err(Malformed::BareCr);
         }
         self.digits = 0;
         Ok(match self.remaining {
-            0 => State::TrailerStart,
-            _ => State::Data,
+            0 => Expected::TrailerStart,
+            _ => Expected::Data,
         })
     }
 
-    fn advance_data_end(&mut self, byte: u8) -> Result<State, Malformed> {
+    fn advance_data_end(&mut self, byte: u8) -> Result<Expected, Malformed> {
         match (self.state, byte) {
-            (State::DataCr, b'\r') => Ok(State::DataLf),
-            (State::DataLf, b'\n') => Ok(State::Size),
+            (Expected::DataCr, b'\r') => Ok(Expected::DataLf),
+            (Expected::DataLf, b'\n') => Ok(Expected::Size),
             _ => Err(Malformed::ChunkEnd),
         }
     }
 
     /// Field lines as in the head, then an empty line (RFC 9112 section 7.1.2). They are dropped:
     /// CGI has no place for them, and merging them into the head is forbidden (section 7.1.2).
-    fn advance_trailer(&mut self, byte: u8) -> Result<State, Malformed> {
-        use State::*;
+    fn advance_trailer(&mut self, byte: u8) -> Result<Expected, Malformed> {
+        use Expected::*;
         if self.state == FinalLf {
             return if byte == b'\n' {
                 Ok(Done)
@@ -356,8 +356,8 @@ impl Chunked {
     }
 
     fn is_consistent(&self) -> bool {
-        let in_size_line = (self.state as u8) <= State::SizeLf as u8;
-        let in_trailer = (self.state as u8) >= State::TrailerStart as u8;
+        let in_size_line = (self.state as u8) <= Expected::SizeLf as u8;
+        let in_trailer = (self.state as u8) >= Expected::TrailerStart as u8;
         let fits_digits = match self.digits {
             MAX_DIGITS => true,
             digits @ 0..MAX_DIGITS => self.remaining >> (4 * digits) == 0,
@@ -367,8 +367,8 @@ impl Chunked {
             && self.trailer_bytes <= MAX_TRAILER_BYTES
             && (in_trailer || self.trailer_bytes == 0)
             && match self.state {
-                State::Size => fits_digits,
-                State::Data => self.digits == 0 && self.remaining > 0,
+                Expected::Size => fits_digits,
+                Expected::Data => self.digits == 0 && self.remaining > 0,
                 _ if in_size_line => self.digits > 0 && fits_digits,
                 _ => self.digits == 0 && self.remaining == 0,
             }
@@ -544,15 +544,15 @@ mod tests {
         let good = Chunked::new().to_bytes();
         assert_eq!(Chunked::from_bytes(&good), Some(Chunked::new()));
         for (at, byte) in [
-            (0, 0),                   // layout
-            (1, 20),                  // state
-            (1, 255),                 // state
-            (1, State::Data as u8),   // nothing remains
-            (1, State::SizeLf as u8), // no digits
-            (2, 17),                  // digits
-            (3, 1),                   // a size without digits
-            (12, 0xff),               // extension bytes
-            (16, 1),                  // trailer bytes before the trailer
+            (0, 0),                      // layout
+            (1, 20),                     // state
+            (1, 255),                    // state
+            (1, Expected::Data as u8),   // nothing remains
+            (1, Expected::SizeLf as u8), // no digits
+            (2, 17),                     // digits
+            (3, 1),                      // a size without digits
+            (12, 0xff),                  // extension bytes
+            (16, 1),                     // trailer bytes before the trailer
         ] {
             let mut bytes = good;
             bytes[at] = byte;

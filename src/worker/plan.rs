@@ -196,7 +196,7 @@ impl<'a> Planner<'a> {
         let peer = job.client.serve.peer;
         let fields = job.head.fields.iter();
         let forwarded = Forwarded::read(&birth.settings.trusted_proxies, peer, fields);
-        let request = cgi::Request {
+        let request = cgi::CgiRequest {
             method: job.call.method,
             protocol: match job.head.version {
                 Version::Http10 => b"HTTP/1.0",

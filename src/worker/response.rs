@@ -7,7 +7,7 @@ mod facts;
 use super::date::DateCache;
 use super::outlet::{Blocked, Outlet};
 use super::request::Manner;
-use crate::cgi::{self, BadOutput, OutputParser};
+use crate::cgi::{BadOutput, OutputParser};
 use crate::http::{self, Chunked, Framing, ResponseHead};
 use facts::{OutputFacts, reference};
 use std::io::IoSlice;
@@ -171,8 +171,8 @@ impl<'b> Response<'b> {
             ..
         } = &mut *self.buffers;
         let output = match parser.parse(raw, MAX_OUTPUT_HEAD).map_err(Failed::Bad)? {
-            cgi::Progress::Partial => return Ok(()),
-            cgi::Progress::Complete(output) => output,
+            http::Progress::Partial => return Ok(()),
+            http::Progress::Complete(output) => output,
         };
         for (name, value) in output.fields() {
             if name.eq_ignore_ascii_case(b"location") {

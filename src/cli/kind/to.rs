@@ -1,6 +1,6 @@
 //! Where a value goes: into a setting of the server, of one handler, or of both.
 
-use super::{Standing, Target};
+use super::{Destination, Standing};
 use crate::cli::error::Reason;
 use crate::settings::{HandlerSettings, Settings};
 
@@ -59,11 +59,11 @@ impl<V> To<V> {
         }
     }
 
-    pub(super) fn put(&self, target: &mut Target<'_>, value: V) -> Result<(), Reason> {
+    pub(super) fn put(&self, target: &mut Destination<'_>, value: V) -> Result<(), Reason> {
         match (target, self.server, self.handler) {
-            (Target::Check, Some(_), _) => {}
-            (Target::Server(settings), Some(set), _) => set(settings, value),
-            (Target::Handler(settings), _, Some(set)) => set(settings, value),
+            (Destination::Check, Some(_), _) => {}
+            (Destination::Server(settings), Some(set), _) => set(settings, value),
+            (Destination::Handler(settings), _, Some(set)) => set(settings, value),
             _ => return Err(Reason::NotHere(self.standing().words())),
         }
         Ok(())

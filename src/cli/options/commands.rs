@@ -8,20 +8,20 @@ pub(super) const COMMANDS: &[Row] = &[
     Row {
         name: "help",
         short: Some(b'h'),
-        kind: Kind::Command(Verb::Help),
+        kind: Kind::Invocation(Verb::Help),
         help: "print this help",
         ..BASE
     },
     Row {
         name: "version",
         short: Some(b'V'),
-        kind: Kind::Command(Verb::Version),
+        kind: Kind::Invocation(Verb::Version),
         help: "print name and version",
         ..BASE
     },
     Row {
         name: "check",
-        kind: Kind::Command(Verb::Check),
+        kind: Kind::Invocation(Verb::Check),
         help: "look for faults in configuration and handlers, without serving",
         long: "Each is one line with the file, what is wrong and what to do. \
                The exit status is 1 if there are any.",
@@ -29,7 +29,7 @@ pub(super) const COMMANDS: &[Row] = &[
     },
     Row {
         name: "status",
-        kind: Kind::Command(Verb::Status),
+        kind: Kind::Invocation(Verb::Status),
         help: "ask the running server how it is",
         long: "It is the one whose --pid-file and --socket the other options, \
                --name and the configuration file say. This holds for --reload and --stop too.",
@@ -37,34 +37,34 @@ pub(super) const COMMANDS: &[Row] = &[
     },
     Row {
         name: "list",
-        kind: Kind::Command(Verb::List),
+        kind: Kind::Invocation(Verb::List),
         help: "list the running servers of this user",
         long: "It finds those whose socket is where it is by default.",
         ..BASE
     },
     Row {
         name: "reload",
-        kind: Kind::Command(Verb::Reload),
+        kind: Kind::Invocation(Verb::Reload),
         help: "let the running server read its configuration again",
         long: "It says whether the new configuration was taken.",
         ..BASE
     },
     Row {
         name: "stop",
-        kind: Kind::Command(Verb::Stop),
+        kind: Kind::Invocation(Verb::Stop),
         help: "stop the running server and wait for its end",
         ..BASE
     },
     Row {
         name: "log",
-        kind: Kind::Command(Verb::Log),
+        kind: Kind::Invocation(Verb::Log),
         help: "print the log file",
         long: "It is the one that the other options and the configuration file name.",
         ..BASE
     },
     Row {
         name: "print-man",
-        kind: Kind::Command(Verb::Man),
+        kind: Kind::Invocation(Verb::Man),
         help: "print the manual page, for packagers",
         long: "It is in mdoc, to be installed as caffeine.1.",
         ..BASE
