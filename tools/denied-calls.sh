@@ -24,7 +24,7 @@ about() {
     clone_vfork) # The log names fork, then.
         echo a_full_process_table_is_503_until_there_is_room ;;
     landlock_create_ruleset)
-        echo confinement:: ;;
+        printf '%s\n' confinement:: a_sandbox_knows_the_handlers_of_the_new_folder ;;
     limit_locks) # The mark.
         echo trees:: ;;
     memfd_create) # Where no file can be made memory is what is left.

@@ -88,6 +88,9 @@ pub(super) struct Relay<'r, 'b> {
     quiet_since: Moment,
     client_progress: Moment,
     has_client_fin: bool,
+    /// The client has left, and what its handler is about to print may be a redirect to one that has to run all
+    /// the same.
+    is_client_lost: bool,
     /// The handler has closed stdout and runs on, and it was decided whether its response is complete.
     is_eof_judged: bool,
     /// Since when the response is complete: nothing that the handler prints can belong to it any more.
@@ -139,6 +142,7 @@ impl<'r, 'b> Relay<'r, 'b> {
             quiet_since: now,
             client_progress: now,
             has_client_fin: false,
+            is_client_lost: false,
             is_eof_judged: false,
             whole_since: None,
             is_first_wait: !task.prints_much,

@@ -134,6 +134,30 @@ fn a_redirected_request_that_finds_no_place_is_told_to_come_back() {
     server.stop();
 }
 
+/// The client leaves before its handler has printed the redirect.
+#[test]
+fn a_request_that_is_served_to_its_end_is_so_through_a_redirect() {
+    let server = Server::start(|setup| {
+        setup.config("half-close = serve\n");
+    });
+    server.handler("target", &format!("echo x >> runs; {HELLO}"));
+    let wait = "until [ -e left ]; do sleep 0.01; done";
+    server.handler(
+        "from",
+        &format!("echo $$ >> asked; {wait}; printf 'Location: /target\\n\\n'"),
+    );
+    let gone = ask(&server, "/from");
+    server.wait_for_line("asked");
+    os::reset_on_close(&gone.stream);
+    drop(gone);
+    let from = server.wait_for_line("asked").parse().unwrap();
+    server.file("left", "", 0o644);
+    eventually(PATIENCE, "it ends", || !os::is_alive(from));
+    server.wait_for_line("runs");
+    server.wait_for_log("client-gone");
+    server.stop();
+}
+
 #[test]
 fn a_redirected_request_whose_client_leaves_waits_for_no_place_unless_it_must_be_served() {
     for (half_close, runs, part) in [

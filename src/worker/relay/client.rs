@@ -9,7 +9,11 @@ impl Relay<'_, '_> {
     /// Acts on what the client did: it took some of the response, closed its half, or left.
     pub(super) fn hear_client(&mut self, events: i16) -> Option<RelayEnd> {
         if events & poll::HUNG_UP != 0 {
-            return Some(RelayEnd::ClientGone);
+            // A request that is served to its end is so through a local redirect too. What is written for this
+            // client fails later, which ends the relay.
+            self.is_client_lost =
+                self.half_close() == HalfClose::Serve && self.response.is_unsent() && !self.is_nph;
+            return (!self.is_client_lost).then_some(RelayEnd::ClientGone);
         }
         if events & poll::WRITABLE != 0 {
             match self.outlet.drain() {

@@ -138,10 +138,11 @@ impl Relay<'_, '_> {
             false => 0,
         };
         let stdout = self.stdout.as_ref().filter(|_| !self.is_held_up);
+        let client = Some(self.task.client.socket()).filter(|_| !self.is_client_lost);
         [
             poll::of_any(stdout.map(|stdout| stdout.as_fd()), for_output),
             poll::of(self.stderr.fd(), for_output),
-            poll::of(self.task.client.socket(), for_fin | for_room),
+            poll::of_any(client, for_fin | for_room),
             // Of the channel only the end matters now: orders wait until this request is done.
             poll::of(self.task.channel, 0),
             poll::of_any(self.feed.as_ref().map(Feed::pipe), poll::WRITABLE),
