@@ -24,11 +24,11 @@ pub const ORDER_BYTES: usize = 72;
 pub enum Order {
     /// Serve the client that comes along.
     Serve(Serve),
-    /// Leave, there is nothing to do.
+    /// Exit: the parent has no more work for this worker.
     Retire,
     /// Open the log file again.
     ReopenLog,
-    /// Close the client that was rested with: it is the parent's again.
+    /// Close the client that this worker rests with: the parent has taken it back.
     Release,
 }
 
@@ -103,7 +103,7 @@ pub fn send_order(
     }
 }
 
-/// An order with what came along.
+/// An order with the descriptors that came with it.
 #[derive(Debug)]
 pub struct Received {
     /// What is to be done.
@@ -135,7 +135,7 @@ pub fn receive_order(channel: BorrowedFd<'_>) -> Result<Option<Received>> {
     }))
 }
 
-/// Writes fields one behind the other.
+/// Writes the fields of a message one behind the other.
 struct Writer<const N: usize> {
     bytes: [u8; N],
     at: usize,
@@ -150,7 +150,7 @@ impl<const N: usize> Writer<N> {
     }
 }
 
-/// Reads them again.
+/// Reads the fields of a message in the order in which they were written.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

@@ -20,10 +20,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A server answers in a turn of its loop. It may be stopped, or on a machine that swaps.
+/// How long a server is waited for. It answers within one turn of its loop, unless it is stopped (SIGSTOP)
+/// or its machine swaps.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Between two looks at what says nothing when it changes.
+/// Between two attempts, where there is no event to wait for.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Bytes of an answer.
@@ -83,7 +84,7 @@ impl Answer {
     }
 }
 
-/// How another server is chosen.
+/// The end of a message: how another server is chosen.
 const ANOTHER: &str = "; another is chosen with --name, --socket or --config";
 
 /// Whether a server of `peer` is one for this user to talk to. Root talks to everybody's: what it
@@ -153,11 +154,11 @@ fn ask(
     }
 }
 
-/// Nothing is an answer too: none.
+/// Sends a word and reads the answer until the server hangs up or the deadline has passed. Empty: none came.
 fn converse(socket: &OwnedFd, word: &[u8], proof: Option<&OwnedFd>, deadline: Moment) -> Vec<u8> {
     let mut text = Vec::new();
     let proof = proof.map(AsFd::as_fd);
-    // What was hung up says so at the next call.
+    // If the server has hung up, the next call fails.
     let _ = send_record(socket.as_fd(), word, proof.as_slice());
     let mut bytes = [0; 4096];
     while text.len() < MOST_BYTES {
@@ -229,7 +230,7 @@ pub(crate) fn stop(socket: &Path, pid_file: Option<&Path>) -> Result<String, Err
     let grace = answer.value("within_ms").parse().unwrap_or(0);
     let grace = Duration::from_millis(grace) + PATIENCE;
     let deadline = time::now().after(grace);
-    // The lock goes with the process, whatever its end.
+    // The kernel releases the lock when the process ends, however it ends.
     while let Some(file) = &answer.pid_file
         && !file::try_lock(file.as_fd()).unwrap_or(false)
     {

@@ -43,7 +43,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 struct Made {
     path: PathBuf,
     identity: (u64, u64),
-    /// Nobody else answers for it.
+    /// This process removes it; no predecessor and no successor does.
     is_own: bool,
 }
 
@@ -257,7 +257,7 @@ impl UnixSocket {
         })
     }
 
-    /// One in no folder: there is no file to be removed.
+    /// A socket with an abstract name: there is no file to be removed.
     fn nowhere(name: &Path, listener: OwnedFd) -> Self {
         let made = Made::new(name, (0, 0), false);
         Self { listener, made }
@@ -291,13 +291,13 @@ fn make_way(path: &Path, option: &'static str) -> Result<()> {
     }
 }
 
-/// Somebody listens, whom the connection leads to.
+/// The error for a socket on which another process listens; the connection says which one.
 fn taken_by(path: &Path, connected: &OwnedFd, option: &'static str) -> Error {
     let owner = socket::peer(connected.as_fd()).ok();
     taken(path, owner.and_then(|peer| Pid::new(peer.pid)), option)
 }
 
-/// A name in no folder is somebody's.
+/// The error for an abstract name that another process has bound.
 fn held_by(name: &Path, option: &'static str) -> Error {
     match socket::connect_unix_at_once(name) {
         Ok(connected) => taken_by(name, &connected, option),

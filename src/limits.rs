@@ -11,7 +11,7 @@ const MIB: u64 = 1024 * KIB;
 /// Ceiling of the elastic pool: `max-workers` is never more.
 pub(crate) const MAX_WORKERS: usize = 4096;
 
-/// The limits of DESIGN section 7 under their option names.
+/// The limits, under the names of their options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// `max-head`: bytes of request line and fields together. 16K: what nginx and Apache accept in total.

@@ -14,8 +14,8 @@ use std::ffi::{CStr, CString};
 use std::fmt::{self, Write};
 use std::os::fd::OwnedFd;
 
-/// The longest line; what is longer is cut. Below PIPE_BUF, so that a log that is a pipe keeps its
-/// lines whole.
+/// The longest line, its newline included; what is longer is cut. It is PIPE_BUF of Linux: a pipe takes a
+/// write of at most so many bytes as a whole, so lines of several processes do not mix there.
 const LINE_BYTES: usize = 4096;
 
 /// Where the lines of one process go. Every process of the server has its own copy of it.
@@ -33,7 +33,8 @@ pub struct Log {
 pub struct Stderr(Sink);
 
 impl Stderr {
-    /// While the starter's terminal or pipe may still be opened: before another user or root is taken.
+    /// To be called before the server becomes another user or changes its root: after that the starter's
+    /// terminal or pipe may not be opened any more.
     pub fn take() -> Option<Self> {
         let copy = fd::duplicate_above(std::io::stderr().as_fd(), 3).ok()?;
         Some(Self(Sink::of_shared(copy)))
@@ -73,7 +74,7 @@ impl Log {
         [&self.file].into_iter().chain(stderr)
     }
 
-    /// Parent: a line for who watches stderr, without the rest of the log.
+    /// Parent: writes one line to stderr, if it is kept, and none to the log file.
     pub fn tell(&self, text: &str) {
         if let Some(Stderr(sink)) = &self.stderr {
             sink.append(format!("caffeine: {text}\n").as_bytes());
@@ -146,7 +147,7 @@ impl Log {
 
     fn write(&self, level: Level, text: fmt::Arguments<'_>) {
         self.write_line(level, &|line| {
-            // The line cuts instead of failing.
+            // Writing to a line cannot fail: it cuts what is too long.
             let _ = line.write_fmt(text);
         });
     }
@@ -229,8 +230,8 @@ fn is_in_shared_folder(path: &CStr) -> bool {
     stat.is_ok_and(|stat| stat.permissions() & 0o002 != 0)
 }
 
-/// A line that is being put together. What comes from outside is cut at its bound; the server's own few
-/// words may go beyond it, and are cut in the end.
+/// A line that is being put together. Bytes from outside are cut at `LINE_BYTES`; the server's own few
+/// words may exceed it and are cut once the line is complete.
 pub struct Line<'a>(&'a mut Vec<u8>);
 
 impl Line<'_> {

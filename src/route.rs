@@ -1,6 +1,6 @@
-//! From a decoded path to the handler that answers it (DESIGN section 4): the longest prefix that
-//! names an executable regular file below the root. Never leaves the root, never follows a link
-//! out of it, never finds a hidden name. Runs in the worker.
+//! From a decoded path to the handler that answers it: the longest prefix that names an executable regular
+//! file below the root. Never leaves the root, never follows a link out of it, never finds a hidden name.
+//! Runs in the worker.
 
 mod writers;
 
@@ -30,11 +30,11 @@ pub enum Route {
     NotFound(&'static str),
     /// The root itself, where there is no index.
     EmptyRoot,
-    /// The file system would not say; worth a line in the log.
+    /// The look-up failed, so nobody knows what the path leads to; the log says why.
     Failed(sys::Error),
 }
 
-/// A handler, with its folder pinned: nothing above it can be swapped any more.
+/// A handler. Its folder is held open, so that nobody can put another folder in its place any more.
 #[derive(Debug)]
 pub struct Handler {
     /// Device and inode of its file.
@@ -47,7 +47,7 @@ pub struct Handler {
     pub script_name: Vec<u8>,
     /// Where PATH_INFO begins in the decoded path.
     pub path_info_at: usize,
-    /// It answers for its folder.
+    /// It is the index of its folder.
     pub is_index: bool,
     hash: u64,
 }
@@ -82,7 +82,7 @@ pub struct Router<'a> {
     /// A name that is never found either: the configuration file's.
     hidden: Option<Vec<u8>>,
     writers: Option<Writers>,
-    /// The buffers of a handler that is done with: `program`, `script_name`.
+    /// The buffers of the last handler, to be used again: `program`, `script_name`.
     spare: (Vec<u8>, Vec<u8>),
 }
 
@@ -114,12 +114,12 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// Another name is never found from now on: the root is another folder.
+    /// Sets the name that is never found, when the root has become another folder.
     pub fn hide(&mut self, hidden: Option<Vec<u8>>) {
         self.hidden = hidden;
     }
 
-    /// Takes a handler back whose request is over: the next one gets its memory.
+    /// Takes back the handler of a request that is over, so that the next one can use its memory.
     pub fn recycle(&mut self, handler: Handler) {
         self.spare = (handler.program, handler.script_name);
     }
@@ -171,7 +171,7 @@ impl<'a> Router<'a> {
         self.index_of(folder, path, (program, script_name))
     }
 
-    /// What somebody else can write is not run: it would be his program.
+    /// A handler that somebody else can write is not run, since he could make it any program.
     fn admit(&self, handler: Handler, stat: &Stat) -> Route {
         match self.writers.and_then(|writers| writers.stranger(stat)) {
             Some(stranger) => Route::Writable(handler.script_name, stranger),
@@ -179,7 +179,7 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// A folder runs its index.
+    /// A folder is answered by its index.
     fn index_of(
         &self,
         folder: Option<OwnedFd>,
@@ -243,7 +243,7 @@ impl<'a> Router<'a> {
         };
         let target = match beneath::open_beneath(self.root, &below, Beneath::Handle) {
             Ok(target) => target,
-            // It leads outside; elsewhere than on Linux none is followed.
+            // The link leads out of the root. On other systems than Linux no link is followed.
             Err(e) if matches!(e.errno, Errno::NOSYS | Errno::XDEV) => {
                 return Ok(PathStep::Nothing(LEADS_OUT));
             }

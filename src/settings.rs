@@ -55,7 +55,7 @@ pub enum Bind {
     Unix(PathBuf),
 }
 
-/// A peer that may say for whom it speaks.
+/// A trusted proxy: what it says of its client is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustedProxy {
     /// Everybody who reaches a Unix domain socket.
@@ -82,7 +82,7 @@ impl TrustedProxy {
     }
 }
 
-/// What a client's FIN before the end of the response means (DESIGN section 3).
+/// What a client's FIN before the end of the response means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfClose {
     /// Ask: one interim 100 Continue makes a client that is gone answer with RST.
@@ -226,7 +226,7 @@ pub struct Settings {
     pub allow_writable: bool,
     /// What handlers may use.
     pub allowance: Allowance,
-    /// The limits of section 7.
+    /// Sizes, numbers and times that bound what clients and handlers may take.
     pub limits: Limits,
     /// `[handler /name]` sections.
     pub handlers: Vec<HandlerSettings>,

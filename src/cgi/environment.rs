@@ -98,8 +98,8 @@ impl Environment {
         OpenVariable(&mut self.bytes)
     }
 
-    /// Whether every value is one: asked once behind the last string, since it costs less than a look
-    /// at each of them. Then there is one NUL for each string.
+    /// Checks that no value contains NUL: then there are as many NULs as strings. Called once, after the
+    /// last string, which costs less than to look at each value.
     ///
     /// # Errors
     /// [`Refused::Nul`].

@@ -1,9 +1,9 @@
 //! What a trusted proxy says of the client that it speaks for.
 //!
-//! Of a list of hosts, ports or schemes only the last entry counts: the one that the proxy itself has
-//! added. What stands before it the client may have written. So does Rack of schemes; uvicorn takes none
-//! of a list, which comes to http as well for `https, http`; nginx and Apache read addresses only. Decides
-//! nothing about whom to trust but by the list. The field Forwarded (RFC 7239) is not read.
+//! Of a list of hosts, ports or schemes only the last entry counts, which the proxy itself has added: the
+//! client may have written the others. Rack does so with schemes. uvicorn ignores a list of schemes, so that
+//! `https, http` is http there as well. nginx and Apache read addresses only. Who is trusted is said by the
+//! list in the settings alone. The field Forwarded (RFC 7239) is not read.
 
 use super::Scheme;
 use crate::http;
@@ -21,7 +21,7 @@ pub(crate) struct Forwarded<'f> {
     pub host: Option<&'f [u8]>,
     /// `X-Forwarded-Port`: the port that the client has come to.
     pub port: Option<u16>,
-    /// Scheme or host are the proxy's word, so that it is no port of ours that the client has come to.
+    /// The proxy has told scheme or host, so the client has not come to a port of this server.
     pub is_told: bool,
 }
 

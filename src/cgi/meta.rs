@@ -39,8 +39,8 @@ pub(crate) struct CgiRequest<'a> {
     pub query: Option<&'a [u8]>,
     /// Bytes that stdin holds, counted after decoding; `None` if the request has no body.
     pub body_length: Option<u64>,
-    /// In place of another handler (RFC 3875 6.2.2), as a GET without a body: what the fields say of one
-    /// (`Content-*`) was said of that handler's.
+    /// True after a local redirect (RFC 3875 6.2.2): the handler runs in place of another one, as for a GET
+    /// without a body, and the request's `Content-*` fields do not concern it.
     pub is_redirected: bool,
     /// The client; `None` on a Unix domain socket.
     pub peer: Option<SocketAddr>,
@@ -315,7 +315,7 @@ fn write_addresses(environment: &mut Environment, request: &CgiRequest<'_>) {
     }
 }
 
-/// An IPv4 client of a dual-stack listener shows as what it is.
+/// An IPv4 client of a dual-stack listener gets an IPv4 address, not one that is mapped into IPv6.
 fn address_of(end: Option<SocketAddr>) -> IpAddr {
     end.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |end| {
         end.ip().to_canonical()

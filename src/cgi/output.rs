@@ -104,7 +104,7 @@ pub struct OutputParser {
     start: usize,
     /// Where the first line begins that has not been taken.
     at: usize,
-    /// Up to where that line has no LF.
+    /// That line has no LF before this offset.
     searched: usize,
     is_complete: bool,
 }

@@ -13,7 +13,7 @@ pub const VERDICT_BYTES: usize = 30;
 /// Worker → parent: this becomes of the client. The worker is free, unless [`Report::is_handler_running`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// This is a worker's channel: its first word, before it gets ready.
+    /// The first message of a new worker, which says that this is its channel. It is not ready yet.
     Born,
     /// Free, with no client: at the start, and when a handler has ended that outlived its response.
     Ready,
@@ -95,7 +95,7 @@ pub fn send_verdict(
     .map(drop)
 }
 
-/// Worker: says whose channel this is, with what only a fork of the parent knows.
+/// Worker: says which slot this channel belongs to. The secret proves it: only forks of the parent know it.
 pub(crate) fn send_birth(channel: BorrowedFd<'_>, secret: u64, slot: Slot) -> Result<()> {
     let report = Report {
         handler: secret,
@@ -105,8 +105,8 @@ pub(crate) fn send_birth(channel: BorrowedFd<'_>, secret: u64, slot: Slot) -> Re
     send_verdict(channel, Verdict::Born, report, None)
 }
 
-/// Parent: whose channel it is, if that is the first that somebody says who has connected. Anything
-/// else stays in the socket.
+/// Parent: the slot of the worker that has connected, if the first message of `peer` is a birth with the
+/// right secret. Any other message stays in the socket.
 pub fn receive_birth(peer: BorrowedFd<'_>, secret: u64) -> Option<Slot> {
     let mut letter = [0];
     if socket::peek(peer, &mut letter) != Ok(1) || letter != [Verdict::Born.byte()] {

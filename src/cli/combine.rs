@@ -35,7 +35,7 @@ pub fn combine(parsed: &Parsed, file: Option<(&Path, &[u8])>) -> Result<Invocati
         _ => {}
     }
     let mut mistakes = Vec::new();
-    // Who looks for mistakes wants all of them, and none must keep a server from being stopped.
+    // `--check` tells all mistakes, and no mistake in the file may keep a server from being stopped.
     let goes_on = !matches!(verb, None | Some(Verb::Log));
     let mut settings = layers(parsed, file, goes_on.then_some(&mut mistakes))?;
     match verb {
@@ -164,7 +164,8 @@ fn has_home(name: &'static str, path: &Path) -> Result<(), UsageError> {
     Err(UsageError::on_line(name, Reason::NoHome(value)))
 }
 
-/// Keeps the pool's two numbers in order; eight times many workers would pass the ceiling.
+/// Refuses a `max-workers` below `workers`. Where it is not set it is eight times `workers`, but never more
+/// than the ceiling.
 fn size_pool(settings: &mut Settings) -> Result<(), UsageError> {
     let workers = settings.workers;
     match settings.limits.max_workers {
@@ -181,7 +182,7 @@ fn size_pool(settings: &mut Settings) -> Result<(), UsageError> {
     Ok(())
 }
 
-/// Root would walk out of a chroot, and has no use for another group.
+/// Without --user the server stays root, who can leave a chroot and gains nothing by another group.
 fn needs_user(settings: &Settings) -> Result<(), UsageError> {
     let name = match (&settings.user, &settings.chroot, &settings.group) {
         (None, Some(_), _) => "chroot",

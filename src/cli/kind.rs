@@ -77,7 +77,7 @@ pub enum Kind {
     Name(To<OsString>),
     /// An address to listen on.
     Address(To<Bind>),
-    /// Peers that may say for whom they speak.
+    /// Trusted proxies.
     Proxy(To<TrustedProxy>),
     /// A variable of the handlers' environment.
     Env(To<(OsString, OsString)>),

@@ -26,7 +26,7 @@ pub(crate) struct Who {
     pub uid: u32,
     /// All groups.
     pub groups: Vec<u32>,
-    /// It is the user of this process, whom the kernel can be asked about.
+    /// True for the user of this process: then the kernel can be asked what he may do.
     pub is_self: bool,
 }
 
@@ -170,7 +170,7 @@ impl Suspect<'_> {
                 "has a #! line without an interpreter; write its full path there, as in #!/bin/sh"
             }
             Program::Marked => "has a byte order mark before its #!; save it without",
-            // What is no program is only wrong in what claims to be one.
+            // Only a file with an execute bit claims to be a program.
             Program::Empty | Program::Other if !stat.has_execute_bit() => return,
             Program::Empty => "is empty; write a program into it, or remove it",
             Program::Other => {
@@ -258,7 +258,7 @@ impl Suspect<'_> {
     }
 }
 
-/// What became of a need.
+/// Whether a program that a handler needs can be run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NeedCheck {
     Met,

@@ -89,7 +89,7 @@ fn write_access(path: &Path, is_folder: bool) -> sys::Result<()> {
     file::access_to_write(&name, is_folder)
 }
 
-/// An address that the system would not give, even if nobody had it.
+/// Notes an address that the system would refuse even if no other process listened on it.
 fn try_address(address: SocketAddr, findings: &mut Findings) {
     let words = match socket::try_bind(address).map_err(|why| why.errno) {
         Err(Errno::ACCES) => "is a port for root only; choose one of 1024 or more",

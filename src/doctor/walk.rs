@@ -55,7 +55,7 @@ fn become_server(settings: &Settings) -> sys::Result<()> {
         privilege::change_root(&name)?;
     }
     match account.filter(|account| account.uid != process::effective_uid()) {
-        // For good: who is somebody else in effect only is asked for by faccessat2(2) alone.
+        // For good: access(2) asks about the real user, and only faccessat2(2) about the effective one.
         Some(account) => privilege::assume(&account)
             .and_then(|()| privilege::resume_root())
             .and_then(|()| privilege::become_account(&account)),
@@ -66,7 +66,7 @@ fn become_server(settings: &Settings) -> sys::Result<()> {
 struct Walk<'a> {
     settings: &'a Settings,
     who: &'a Who,
-    /// Who may write; nobody is asked for where everybody may.
+    /// Who may write a handler; `None` with `allow-writable`, where everybody may.
     writers: Option<Writers>,
     search_path: &'a [u8],
     root: Option<OwnedFd>,
@@ -212,7 +212,8 @@ impl Walk<'_> {
         suspect.look();
     }
 
-    /// Whoever can write to a handler, or to a folder with handlers, is the server's user.
+    /// Notes somebody else who can write to a handler or to a folder with handlers: he could run anything as
+    /// the server's user.
     fn note_stranger(&mut self, path: &Path, who: impl Fn(Writers) -> Option<Stranger>) {
         if let Some(stranger) = self.writers.and_then(who) {
             let file = path.as_os_str().as_bytes();

@@ -14,7 +14,7 @@ pub(super) const MAX_TRAILER_BYTES: u32 = 8 * 1024;
 /// Bytes of a decoder's stored state.
 pub const CHUNKED_BYTES: usize = 19;
 
-/// First byte of a stored state; the last digit counts the layouts.
+/// First byte of a stored state. Its last digit is the version of the layout.
 const LAYOUT: u8 = 0xc1;
 /// Sixteen digits are 64 bits, so a size cannot overflow.
 const MAX_DIGITS: u8 = 16;

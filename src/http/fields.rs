@@ -1,6 +1,6 @@
 //! The fields of a head: where each name and value stands.
 //!
-//! Spans into the caller's buffer, found again by name; refuses to interpret, join or copy a value.
+//! Spans into the caller's buffer; refuses to interpret, join or copy a value.
 
 /// Where one field stands in the head. Offsets are below `max-head`, which is clamped to 32 bits.
 #[derive(Clone, Copy, Debug)]

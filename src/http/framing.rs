@@ -120,7 +120,7 @@ impl<'a> Governing<'a> {
 
     /// RFC 9112 section 9.3, 9.6: options are tokens in any case; unknown ones name other fields.
     fn learn_connection(&mut self, value: &[u8]) {
-        // One option is the rule.
+        // Nearly every Connection field has one option.
         if self.learn_option(value) {
             return;
         }

@@ -8,7 +8,8 @@ use super::fields::Span;
 use super::framing::Governing;
 use super::{BodyLength, FieldStore, Fields, Form, Malformed, split};
 
-/// Longest method: twice the longest registered one (IANA: UPDATEREDIRECTREF, 17), rounded up.
+/// The longest method that is taken. The longest one in the registry of IANA, UPDATEREDIRECTREF, has 17
+/// bytes, so there is room for methods of one's own.
 pub(super) const MAX_METHOD_BYTES: usize = 64;
 
 /// The version that the connection speaks (RFC 9112 section 2.3). 1.x other than 1.0 counts as 1.1.

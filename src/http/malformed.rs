@@ -3,7 +3,7 @@
 //! One table; refuses to carry a client's bytes, so neither answer nor log can echo them.
 
 /// Why a request was refused. After any of these nothing more of the connection may be read as a
-/// request (RFC 9112 section 2.2, DESIGN section 6).
+/// request (RFC 9112 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Malformed {
     /// CR that no LF follows (RFC 9112 section 2.2).

@@ -109,8 +109,8 @@ pub fn push_path(out: &mut Vec<u8>, path: &[u8]) {
     push_escaped(out, path, SEGMENTS);
 }
 
-/// Appends a URI reference that somebody has written as he would read it: spaces and all that is not
-/// ASCII are escaped, the rest is left as it is.
+/// Appends a URI reference as a handler has printed it: spaces and bytes that are not ASCII are escaped,
+/// the rest is left as it is.
 pub(crate) fn push_reference(out: &mut Vec<u8>, reference: &[u8]) {
     push_escaped(out, reference, REFERENCE);
 }

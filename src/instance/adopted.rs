@@ -35,8 +35,8 @@ impl PidFile {
 }
 
 impl UnixSocket {
-    /// A socket says nothing of its file: that it is the one at `path` is its giver's word. One in no folder
-    /// says its name.
+    /// A socket does not know its file, so the server that has passed it on is believed that it is the one at
+    /// `path`. An abstract socket knows its name.
     pub(crate) fn adopt(path: &Path, listener: OwnedFd, option: &'static str) -> Result<Self> {
         if let Some(name) = socket::abstract_name(listener.as_fd()) {
             return match name == path || unplaced(path).as_ref() == Some(&name) {

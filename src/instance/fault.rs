@@ -47,7 +47,8 @@ pub(crate) enum Error {
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Whether there was no folder for it where nobody has asked for one: then a server goes without.
+    /// Whether a file at a default path cannot be made because its folder does not allow it. A server goes
+    /// without such a file.
     pub(crate) fn is_no_place(&self) -> bool {
         matches!(self, Self::Call { verb: "create" | "bind", path, why, .. } if is_by_default(path)
             && [Errno::ROFS, Errno::ACCES, Errno::PERM, Errno::NOENT].contains(&why.errno))
@@ -104,13 +105,13 @@ impl fmt::Display for WayOut<'_> {
     }
 }
 
-/// The name of a Unix socket in no folder that stands in for one at a default place (Linux only).
+/// The abstract name that stands in for a Unix socket at a default path (Linux only).
 pub(crate) fn unplaced(path: &Path) -> Option<PathBuf> {
     let name = || [b"@", path.as_os_str().as_bytes()].concat();
     (cfg!(target_os = "linux") && is_by_default(path)).then(|| OsString::from_vec(name()).into())
 }
 
-/// Whether a pid file or a Unix socket is where it is when nobody says otherwise.
+/// Whether this is the default path of a pid file or Unix socket.
 pub(super) fn is_by_default(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
     let is_ours = name.starts_with(b"caffeine") || name.starts_with(b"webserver");

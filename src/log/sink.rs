@@ -15,7 +15,8 @@ enum Way {
     Write,
     /// As a message that does not wait.
     Send,
-    /// O_NONBLOCK would be the starter's, too: each call says it.
+    /// Each call asks not to wait. O_NONBLOCK would hold for the starter as well, since it shares the open
+    /// file description.
     AtOnce,
 }
 
@@ -34,7 +35,7 @@ impl Sink {
         Self::new(file, Way::Write)
     }
 
-    /// Of something that others write to as well. It is opened once more if that is allowed (it is not
+    /// A descriptor that other processes write to as well. It is opened once more if that is allowed (it is not
     /// for the pipe or terminal of another user, nor without /proc).
     pub(super) fn of_shared(fd: OwnedFd) -> Self {
         match file::stat(fd.as_fd()) {
