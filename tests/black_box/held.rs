@@ -1,6 +1,7 @@
 //! Clients that wait for a handler at `max-concurrent`: they are in nobody's way, and none is forgotten.
 
 use super::harness::{Client, PATIENCE, Server, eventually, os};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const HELLO: &str = "printf 'Content-Type: text/plain\\n\\nhello'";
@@ -171,11 +172,15 @@ fn a_redirected_request_whose_client_leaves_waits_for_no_place_unless_it_must_be
             ));
         });
         server.handler("target", WAITS);
-        server.handler("from", "echo x >> asked; printf 'Location: /target\\n\\n'");
+        server.handler("from", "echo $$ >> asked; printf 'Location: /target\\n\\n'");
         let mut running = ask(&server, "/target");
         server.wait_for_line("runs");
         let gone = ask(&server, "/from");
-        server.wait_for_line("asked");
+        // A client that leaves while it still runs has asked for no target.
+        let from = server.wait_for_line("asked");
+        eventually(PATIENCE, "its worker has the redirect", || {
+            !Path::new("/proc").join(&from).exists() && !server.status().contains("/from (pid")
+        });
         os::reset_on_close(&gone.stream);
         drop(gone);
         if half_close == "probe" {
