@@ -1,4 +1,5 @@
-//! Reads docs/conformance.md and fails if it names a test or a place in the source that is gone.
+//! Reads docs/conformance.md and ARCHITECTURE.md and fails if they name a test, a file or a place in the source that
+//! is gone.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,7 +7,7 @@
 )]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The text of every Rust file below `folder`.
 fn sources(folder: &Path, texts: &mut String) {
@@ -54,4 +55,42 @@ fn every_test_and_place_that_the_conformance_tables_name_is_there() {
         assert!(cell.contains('`'), "nothing to see: {line}");
     }
     assert!(rows > 80, "{rows}");
+}
+
+/// Files and folders that a page names: between backticks, with a `/` or the ending of a source file.
+fn named_files(page: &str) -> impl Iterator<Item = &str> {
+    let is_file_name = |name: &&str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        let is_file = name.ends_with(".rs") || name.ends_with('/') || name.contains('/');
+        is_file && name.chars().all(is_plain) && !name.starts_with('/')
+    };
+    page.split('`').skip(1).step_by(2).filter(is_file_name)
+}
+
+/// Where a name is: below `src/`, below the repository, or in the folder of the name before.
+fn find(root: &Path, before: &Path, name: &str) -> Option<PathBuf> {
+    let places = [
+        root.join("src").join(name),
+        root.join(name),
+        before.join(name),
+    ];
+    places.into_iter().find(|place| place.exists())
+}
+
+#[test]
+fn every_file_that_the_architecture_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let (mut names, mut folder) = (0, root.to_path_buf());
+    for name in named_files(&page) {
+        let found = find(root, &folder, name);
+        assert!(found.is_some(), "ARCHITECTURE.md names {name}");
+        let found = found.unwrap_or_default();
+        folder = match found.is_dir() {
+            true => found,
+            false => found.parent().unwrap_or(root).to_path_buf(),
+        };
+        names += 1;
+    }
+    assert!(names > 80, "{names}");
 }
