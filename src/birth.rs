@@ -24,7 +24,7 @@ pub struct Birth<'a> {
     /// The folder with the handlers (`--path`), opened at the start. If another folder gets this name, the worker puts
     /// that in its place.
     pub root: BorrowedFd<'a>,
-    /// Where each listener is bound, by the number in `channel::Serve`; `None` for a Unix socket.
+    /// Where each listener is bound, by the number in `channel::Serve`; `None` for a Unix domain socket.
     pub listeners: &'a [Option<SocketAddr>],
     /// The descriptor limit that the server was started with, if it has raised its own.
     pub handler_descriptor_limit: Option<DescriptorLimit>,

@@ -1,4 +1,4 @@
-//! Talks to running servers through their Unix sockets: `--status`, `--reload`, `--stop`, `--list`.
+//! Talks to running servers through their control sockets: `--status`, `--reload`, `--stop`, `--list`.
 //! Runs in the command, never in a server.
 //!
 //! Whom it talks to is known by the kernel's word (SO_PEERCRED). What changes the server takes a proof: an

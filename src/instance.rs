@@ -1,4 +1,5 @@
-//! What one running server owns on disk: its pid file, its Unix sockets, its folders. Parent only.
+//! What one running server owns on disk: its pid file, its control socket and other Unix domain sockets, its
+//! folders. Parent only.
 //!
 //! Whatever is in the way is judged before it is touched: only what a dead server of the same user
 //! left behind is replaced, and at the end only what is still this server's own is removed.

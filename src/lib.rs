@@ -10,7 +10,7 @@
 //! command      argv in, exit code out: reads what is asked, and has it done
 //! controller   talks to running servers
 //! cli          option table, argv, configuration file, help, man page, completions   (pure)
-//! parent       loop, pool of workers, lot of parked connections
+//! parent       loop, connections, workers, upgrade
 //! worker       one exchange: launch plan, relay, spool
 //! birth        what a worker is born with
 //! doctor       what is wrong with a handler, and what to do

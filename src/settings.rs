@@ -194,7 +194,7 @@ pub struct Settings {
     pub log_level: Level,
     /// `--daemon`.
     pub daemon: bool,
-    /// `--socket`: the Unix socket between parent and workers; `@NAME` is in no folder (unix(7), abstract).
+    /// `--socket`: the control socket, where workers and commands connect; `@NAME` is in no folder (unix(7), abstract).
     pub socket: PathBuf,
     /// `--pid-file`; `None`: the server has none.
     pub pid_file: Option<PathBuf>,

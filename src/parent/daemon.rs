@@ -1,5 +1,5 @@
 //! Leaving the terminal: double fork, setsid, and the status pipe through which the starting
-//! command learns how the start went. Refuses to know how a server is started.
+//! command learns how the start went. How a server is started is not known here.
 
 use super::upgrade::{FAILED, READY};
 use crate::sys;

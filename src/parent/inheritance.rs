@@ -1,7 +1,7 @@
 //! What the starter has left for the server: listeners of the service manager (sd_listen_fds(3)), or
 //! the line to the predecessor. At the start of the program only, before any descriptor is opened.
 //!
-//! The variables are taken out of the environment. Refuses to judge what the descriptors are.
+//! The variables are taken out of the environment. What the descriptors are is not judged here.
 
 use crate::sys::exec::take_variable;
 use crate::sys::fd::adopt;
@@ -20,12 +20,12 @@ pub(super) const SUCCESSOR_FD: RawFd = 3;
 pub(crate) struct Inheritance {
     /// What the service manager listens with in the server's place.
     pub(super) listeners: Vec<OwnedFd>,
-    /// The server that this one follows.
+    /// The line to the predecessor.
     pub(super) predecessor: Option<OwnedFd>,
 }
 
 impl Inheritance {
-    /// Takes all of it.
+    /// Takes the descriptors over, and the variables out of the environment.
     #[cold]
     pub(crate) fn take() -> Self {
         let [pid, count, _] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].map(take_variable);

@@ -164,7 +164,7 @@ impl Parent {
         }
     }
 
-    /// Lets clients in once every worker is ready.
+    /// While the server starts: accepts clients once every worker is ready. If one cannot start, neither can the server.
     pub(super) fn start_up(&mut self) {
         if matches!(self.ctx.life, Life::Starting(until) if until <= self.ctx.now) {
             let seconds = START_TIMEOUT.as_secs();

@@ -1,8 +1,8 @@
 //! What of the settings depends on the machine: limits depend on its descriptors and free space, sections on
 //! the handlers that are there. Parent only, at the start and at a reload.
 //!
-//! The arithmetic is pure and tested; refuses to guess what the user has set, but lowers what the
-//! descriptor limit cannot hold, and says so.
+//! The arithmetic is pure and tested. What the user has set is kept, but for more connections than the descriptor limit
+//! holds: that number is lowered, with a WARN.
 
 use super::error::Error;
 use crate::doctor;
@@ -67,7 +67,7 @@ fn connections_within(limit: u64, workers: usize, listeners: usize) -> Room {
     }
 }
 
-/// Puts a number in the place of every limit that was left open.
+/// Gives every limit that was not set its value.
 pub(super) fn limits(
     settings: &mut Settings,
     descriptors: u64,

@@ -198,7 +198,7 @@ impl Parent {
         }
     }
 
-    /// Kills workers that say nothing when they should.
+    /// Lets the watchdog kill workers that give no sign of life when they must.
     pub(super) fn watch(&mut self) {
         if self.workers.watch(&self.ctx) {
             self.reap();

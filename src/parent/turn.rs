@@ -1,7 +1,7 @@
 //! One turn of the parent's loop: events and deadlines, each to its owner.
 //!
 //! One readiness set holds everything: signals, channels, listeners, clients. (A poll(2) around a
-//! nested epoll set would cost a second call per wake-up.) Refuses to do the work of a turn itself.
+//! nested epoll set would cost a second call per wake-up.) The work of a turn is done elsewhere.
 
 use super::server::Parent;
 use super::token::Token;

@@ -101,7 +101,7 @@ impl Parent {
     /// The successor has ended, or the one that follows that.
     #[cold]
     pub(super) fn bury_successor(&mut self, pid: Pid, ended: Ended) {
-        // Its last words may have come together with the signal.
+        // What it has said last may have come together with the signal.
         self.hear_successor();
         let how = How(ended);
         match self.upgrade.note_end(&self.ctx, pid) {
@@ -227,7 +227,8 @@ impl Parent {
         }
     }
 
-    /// Whether this server has to wait until its predecessor gives way; that is told, once, that this one is ready.
+    /// Whether this server, which is ready, has to wait until its predecessor gives way. The first time the predecessor
+    /// is told that it is ready.
     pub(super) fn waits_for_predecessor(&mut self, line: &str) -> bool {
         if self.upgrade.has_charge() {
             return false;

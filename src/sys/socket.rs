@@ -1,4 +1,4 @@
-//! Sockets: listeners, clients (never blocking), and the Unix socket of the server.
+//! Sockets: listeners, clients (never blocking), and the control socket.
 
 pub(crate) use super::address::is_abstract;
 use super::address::{RawAddress, internet_address, notify_address, unix_address};

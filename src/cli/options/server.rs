@@ -224,7 +224,7 @@ pub(super) const INSTANCE: &[Row] = &[
         value: "FILE",
         kind: Kind::Path(MAX_SOCKET_PATH, server(|to, path| to.socket = path)),
         default: Default::Is("/tmp/webserver.sock"),
-        help: "Unix socket between parent and workers",
+        help: "control socket, for workers and commands",
         long: "Each server on a host needs its own. On Linux @NAME is one in no folder, \
                which is tried where the default cannot be made.",
         ..BASE

@@ -1,4 +1,4 @@
-//! Admission: the limits on clients, and who is counted by address.
+//! Admission: the limits on clients, in all and by address.
 //!
 //! Keeps counts; refuses to close anybody (`ending` does, in the order that stands there).
 

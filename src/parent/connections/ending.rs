@@ -132,7 +132,7 @@ impl Connections {
         }
     }
 
-    /// A client that lingers has sent something, or its FIN: drops it.
+    /// A client that lingers has sent something, which is dropped, or its FIN, after which the connection is closed.
     pub(super) fn discard(&mut self, ctx: &Context, id: Id) {
         let Some(connection) = self.table.get_mut(id) else {
             return;

@@ -9,7 +9,7 @@
 //! table, state, wheel   the connections, one list per state, and their deadlines
 //! admission             the limits on clients
 //! parking               between two visits to a worker: deadlines, what ends it
-//! queue                 who waits for a worker, or is held for a handler
+//! queue                 clients that wait for a worker, or are held for a handler
 //! account, spools,
 //! stalled               what is in spools, bodies that wait for room
 //! verdicts, fate        to a worker, and back by its verdict or death

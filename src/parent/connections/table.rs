@@ -2,7 +2,7 @@
 //!
 //! Every operation is O(1). Lists are intrusive and in order of arrival in their state, so that the
 //! front of one is who has been in it longest: the next to be served (queued), or the first to go
-//! when every place is taken. Refuses to know of sockets' events, deadlines or workers.
+//! when every place is taken. It does not know of events, deadlines or workers.
 
 use super::account::Account;
 use super::state::State;
@@ -41,7 +41,7 @@ pub(super) struct Connection {
     pub(super) requests: u32,
     /// What the next worker has to go on with.
     pub(super) stage: Stage,
-    /// Its address; `None` on a Unix socket.
+    /// Its address; `None` on a Unix domain socket.
     pub(super) peer: Option<SocketAddr>,
     /// Which listener it came from.
     pub(super) listener: u8,
@@ -238,7 +238,7 @@ impl Table {
         self.id(list.last)
     }
 
-    /// The handlers that somebody waits for.
+    /// The handlers for which some connection is held.
     pub(super) fn held_handlers(&self) -> Vec<u64> {
         self.held.iter().map(|(handler, _)| *handler).collect()
     }

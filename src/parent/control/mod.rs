@@ -328,7 +328,7 @@ impl Control {
         for fd in received.passed.iter().flatten() {
             let own = self.pid_file.as_ref();
             conversation.is_proven |= own.is_some_and(|own| own.is_same_as(fd));
-            // Its close waits for nobody, whoever has wanted that.
+            // Its close must not wait, although whoever has passed it may have set SO_LINGER.
             let _ = reset_on_close(fd.as_fd(), false);
         }
         let said = bytes.get(..received.len).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One socket where clients connect: binding it, and what is said of it.
+//! One socket where clients connect: how it is bound or taken over, and its name in the log.
 
 use crate::instance::{BACKLOG, UnixSocket};
 use crate::parent::error::Error;
@@ -36,7 +36,7 @@ pub(in crate::parent) struct Listener {
     /// Its number, under which workers find its address. No other listener gets this number while one of its connections
     /// is open.
     pub(in crate::parent) index: u8,
-    /// Where it is bound; `None` for a Unix socket.
+    /// Where it is bound; `None` for a Unix domain socket.
     pub(in crate::parent) address: Option<SocketAddr>,
 }
 
@@ -178,7 +178,7 @@ pub(in crate::parent) fn given(sockets: Vec<OwnedFd>) -> Result<Vec<Listener>, E
     Ok(listeners)
 }
 
-/// One dual-stack listener, or IPv4 alone where IPv6 is not compiled in or switched off.
+/// One listener for IPv6 and IPv4, or for IPv4 only where IPv6 is not compiled in or is switched off.
 #[cold]
 fn everywhere(port: u16, beside: bool) -> Result<(Socket, Option<SocketAddr>), Error> {
     let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);

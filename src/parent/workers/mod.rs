@@ -9,7 +9,7 @@
 //! pool, duty, edition, pace   the slots, which workers are ready, how many are to be started or to leave
 //! birth, death                forking a worker, and what is read when it has ended
 //! rest                        workers that rest with their last client
-//! watchdog                    workers that say nothing when they should
+//! watchdog                    workers that give no sign of life when they must
 //! orphans, sweep              what dead workers leave behind
 //! ```
 

@@ -85,7 +85,7 @@ impl Workers {
         self.pool.next_ticket()
     }
 
-    /// Who is there and what each does, to look at.
+    /// The pool, to be read: which workers there are, and what each does.
     pub(in crate::parent) fn pool(&self) -> &Pool {
         &self.pool
     }

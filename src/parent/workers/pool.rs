@@ -294,7 +294,7 @@ impl Pool {
         *self.tally(before) -= 1;
         *self.tally(duty) += 1;
         if before == Duty::Ready && duty != Duty::Ready {
-            // Mostly the last one: it was taken from there.
+            // Mostly it is the last one, since an order goes to the worker that became ready last.
             if self.ready.last() == Some(&slot) {
                 self.ready.pop();
             } else {
@@ -371,7 +371,7 @@ pub(super) enum Surplus {
     None,
     /// This worker may leave.
     Leaves(Slot),
-    /// Then one may leave.
+    /// One may leave at this moment.
     Due(Moment),
 }
 

@@ -1,4 +1,4 @@
-//! The watchdog: workers that say nothing when they should.
+//! The watchdog: kills workers that give no sign of life when they must, or take too long.
 //!
 //! Runs only while some worker has a client, starts or leaves: an idle server sleeps.
 
@@ -81,7 +81,7 @@ fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
 }
 
 impl Workers {
-    /// Makes the watchdog run while there is somebody to watch.
+    /// Makes the watchdog run: there is a worker to watch.
     pub(super) fn watch_soon(&mut self, ctx: &Context) {
         if self.watch_at.is_none() {
             self.watch_at = Some(ctx.now.after(INTERVAL));
