@@ -7,7 +7,7 @@ mod verdict;
 
 pub use verdict::receive_birth;
 pub(crate) use verdict::send_birth;
-pub use verdict::{Said, VERDICT_BYTES, Verdict, receive_verdict, send_verdict};
+pub use verdict::{Incoming, VERDICT_BYTES, Verdict, receive_verdict, send_verdict};
 
 use crate::scoreboard::Ticket;
 use crate::sys::passing::{self, ReceivedRecord};
@@ -342,9 +342,15 @@ mod tests {
     #[test]
     fn the_end_of_either_side_is_seen() {
         let (parent, worker) = socket::pair().unwrap();
-        assert!(matches!(receive_verdict(parent.as_fd()), Ok(Said::Nothing)));
+        assert!(matches!(
+            receive_verdict(parent.as_fd()),
+            Ok(Incoming::Nothing)
+        ));
         drop(worker);
-        assert!(matches!(receive_verdict(parent.as_fd()), Ok(Said::Gone)));
+        assert!(matches!(
+            receive_verdict(parent.as_fd()),
+            Ok(Incoming::Gone)
+        ));
         let (parent, worker) = socket::pair().unwrap();
         drop(parent);
         assert!(receive_order(worker.as_fd()).unwrap().is_none());

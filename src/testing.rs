@@ -11,8 +11,8 @@ pub mod cgi {
 
 pub mod channel {
     pub use crate::channel::{
-        ORDER_BYTES, Order, Received, Said, Serve, Stage, VERDICT_BYTES, Verdict, decode, encode,
-        receive_birth, receive_order, receive_verdict, send_order, send_verdict,
+        Incoming, ORDER_BYTES, Order, Received, Serve, Stage, VERDICT_BYTES, Verdict, decode,
+        encode, receive_birth, receive_order, receive_verdict, send_order, send_verdict,
     };
 }
 
@@ -80,7 +80,7 @@ pub mod sys {
 
     pub mod process {
         pub use crate::sys::process::{
-            Ended, Pid, exit_now, fork, kill, parent_pid, pid, signal_with_parent, wait_for,
+            Ended, Pid, exit_now, fork, kill, pid, signal_with_parent, wait_for,
         };
     }
 

@@ -12,7 +12,7 @@
 )]
 
 use caffeine::testing::birth::Birth;
-use caffeine::testing::channel::{self, Order, Said, Serve, Stage, Verdict};
+use caffeine::testing::channel::{self, Incoming, Order, Serve, Stage, Verdict};
 use caffeine::testing::cli::{self, Invocation};
 use caffeine::testing::log::Log;
 use caffeine::testing::scoreboard::{Scoreboard, Slot, Ticket};
@@ -86,7 +86,7 @@ fn path_of(path: &Path) -> CString {
 fn verdict(channel: &OwnedFd) -> Verdict {
     assert!(poll::wait_one(channel.as_fd(), poll::READABLE, DEADLINE).unwrap());
     match channel::receive_verdict(channel.as_fd()).unwrap() {
-        Said::Verdict(verdict, _, None) => verdict,
+        Incoming::Verdict(verdict, _, None) => verdict,
         other => panic!("{other:?}"),
     }
 }

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use caffeine::testing::sys::fd;
 use caffeine::testing::sys::process::{self, Ended, Pid};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::parent_id;
 
 /// The process; killed and reaped when dropped.
 pub(crate) struct Child(Option<Pid>);
@@ -18,7 +19,7 @@ impl Child {
             None => {
                 // The starter may have died before the request that this process die with it.
                 let is_bound = process::signal_with_parent(libc::SIGKILL).is_ok();
-                if is_bound && process::parent_pid() == starter {
+                if is_bound && parent_id() == starter.raw().unsigned_abs() {
                     fd::close_all_but(&[keep.as_raw_fd()]);
                     work();
                 }

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use caffeine::testing::channel::{self, ORDER_BYTES, Order, Said, VERDICT_BYTES, Verdict};
+use caffeine::testing::channel::{self, Incoming, ORDER_BYTES, Order, VERDICT_BYTES, Verdict};
 use caffeine::testing::sys::socket;
 use libfuzzer_sys::fuzz_target;
 use std::cell::Cell;
@@ -126,7 +126,7 @@ fn hear_verdicts(own: BorrowedFd<'_>, sent: &[u8]) {
     let mut at = 0;
     loop {
         match channel::receive_verdict(own) {
-            Ok(Said::Verdict(verdict, report, spool)) => {
+            Ok(Incoming::Verdict(verdict, report, spool)) => {
                 assert_eq!(sent.get(at), Some(&verdict.byte()));
                 let of = sent.get(at + 1..at + 9);
                 assert_eq!(of, Some(&report.handler.to_le_bytes()[..]));
@@ -134,8 +134,8 @@ fn hear_verdicts(own: BorrowedFd<'_>, sent: &[u8]) {
                 assert!(spool.is_some() || !verdict.needs_spool());
                 at += VERDICT_BYTES;
             }
-            Ok(Said::Nothing) => panic!("the peer is gone, and is not seen to be"),
-            Ok(Said::Gone) | Err(_) => return,
+            Ok(Incoming::Nothing) => panic!("the peer is gone, and is not seen to be"),
+            Ok(Incoming::Gone) | Err(_) => return,
         }
     }
 }

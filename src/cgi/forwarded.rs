@@ -226,14 +226,14 @@ mod tests {
 
     #[test]
     fn host_and_port_are_what_the_proxy_itself_has_said() {
-        type Row = (
+        type Case = (
             &'static str,
             &'static str,
             Option<&'static [u8]>,
             Option<u16>,
             bool,
         );
-        let rows: [Row; 12] = [
+        let rows: [Case; 12] = [
             (
                 "Host",
                 "a.example:8443",

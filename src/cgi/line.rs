@@ -209,12 +209,12 @@ impl Meaning {
 mod tests {
     use super::*;
 
-    type Row<T> = (&'static [u8], Result<T, BadOutput>);
-    type Reason = &'static [u8];
+    type Case<T> = (&'static [u8], Result<T, BadOutput>);
+    type Words = &'static [u8];
 
     #[test]
     fn a_status_is_three_digits_and_perhaps_a_reason() {
-        let rows: [Row<(u16, Reason)>; 15] = [
+        let rows: [Case<(u16, Words)>; 15] = [
             (b"200", Ok((200, b""))),
             (b"200 ", Ok((200, b""))),
             (b"404 Not Found", Ok((404, b"Not Found"))),
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_status_line_is_as_in_rfc_9112_4_but_may_lack_its_reason() {
-        let rows: [Row<(u16, Reason)>; 12] = [
+        let rows: [Case<(u16, Words)>; 12] = [
             (b"HTTP/1.1 200 OK", Ok((200, b"OK"))),
             (b"HTTP/1.0 404", Ok((404, b""))),
             (b"HTTP/1.9 201 ", Ok((201, b""))),
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_field_is_a_token_a_colon_and_a_value_without_controls() {
-        let rows: [Row<(usize, Range<usize>)>; 12] = [
+        let rows: [Case<(usize, Range<usize>)>; 12] = [
             (b"A:b", Ok((1, 2..3))),
             (b"A: \t b \t", Ok((1, 5..6))),
             (b"A:", Ok((1, 2..2))),

@@ -113,16 +113,16 @@ pub fn receive_birth(peer: BorrowedFd<'_>, secret: u64) -> Option<Slot> {
         return None;
     }
     match receive_verdict(peer) {
-        Ok(Said::Verdict(Verdict::Born, report, None)) if report.handler == secret => {
+        Ok(Incoming::Verdict(Verdict::Born, report, None)) if report.handler == secret => {
             Some(Slot(report.answered as usize))
         }
         _ => None,
     }
 }
 
-/// What a worker said.
+/// What comes in from a worker.
 #[derive(Debug)]
-pub enum Said {
+pub enum Incoming {
     /// A verdict, what it is about, and perhaps a spool.
     Verdict(Verdict, Report, Option<OwnedFd>),
     /// Nothing yet.
@@ -133,23 +133,23 @@ pub enum Said {
 
 /// Parent: takes one verdict if there is one. Half of one, an unknown letter, or one without its
 /// spool is an error: that worker can no longer be trusted.
-pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Said> {
+pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Incoming> {
     let mut bytes = [0; VERDICT_BYTES];
     let record = match passing::receive_record(channel, &mut bytes) {
         Ok(record) => record,
-        Err(e) if e.is_would_block() => return Ok(Said::Nothing),
-        Err(e) if e.errno == Errno::CONNRESET => return Ok(Said::Gone),
+        Err(e) if e.is_would_block() => return Ok(Incoming::Nothing),
+        Err(e) if e.errno == Errno::CONNRESET => return Ok(Incoming::Gone),
         Err(e) => return Err(e),
     };
     let [spool, surplus] = record.passed;
     match record.len {
-        0 => Ok(Said::Gone),
+        0 => Ok(Incoming::Gone),
         VERDICT_BYTES if surplus.is_none() => {
             let (verdict, report) = decode_verdict(&bytes).ok_or(BAD_MESSAGE)?;
             if verdict.needs_spool() && spool.is_none() {
                 return Err(BAD_MESSAGE);
             }
-            Ok(Said::Verdict(verdict, report, spool))
+            Ok(Incoming::Verdict(verdict, report, spool))
         }
         _ => Err(BAD_MESSAGE),
     }
@@ -210,7 +210,7 @@ mod tests {
         send_verdict(worker.as_fd(), Verdict::Ready, Report::default(), None).unwrap();
         assert_eq!(receive_birth(parent.as_fd(), 7), Some(Slot(3)));
         let said = receive_verdict(parent.as_fd()).unwrap();
-        assert!(matches!(said, Said::Verdict(Verdict::Ready, _, None)));
+        assert!(matches!(said, Incoming::Verdict(Verdict::Ready, _, None)));
 
         send_birth(worker.as_fd(), 8, Slot(3)).unwrap();
         assert_eq!(receive_birth(parent.as_fd(), 7), None);
@@ -250,12 +250,15 @@ mod tests {
             send_verdict(worker.as_fd(), verdict, report(handler), spool).unwrap();
         }
         for (verdict, handler, spool) in all {
-            let Said::Verdict(said, of, came) = receive_verdict(parent.as_fd()).unwrap() else {
+            let Incoming::Verdict(said, of, came) = receive_verdict(parent.as_fd()).unwrap() else {
                 panic!("nothing was said");
             };
             assert_eq!((said, of), (verdict, report(handler)));
             assert_eq!(came.is_some(), spool.is_some());
         }
-        assert!(matches!(receive_verdict(parent.as_fd()), Ok(Said::Nothing)));
+        assert!(matches!(
+            receive_verdict(parent.as_fd()),
+            Ok(Incoming::Nothing)
+        ));
     }
 }

@@ -115,7 +115,8 @@ pub(super) fn pid_of(digits: &[u8]) -> Option<Pid> {
 #[cfg(target_os = "linux")]
 mod tests {
     use super::*;
-    use crate::sys::process::{exit_now, kill, parent_pid, wait_for};
+    use crate::sys::process::{exit_now, kill, wait_for};
+    use std::os::unix::process::parent_id;
     use std::time::Duration;
 
     /// Who waits for a child of vfork(2) to become another program is shown as one who waits for a
@@ -144,7 +145,7 @@ mod tests {
             let own = crate::sys::process::pid();
             if fork(libc::CLONE_VFORK).is_none() {
                 // Ends after the one who waits for it.
-                while parent_pid() == own {
+                while Pid::new(parent_id().cast_signed()) == Some(own) {
                     std::thread::sleep(Duration::from_millis(5));
                 }
             }

@@ -37,12 +37,6 @@ pub fn pid() -> Pid {
     Pid(unsafe { libc::getpid() })
 }
 
-/// getppid(2).
-pub fn parent_pid() -> Pid {
-    // SAFETY: no arguments, cannot fail.
-    Pid(unsafe { libc::getppid() })
-}
-
 /// geteuid(2).
 pub(crate) fn effective_uid() -> u32 {
     // SAFETY: no arguments, cannot fail.

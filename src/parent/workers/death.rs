@@ -3,7 +3,7 @@
 use super::duty::Duty;
 use super::owner::{Finished, Heard, Workers};
 use super::pool::Worker;
-use crate::channel::{self, Said, Verdict};
+use crate::channel::{self, Incoming, Verdict};
 use crate::parent::context::{Context, Id};
 use crate::scoreboard::{Phase, Report, Slot};
 use crate::sys::Errno;
@@ -75,7 +75,7 @@ impl Workers {
         worker.is_killed = true;
         let channel = worker.channel.as_ref()?;
         match channel::receive_verdict(channel.as_fd()) {
-            Ok(Said::Nothing | Said::Gone) => None,
+            Ok(Incoming::Nothing | Incoming::Gone) => None,
             said => Some(self.hear(ctx, slot, said)),
         }
     }

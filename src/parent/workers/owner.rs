@@ -3,7 +3,7 @@
 use super::duty::Duty;
 use super::orphans::Orphans;
 use super::pool::{Pool, Worker};
-use crate::channel::{self, Order, Said, Verdict};
+use crate::channel::{self, Incoming, Order, Verdict};
 use crate::parent::context::{Burst, Context, Id, Ordered};
 use crate::parent::privilege::OomScore;
 use crate::scoreboard::{Report, Slot, Ticket};
@@ -125,13 +125,18 @@ impl Workers {
         Heard::Nothing
     }
 
-    pub(super) fn hear(&mut self, ctx: &Context, slot: Slot, said: Result<Said, Error>) -> Heard {
+    pub(super) fn hear(
+        &mut self,
+        ctx: &Context,
+        slot: Slot,
+        said: Result<Incoming, Error>,
+    ) -> Heard {
         match said {
-            Ok(Said::Verdict(verdict, report, spool)) => {
+            Ok(Incoming::Verdict(verdict, report, spool)) => {
                 return self.judge(ctx, slot, (verdict, report, spool));
             }
-            Ok(Said::Nothing) => {}
-            Ok(Said::Gone) => self.hang_up(ctx, slot),
+            Ok(Incoming::Nothing) => {}
+            Ok(Incoming::Gone) => self.hang_up(ctx, slot),
             // The parent has no descriptor left for the verdict's spool. The worker has done nothing wrong.
             Err(e) if e.errno == Errno::MFILE => {
                 ctx.log.error(format_args!("unable to take a spool: {e}"));
