@@ -24,6 +24,7 @@ impl Parent {
         self.act_on(&events);
         self.events = events;
         self.connections.let_bodies_on(&self.ctx);
+        self.connections.forget_heavy(&self.ctx);
         self.connections.expire(&self.ctx);
         self.dispatch();
         self.reconcile();

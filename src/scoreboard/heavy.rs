@@ -37,6 +37,12 @@ impl Scoreboard {
         }
     }
 
+    /// Whether any handler is heavy.
+    pub(crate) fn has_heavy(&self) -> bool {
+        let mut words = self.heavy.iter();
+        words.any(|word| word.load(Ordering::Relaxed) != 0)
+    }
+
     /// Whether this handler is heavy.
     pub(crate) fn is_heavy(&self, handler: u64) -> bool {
         let (word, bit) = place_of(handler);
@@ -75,7 +81,9 @@ mod tests {
             (board.is_heavy(7), board.room_for_heavy(&limits)),
             (false, 3)
         );
+        assert!(!board.has_heavy());
         board.note_heavy(7);
+        assert!(board.has_heavy());
         assert_eq!(
             (board.is_heavy(7), board.room_for_heavy(&limits)),
             (true, 1)

@@ -110,6 +110,81 @@ fn slow_readers_of_several_handlers_leave_uploads_their_workers() {
     server.stop();
 }
 
+/// With `?waits` a handler of [`heavy_server`] prints nothing before the file `go` is there.
+const LARGE: &str = "[ -n \"$QUERY_STRING\" ] && while [ ! -e go ]; do sleep 0.01; done";
+
+/// A server with four workers, three of which heavy handlers may have, and two handlers that print 8 MiB.
+fn heavy_server<const N: usize>(options: [&str; N]) -> Server {
+    let server = server(options);
+    server.folder.write("root/.large", noise(8 * MIB), 0o644);
+    for name in ["large", "huge"] {
+        server.handler(name, &format!("{LARGE}; {HEAD}; exec cat .large"));
+    }
+    server
+}
+
+fn ask(server: &Server, target: &str) -> Client {
+    let mut client = server.connect();
+    os::set_receive_buffer(&client.stream, 64 * 1024);
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    client
+}
+
+#[test]
+fn who_is_held_for_heavy_handlers_goes_on_once_no_response_waits() {
+    let server = heavy_server(["--workers=4", "--max-workers=4", "--queue-timeout=10s"]);
+    let mut readers = ["/large", "/huge"].map(|target| ask(&server, target));
+    eventually(PATIENCE, "both wait for their clients", || {
+        status_of(&server, "drain") == 2
+    });
+    let mut running: Vec<Client> = (0..3).map(|_| ask(&server, "/large?waits")).collect();
+    eventually(PATIENCE, "heavy handlers have all that they may", || {
+        status_of(&server, "serving") == 3
+    });
+    let mut held = ask(&server, "/huge");
+    eventually(PATIENCE, "it is held", || status_of(&server, "held") == 1);
+    for reader in &mut readers {
+        assert_eq!(reader.response().body.len(), 8 * MIB);
+    }
+    assert_eq!(held.response().status, 200);
+    server.file("go", "", 0o644);
+    for client in &mut running {
+        assert_eq!(client.response().status, 200);
+    }
+    server.stop();
+}
+
+/// Its response has filled the room and was taken before the handler's end, so it was never parked.
+#[test]
+fn a_handler_whose_client_has_caught_up_is_heavy_no_longer() {
+    let server = Server::with(["--workers=4", "--max-workers=4", "--max-spool=1M"]);
+    server.folder.write("root/.large", noise(8 * MIB), 0o644);
+    server
+        .folder
+        .write("root/.end", "that was all of it", 0o644);
+    let script = format!("{HEAD}; cat .large .end; while [ ! -e go ]; do sleep 0.01; done");
+    let mut readers = Vec::new();
+    for name in ["large", "huge"] {
+        server.handler(name, &script);
+        let waits = status_of(&server, "client_waits");
+        let mut reader = ask(&server, &format!("/{name}"));
+        eventually(PATIENCE, "the handler waits for its client", || {
+            status_of(&server, "client_waits") > waits
+        });
+        assert!(reader.receive_until(b"that was all of it").is_some());
+        readers.push(reader);
+    }
+    for name in ["large", "huge"] {
+        readers.push(ask(&server, &format!("/{name}")));
+    }
+    eventually(PATIENCE, "every worker has one", || {
+        status_of(&server, "serving") == 4
+    });
+    server.file("go", "", 0o644);
+    drop(readers);
+    server.stop();
+}
+
 #[test]
 fn a_body_without_room_waits_for_it() {
     let server = server(["--max-spool-total=2M", "--queue-timeout=1m"]);

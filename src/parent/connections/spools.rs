@@ -37,6 +37,16 @@ impl Connections {
         }
     }
 
+    /// Once nobody's response waits any more no handler is heavy, and whoever was held for that goes on. What
+    /// workers have used no longer they do not say, so this is asked in every turn.
+    pub(in crate::parent) fn forget_heavy(&mut self, ctx: &Context) {
+        let board = &ctx.scoreboard;
+        if board.has_heavy() && board.spooled_total().responses == 0 {
+            board.forget_heavy();
+            self.release_where_room(ctx);
+        }
+    }
+
     /// Gives a connection its spool, or takes it away, and counts it.
     pub(super) fn set_spool(&mut self, ctx: &Context, id: Id, spool: Option<OwnedFd>) {
         let Some(connection) = self.table.get_mut(id) else {
@@ -88,9 +98,6 @@ impl Connections {
         self.spooled = self.spooled.plus(after).less(before);
         let board = &ctx.scoreboard;
         board.parent().set_spooled(self.spooled);
-        if before.responses > 0 && board.spooled_total().responses == 0 {
-            board.forget_heavy();
-        }
         board.note_parked(origin, before, after);
     }
 }
