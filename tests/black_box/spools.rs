@@ -154,6 +154,51 @@ fn who_is_held_for_heavy_handlers_goes_on_once_no_response_waits() {
     server.stop();
 }
 
+#[test]
+fn places_of_heavy_handlers_go_to_who_has_waited_longest() {
+    let server = heavy_server(["--workers=4", "--max-workers=4", "--queue-timeout=60s"]);
+    let readers = ["/large", "/huge"].map(|target| ask(&server, target));
+    eventually(PATIENCE, "both wait for their clients", || {
+        status_of(&server, "drain") == 2
+    });
+    for name in ["large", "huge"] {
+        let waits = "while [ ! -e go$QUERY_STRING ]; do sleep 0.01; done";
+        let script = format!("echo {name} >> runs; {waits}; {HEAD}; echo {name}");
+        server.handler(name, &script);
+    }
+    let mut running: Vec<Client> = (0..3)
+        .map(|n| ask(&server, &format!("/large?{n}")))
+        .collect();
+    let wait_for_runs = |expected: usize| {
+        eventually(PATIENCE, "so many have begun", || {
+            server.read("runs").lines().count() == expected
+        });
+    };
+    wait_for_runs(3);
+    let asked = ["huge", "large", "huge", "huge", "large", "huge"];
+    for (n, name) in asked.into_iter().enumerate() {
+        running.push(ask(&server, &format!("/{name}?{}", n + 3)));
+        eventually(PATIENCE, "it is held", || {
+            status_of(&server, "held") == n + 1
+        });
+    }
+    for ended in 0..asked.len() {
+        server.file(&format!("go{ended}"), "", 0o644);
+        wait_for_runs(4 + ended);
+    }
+    let runs = server.read("runs");
+    let begun: Vec<&str> = runs.lines().skip(3).collect();
+    assert_eq!(begun, asked);
+    for rest in asked.len()..asked.len() + 3 {
+        server.file(&format!("go{rest}"), "", 0o644);
+    }
+    for client in &mut running {
+        assert_eq!(client.response().status, 200);
+    }
+    drop(readers);
+    server.stop();
+}
+
 /// Its response has filled the room and was taken before the handler's end, so it was never parked.
 #[test]
 fn a_handler_whose_client_has_caught_up_is_heavy_no_longer() {

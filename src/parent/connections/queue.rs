@@ -105,9 +105,33 @@ impl Connections {
     /// A request of this handler has ended: the first client that is held for it goes to the front of the queue. If
     /// others have taken the place by then, it is held again.
     fn release(&mut self, ctx: &Context, handler: u64) {
+        if ctx.scoreboard.is_heavy(handler) {
+            return self.release_heavy(ctx);
+        }
         if let Some(id) = self.table.first_held(handler) {
             self.admit(ctx, id, handler, End::Front);
         }
+    }
+
+    /// The places that heavy handlers share go to the clients that have waited longest, whichever of these
+    /// handlers they wait for: else a handler that many ask for would keep all places for itself.
+    fn release_heavy(&mut self, ctx: &Context) {
+        let room = ctx.scoreboard.room_for_heavy(&ctx.settings.limits);
+        for _ in 0..room {
+            let Some((id, handler)) = self.longest_held_for_heavy(ctx) else {
+                break;
+            };
+            self.admit(ctx, id, handler, End::Front);
+        }
+    }
+
+    /// Who has waited longest for a heavy handler that has room, and the handler.
+    fn longest_held_for_heavy(&self, ctx: &Context) -> Option<(Id, u64)> {
+        let handlers = self.table.held_handlers().into_iter();
+        let heavy = handlers.filter(|handler| ctx.scoreboard.is_heavy(*handler));
+        let able = heavy.filter(|handler| self.room(ctx, *handler) > 0);
+        let firsts = able.filter_map(|handler| Some((self.table.first_held(handler)?, handler)));
+        firsts.min_by_key(|(id, _)| self.table.get(*id).map(|connection| connection.woken))
     }
 
     /// A client that is held goes into the queue: a place of its handler is free.
@@ -128,10 +152,10 @@ impl Connections {
     }
 
     /// A request has ended: the next client that is held for its handler gets the place. After local redirects it may
-    /// have had places of other handlers too, and heavy handlers share theirs: then all handlers are looked at.
+    /// have had places of other handlers too: then all handlers are looked at.
     pub(in crate::parent) fn release_after(&mut self, ctx: &Context, report: &Report) {
         self.release(ctx, report.handler);
-        if report.was_redirected || ctx.scoreboard.is_heavy(report.handler) {
+        if report.was_redirected {
             self.release_where_room(ctx);
         }
     }
