@@ -1,5 +1,5 @@
 //! What worker and parent can both take: the client that a worker rests with. One word of the slot says whether the
-//! worker rests. Whoever swaps that out, worker or parent, has the client.
+//! worker rests. Whoever swaps that out, worker or parent, has the client. `model/` tries this in every interleaving.
 
 use super::{Entry, IS_NEEDED, SHARED, Scoreboard};
 use std::sync::atomic::Ordering;

@@ -1,0 +1,1 @@
+whole!("src/scoreboard.rs");
