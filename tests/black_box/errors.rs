@@ -412,7 +412,7 @@ fn a_client_that_leaves_in_its_body_starts_nothing() {
     eventually(SECOND, "connections are closed", || {
         let links = os::descriptors(server.pid());
         let sockets = links.iter().filter(|link| link.starts_with("socket:"));
-        // The listener, the meeting socket and the channels.
+        // The listener, the control socket and the channels.
         sockets.count() <= 2 + server.worker_pids().len()
     });
     assert_eq!(server.read("runs"), "x\n");

@@ -113,8 +113,8 @@ impl Connections {
         }
     }
 
-    /// The places that heavy handlers share go to the clients that have waited longest, whichever of these
-    /// handlers they wait for: else a handler that many ask for would keep all places for itself.
+    /// Gives the free places that heavy handlers share to the clients that have waited longest, whichever of these
+    /// handlers they are held for. Otherwise a handler that many clients ask for would keep all places for itself.
     fn release_heavy(&mut self, ctx: &Context) {
         let room = ctx.scoreboard.room_for_heavy(&ctx.settings.limits);
         for _ in 0..room {
@@ -125,7 +125,7 @@ impl Connections {
         }
     }
 
-    /// Who has waited longest for a heavy handler that has room, and the handler.
+    /// The client that has waited longest for a heavy handler that has room, and that handler.
     fn longest_held_for_heavy(&self, ctx: &Context) -> Option<(Id, u64)> {
         let handlers = self.table.held_handlers().into_iter();
         let heavy = handlers.filter(|handler| ctx.scoreboard.is_heavy(*handler));

@@ -37,8 +37,8 @@ impl Connections {
         }
     }
 
-    /// Once nobody's response waits any more no handler is heavy, and whoever was held for that goes on. What
-    /// workers have used no longer they do not say, so this is asked in every turn.
+    /// When no response waits in a spool any more, no handler is heavy, and clients that were held for that go on. Workers
+    /// do not tell the parent when a spool of theirs is empty, so the parent looks in every turn.
     pub(in crate::parent) fn forget_heavy(&mut self, ctx: &Context) {
         let board = &ctx.scoreboard;
         if board.has_heavy() && board.spooled_total().responses == 0 {
