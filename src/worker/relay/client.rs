@@ -40,7 +40,9 @@ impl Relay<'_, '_> {
     /// A handler whose client is lost may run to its end if its settings say so (`half-close =
     /// serve`). Nobody gets what it prints then.
     pub(super) fn or_run_on(&mut self, end: RelayEnd) -> RelayEnd {
-        let is_lost = matches!(end, RelayEnd::ClientGone | RelayEnd::ClientStuck);
+        // What is no response is of no matter to a client that has left before.
+        let is_lost = matches!(end, RelayEnd::ClientGone | RelayEnd::ClientStuck)
+            || self.is_client_lost && matches!(end, RelayEnd::Bad(_) | RelayEnd::NoSpool);
         if !is_lost || self.half_close() != HalfClose::Serve {
             return end;
         }
