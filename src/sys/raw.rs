@@ -3,50 +3,27 @@
 //! The only user of the `sc` crate, which builds on three CPUs; elsewhere `libc::syscall` serves.
 //! Each function returns the kernel's own answer: a result, or a negated errno.
 
-#[cfg(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86_64",
-        target_arch = "aarch64",
-        target_arch = "riscv64"
-    )
-))]
-macro_rules! raw {
-    ($name:ident, $libc:ident $(, $arg:expr)*) => {{
-        if let Some(errno) = fault::due(call_of(stringify!($libc))) {
-            return -(errno.raw() as isize);
-        }
-        // SAFETY: the caller's arguments fit the call (each wrapper below says why).
-        let result = unsafe { sc::syscall!($name $(, $arg)*) };
-        result.cast_signed()
-    }};
-}
-
-#[cfg(all(
-    target_os = "linux",
-    not(any(
-        target_arch = "x86_64",
-        target_arch = "aarch64",
-        target_arch = "riscv64"
-    ))
-))]
-macro_rules! raw {
-    ($name:ident, $libc:ident $(, $arg:expr)*) => {{
-        if let Some(errno) = fault::due(call_of(stringify!($libc))) {
-            return -(errno.raw() as isize);
-        }
-        // SAFETY: the caller's arguments fit the call (each wrapper below says why).
-        let result = unsafe { libc::syscall(libc::$libc $(, $arg)*) };
-        if result < 0 {
-            -(std::io::Error::last_os_error().raw_os_error().unwrap_or(0) as isize)
-        } else {
-            result as isize
-        }
-    }};
-}
-
 #[cfg(target_os = "linux")]
 use super::fault;
+
+#[cfg(target_os = "linux")]
+macro_rules! raw {
+    ($name:ident, $libc:ident $(, $arg:expr)*) => {{
+        if let Some(errno) = fault::due(call_of(stringify!($libc))) {
+            return -(errno.raw() as isize);
+        }
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
+        // SAFETY: the caller's arguments fit the call (each wrapper below says why).
+        let result = unsafe { sc::syscall!($name $(, $arg)*) }.cast_signed();
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+        // SAFETY: the same.
+        let result = match unsafe { libc::syscall(libc::$libc $(, $arg)*) } {
+            ..0 => -(super::errno::Errno::last().raw() as isize),
+            result => result as isize,
+        };
+        result
+    }};
+}
 
 /// `SYS_openat2` is the number of openat2.
 #[cfg(target_os = "linux")]

@@ -129,7 +129,7 @@ impl<'a> Answerer<'a> {
         };
         if sent < self.bytes.len() {
             // A page may be larger than a new connection's send buffer.
-            return match self.put_away(sent, manner) {
+            return match self.spool_rest(sent, manner) {
                 Ok(outcome) => (outcome, self.bytes.len() as u64),
                 Err(_) => (Outcome::of(Verdict::Close), sent as u64),
             };
@@ -150,7 +150,7 @@ impl<'a> Answerer<'a> {
     }
 
     /// The rest waits in a spool until the client takes it.
-    fn put_away(&self, sent: usize, manner: Manner) -> sys::Result<Outcome> {
+    fn spool_rest(&self, sent: usize, manner: Manner) -> sys::Result<Outcome> {
         let rest = self.bytes.get(sent..).unwrap_or_default();
         let mut spool = Spool::new(self.keeper, Use::Response, rest.len() as u64)?;
         spool.append(rest)?;

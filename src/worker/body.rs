@@ -171,7 +171,7 @@ impl BodyReader {
                 ReadStop::Wait if job.wait_briefly(progress.total, moved) => moved = 0,
                 ReadStop::Wait => return self.park(job, *progress, spool),
                 ReadStop::Stalled => {
-                    return match self.put_away(job, *progress, spool) {
+                    return match self.spool_with_head(job, *progress, spool) {
                         Ok(spool) => BodyRead::Stalled(spool.into_fd()),
                         Err(why) => BodyRead::Unable(why),
                     };
@@ -320,14 +320,14 @@ impl BodyReader {
             job.client.socket(),
             usize::try_from(low_water).unwrap_or(1),
         );
-        match self.put_away(job, progress, spool) {
+        match self.spool_with_head(job, progress, spool) {
             Ok(spool) => BodyRead::Parked(spool.into_fd()),
             Err(why) => BodyRead::Unable(why),
         }
     }
 
     /// Puts body, head and progress where the next worker finds them.
-    pub(super) fn put_away<'a>(
+    pub(super) fn spool_with_head<'a>(
         &mut self,
         job: &Reading<'_, 'a>,
         progress: BodyProgress,

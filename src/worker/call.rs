@@ -138,7 +138,7 @@ impl<'a> Context<'a> {
         progress: BodyProgress,
         spool: Option<Spool<'a>>,
     ) -> Outcome {
-        match self.reader.put_away(job, progress, spool) {
+        match self.reader.spool_with_head(job, progress, spool) {
             Ok(spool) => Outcome::with(Verdict::Retry, spool.into_fd()),
             Err(why) => self.fail_for_room(request, &why),
         }

@@ -3,31 +3,31 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | `input` | what has arrived of a head |
-//! | `root` | the folder with the handlers, by its name |
 //! | `rest` | keeps the client while nobody needs this worker |
-//! | `exchange` | what has arrived of a request, up to the verdict on its connection |
-//! | `context` | what every request needs, and answers without a handler |
+//! | `exchange` | serves one request, from its first byte to the verdict on its connection |
+//! | `redirect` | the handler of a request, and those that it redirects to |
 //! | `call` | one call of a handler: body, launch, relay |
-//! | `redirect` | other paths than the one that was asked for |
+//! | `context` | what a worker keeps from request to request, and answers without a handler |
 //! | `ending` | how a response ends |
+//! | `relay` | moves the handler's output to the client |
+//! | `released` | a handler that runs on after its response |
+//! | `detached` | reads what processes print that a handler has left on purpose |
+//! | `process_tree` | ends a handler and everything it started |
+//! | `plan` | environment, arguments and descriptors of a launch |
+//! | `launch_failure` | why a handler was not started |
+//! | `confine` | what a handler may use and touch |
 //! | `body` | the request's body: in memory, or in a spool |
 //! | `large_body` | a large body that arrives without a stop |
 //! | `progress` | how far a body has been read, and how the next worker learns of it |
-//! | `confine` | what a handler may use and touch |
-//! | `plan` | environment, arguments and descriptors of a launch |
 //! | `feed` | the body of a handler that wants a pipe |
-//! | `relay` | moves the handler's output to the client |
-//! | `released` | a handler that runs on after its response |
 //! | `response` | turns the handler's output into an HTTP response |
-//! | `outlet` | what the client takes now, and the spool for the rest |
-//! | `stderr` | the handler's complaints, into the log |
-//! | `detached` | hears what a handler has left on purpose |
-//! | `process_tree` | ends a handler and everything it started |
-//! | `turn` | who puts away now, where many want to |
-//! | `spool` | a file that holds what the client has not sent or taken yet |
 //! | `answer` | the server's own short responses |
-//! | `receipt` | the line in the log |
+//! | `outlet` | what the client takes now, and the spool for the rest |
+//! | `turn` | which workers may spool responses now |
+//! | `spool` | a file that holds what the client has not sent or taken yet |
+//! | `request`, `input`, `client` | a request, what has arrived of its head, and who has sent it |
+//! | `stderr`, `receipt` | the handler's stderr, and the request's line, in the log |
+//! | `root` | the folder with the handlers, by its name |
 
 mod answer;
 mod body;

@@ -135,10 +135,10 @@ impl<'a> Outlet<'a> {
         if part.is_empty() {
             return Ok(());
         }
-        self.put_away(part)
+        self.spool_part(part)
     }
 
-    fn put_away(&mut self, part: &[u8]) -> Result<(), Blocked> {
+    fn spool_part(&mut self, part: &[u8]) -> Result<(), Blocked> {
         let mut put = 0;
         if !self.has_rest() {
             let spool = match &mut self.spool {
@@ -180,7 +180,7 @@ impl<'a> Outlet<'a> {
         }
         // There may be room again.
         if !rest.is_empty() {
-            self.put_away(&rest)?;
+            self.spool_part(&rest)?;
         }
         Ok(has_moved)
     }
