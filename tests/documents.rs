@@ -1,4 +1,4 @@
-//! Reads docs/conformance.md and ARCHITECTURE.md and fails if they name a test, a file or a place in the source that
+//! Reads docs/conformance.md and ARCHITECTURE.md and fails if they name a test, a file, a place or a size in the source that
 //! is gone.
 
 #![expect(
@@ -93,4 +93,25 @@ fn every_file_that_the_architecture_names_is_there() {
         names += 1;
     }
     assert!(names > 80, "{names}");
+}
+
+/// The value of a `const` as it stands in the source.
+fn value_of<'a>(source: &'a str, constant: &str) -> Option<&'a str> {
+    let start = format!("const {constant}: usize = ");
+    let (_, rest) = source.split_once(&start)?;
+    rest.split_once(';').map(|(value, _)| value)
+}
+
+#[test]
+fn sizes_that_the_architecture_tells_are_those_of_the_source() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    for (constant, file) in [
+        ("ORDER_BYTES", "channel.rs"),
+        ("VERDICT_BYTES", "channel/verdict.rs"),
+    ] {
+        let source = fs::read_to_string(root.join("src").join(file)).unwrap();
+        let told = value_of(&source, constant).map(|n| format!("(`{constant}` in `{file}`, {n})"));
+        assert!(told.is_some_and(|told| page.contains(&told)), "{constant}");
+    }
 }
