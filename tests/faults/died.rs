@@ -2,9 +2,9 @@
 
 use super::harness::{Client, PATIENCE, Server, Setup, eventually, noise, os, watch_for};
 use super::matrix::KILL;
-use super::scenes::{PAUSE, ask_status};
+use super::scenarios::{PAUSE, ask_status};
 use super::table::{Call, Table};
-use super::visitor::{Seen, Visitor};
+use super::test_client::{Seen, TestClient};
 use std::time::{Duration, Instant};
 
 /// More than sockets and pipes hold.
@@ -74,12 +74,12 @@ fn who_last_filled_its_pipe_is_read_at_once_the_next_time() {
         ask_status(&server).is_some_and(|line| line.contains(" ready=1 "))
     });
     let call = kill_at(&table, "ppoll", 3);
-    let seen = Visitor::tcp(server.port).ask(get_of("/gush"));
+    let seen = TestClient::tcp(server.port).ask(get_of("/gush"));
     assert!(table.disarm(&call));
     assert_eq!(seen, Seen::Cut);
     // Its successor knows nothing of it.
     let call = kill_at(&table, "ppoll", 3);
-    let seen = Visitor::tcp(server.port).ask(get_of("/gush"));
+    let seen = TestClient::tcp(server.port).ask(get_of("/gush"));
     assert!(table.disarm(&call));
     assert!(matches!(seen, Seen::Whole(502, _)), "{seen:?}");
     server.stop();
@@ -127,7 +127,7 @@ fn a_worker_that_dies_while_it_puts_away_leaves_its_turn_to_others() {
 
 /// Two clients: both at once, so that verdicts are said; then one after the other, with a worker that
 /// rests in between.
-fn take_turns(server: &Server, one: &mut Visitor, other: &mut Visitor) -> Vec<Seen> {
+fn take_turns(server: &Server, one: &mut TestClient, other: &mut TestClient) -> Vec<Seen> {
     os::stop(server.pid());
     for client in [&mut *one, &mut *other] {
         client.send(get_of("/count"));
@@ -142,7 +142,7 @@ fn take_turns(server: &Server, one: &mut Visitor, other: &mut Visitor) -> Vec<Se
 }
 
 /// The same, and a body that an earlier order brought half of.
-fn go_on(server: &Server, one: &mut Visitor, other: &mut Visitor) -> Vec<Seen> {
+fn go_on(server: &Server, one: &mut TestClient, other: &mut TestClient) -> Vec<Seen> {
     let mut seen = take_turns(server, one, other);
     one.send("POST /count HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nfirst");
     watch_for(PAUSE);
@@ -162,18 +162,18 @@ fn last_words(server: &Server, from: usize) -> Option<String> {
 /// Each time it is killed one use later, until there are no more: at a clock where no other call is.
 #[test]
 fn who_has_a_worker_that_dies_between_two_requests_does_not_notice() {
-    type Scene = fn(&Server, &mut Visitor, &mut Visitor) -> Vec<Seen>;
-    let scenes: [(&str, Scene); 2] = [("clock_gettime", go_on), ("sendmsg", take_turns)];
+    type Scenario = fn(&Server, &mut TestClient, &mut TestClient) -> Vec<Seen>;
+    let scenarios: [(&str, Scenario); 2] = [("clock_gettime", go_on), ("sendmsg", take_turns)];
     let (server, table) = start(1);
     server.handler(
         "count",
         "echo x >> runs; printf 'Content-Type: text/plain\\n\\n'; wc -l < runs",
     );
-    let clients = || [(); 2].map(|()| Visitor::tcp(server.port));
+    let clients = || [(); 2].map(|()| TestClient::tcp(server.port));
     let mut quiet_deaths = 0;
-    for (name, scene) in scenes {
+    for (name, scenario) in scenarios {
         let [mut one, mut other] = clients();
-        scene(&server, &mut one, &mut other);
+        scenario(&server, &mut one, &mut other);
         drop([one, other]);
         let call = call_of(&table, name);
         for n in 1.. {
@@ -184,7 +184,7 @@ fn who_has_a_worker_that_dies_between_two_requests_does_not_notice() {
             let (from, runs) = (server.log().len(), server.read("runs").lines().count());
             let [mut one, mut other] = clients();
             table.arm(&call, KILL, n);
-            let seen = scene(&server, &mut one, &mut other);
+            let seen = scenario(&server, &mut one, &mut other);
             if !table.disarm(&call) {
                 break;
             }
@@ -217,12 +217,12 @@ fn a_verdict_that_is_never_said_costs_its_client_no_more_than_its_phase_says() {
     let (server, table) = start(1);
     server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
     let hello = Seen::Whole(200, b"hello".to_vec());
-    assert_eq!(Visitor::tcp(server.port).ask(get_of("/hello")), hello);
-    let killed_at = |n: u64, ask: &dyn Fn(&mut Visitor)| {
+    assert_eq!(TestClient::tcp(server.port).ask(get_of("/hello")), hello);
+    let killed_at = |n: u64, ask: &dyn Fn(&mut TestClient)| {
         eventually(PATIENCE, "a worker is ready", || {
             ask_status(&server).is_some_and(|line| line.contains(" ready=1 "))
         });
-        let mut client = Visitor::tcp(server.port);
+        let mut client = TestClient::tcp(server.port);
         let call = kill_at(&table, "sendmsg", n);
         ask(&mut client);
         eventually(PATIENCE, "it dies", || table.has_failed(&call));
@@ -277,7 +277,7 @@ fn who_was_taken_back_from_a_worker_costs_nothing_more_once_that_has_closed_its_
 fn who_comes_again_does_not_speed_up_a_crash_loop() {
     let (server, table) = start(1);
     server.handler("hello", "printf 'Content-Type: text/plain\\n\\nhello'");
-    let mut clients = [(); 4].map(|()| Visitor::tcp(server.port));
+    let mut clients = [(); 4].map(|()| TestClient::tcp(server.port));
     for client in &mut clients {
         let seen = client.ask(get_of("/hello"));
         assert!(matches!(seen, Seen::Whole(200, _)), "{seen:?}");
@@ -295,7 +295,7 @@ fn who_comes_again_does_not_speed_up_a_crash_loop() {
     let pauses = [20, 40, 80, 160, 320].map(Duration::from_millis);
     assert!(begun.elapsed() >= pauses.iter().sum());
     table.disarm(&call);
-    let seen = Visitor::tcp(server.port).ask(get_of("/hello"));
+    let seen = TestClient::tcp(server.port).ask(get_of("/hello"));
     assert!(matches!(seen, Seen::Whole(200, _)), "{seen:?}");
     server.stop();
 }

@@ -20,8 +20,8 @@ mod died;
 )]
 mod harness;
 mod matrix;
-mod scenes;
+mod scenarios;
+mod server_kinds;
 mod stopped;
 mod table;
-mod tours;
-mod visitor;
+mod test_client;

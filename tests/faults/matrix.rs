@@ -1,9 +1,9 @@
 //! The walk itself.
 
 use super::harness::{Server, Setup, eventually, os};
-use super::scenes::{self, Scene, ask_status, expect_service};
+use super::scenarios::{self, Scenario, ask_status, expect_service};
+use super::server_kinds::{self, ServerKind};
 use super::table::{Call, Table, errnos};
-use super::tours::{self, Tour};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ struct Walk {
     quiet: Holdings,
     /// The whole walk, or each fault once.
     is_whole: bool,
-    /// Faults that have been tried in some scene.
+    /// Faults that have been tried in some scenario.
     tried: HashSet<(String, i32, u64)>,
     cases: usize,
     /// The call was not made that often this time.
@@ -41,10 +41,10 @@ pub(crate) const KILL: i32 = 1000 + libc::SIGKILL;
 /// The same, stopped.
 pub(crate) const STOP: i32 = 1000 + libc::SIGSTOP;
 
-/// One fault in one scene.
+/// One fault in one scenario.
 struct Case<'c> {
     name: &'c str,
-    scene: Scene,
+    scenario: Scenario,
     call: &'c Call,
     errno: i32,
     n: u64,
@@ -53,8 +53,8 @@ struct Case<'c> {
 impl fmt::Display for Case<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Call { kind, name, .. } = self.call;
-        let (scene, n) = (self.name, self.n);
-        write!(f, "{scene}: {kind}'s {name}, use {n}: ")?;
+        let (scenario, n) = (self.name, self.n);
+        write!(f, "{scenario}: {kind}'s {name}, use {n}: ")?;
         match self.errno {
             KILL => f.write_str("killed"),
             errno => std::io::Error::from_raw_os_error(errno).fmt(f),
@@ -72,11 +72,11 @@ fn rss_kib(pid: u32) -> u64 {
 }
 
 /// A server to be started, with its table.
-pub(crate) fn setup(tour: &Tour) -> (Setup, Table) {
+pub(crate) fn setup(kind: &ServerKind) -> (Setup, Table) {
     let mut setup = Setup::new();
     let table = Table::new(&setup.folder);
     setup.without("--bind").without("--port");
-    setup.config(&scenes::config(&setup.folder, ""));
+    setup.config(&scenarios::config(&setup.folder, ""));
     setup.args([
         "--workers=2",
         "--max-workers=2",
@@ -85,25 +85,25 @@ pub(crate) fn setup(tour: &Tour) -> (Setup, Table) {
         "--linger=200ms",
     ]);
     setup.env("CAFFEINE_FAULT_TABLE", &table.path.display().to_string());
-    (tour.prepare)(&mut setup);
+    (kind.prepare)(&mut setup);
     (setup, table)
 }
 
-fn start(tour: &Tour) -> (Server, Table) {
-    let (setup, table) = setup(tour);
+fn start(kind: &ServerKind) -> (Server, Table) {
+    let (setup, table) = setup(kind);
     let server = setup.start();
-    for (name, script) in scenes::HANDLERS {
+    for (name, script) in scenarios::HANDLERS {
         server.handler(name, script);
     }
     server
         .folder
-        .write("root/block", super::harness::noise(scenes::BLOCK), 0o644);
+        .write("root/block", super::harness::noise(scenarios::BLOCK), 0o644);
     (server, table)
 }
 
 impl Walk {
-    fn new(tour: &Tour) -> Self {
-        let (server, table) = start(tour);
+    fn new(kind: &ServerKind) -> Self {
+        let (server, table) = start(kind);
         let mut walk = Self {
             quiet: Holdings {
                 parent_descriptors: 0,
@@ -120,8 +120,8 @@ impl Walk {
             wrong: Vec::new(),
             slowest: (Duration::ZERO, String::new()),
         };
-        for (name, scene) in tour.scenes {
-            for asked in scene(&walk.server) {
+        for (name, scenario) in kind.scenarios {
+            for asked in scenario(&walk.server) {
                 assert!(
                     asked.is_right(),
                     "{name}, nothing fails: {:?}",
@@ -158,11 +158,11 @@ impl Walk {
         has("connections=0") && has("spooled=0") && has(&format!("ready={WORKERS}"))
     }
 
-    /// Which calls a scene makes.
-    fn calls_of(&mut self, scene: Scene) -> Vec<Call> {
+    /// Which calls a scenario makes.
+    fn calls_of(&mut self, scenario: Scenario) -> Vec<Call> {
         eventually(Duration::from_secs(5), "quiet", || self.is_empty());
         self.table.clear();
-        scene(&self.server);
+        scenario(&self.server);
         // Its last calls come after its last answer.
         let mut last = Vec::new();
         eventually(Duration::from_secs(5), "the calls end", || {
@@ -175,18 +175,18 @@ impl Walk {
         last
     }
 
-    /// Whether this fault is to be tried in this scene too.
+    /// Whether this fault is to be tried in this scenario too.
     fn wants(&mut self, case: &Case<'_>) -> bool {
         let call = format!("{} {}", case.call.kind, case.call.name);
         self.tried.insert((call, case.errno, case.n)) && case.n <= 2 || self.is_whole
     }
 
-    /// Plays one scene with one call that fails once.
+    /// Plays one scenario with one call that fails once.
     fn play(&mut self, case: &Case<'_>) {
         let begun = Instant::now();
         let runs = self.server.read("runs").len();
         self.table.arm(case.call, case.errno, case.n);
-        let asked = (case.scene)(&self.server);
+        let asked = (case.scenario)(&self.server);
         if !self.table.has_failed(case.call) {
             super::harness::watch_for(Duration::from_millis(3));
         }
@@ -220,7 +220,7 @@ impl Walk {
     fn expect_nothing_left(&mut self, case: &Case<'_>) {
         let start = Instant::now();
         loop {
-            scenes::follow(&self.server);
+            scenarios::follow(&self.server);
             let is_empty = self.is_empty();
             let now = self.holdings();
             let is_same = now.parent_descriptors <= self.quiet.parent_descriptors
@@ -245,31 +245,33 @@ impl Walk {
 }
 
 /// A result without its body.
-fn short(seen: &super::visitor::Seen) -> String {
+fn short(seen: &super::test_client::Seen) -> String {
     match seen {
-        super::visitor::Seen::Whole(status, body) => format!("{status} with {} bytes", body.len()),
+        super::test_client::Seen::Whole(status, body) => {
+            format!("{status} with {} bytes", body.len())
+        }
         other => format!("{other:?}"),
     }
 }
 
-/// Walks through the scenes with the faults that are chosen for each call.
-fn walk(tour: &Tour, faults: impl Fn(&Call) -> Vec<i32>) {
-    let mut walk = Walk::new(tour);
+/// Walks through the scenarios with the faults that are chosen for each call.
+fn walk(kind: &ServerKind, faults: impl Fn(&Call) -> Vec<i32>) {
+    let mut walk = Walk::new(kind);
     let only = std::env::var("FAULTS_SCENE").ok();
     let before = rss_kib(walk.server.pid());
     let mut calls_seen = BTreeSet::new();
     let begun = Instant::now();
-    for (name, scene) in tour.scenes {
+    for (name, scenario) in kind.scenarios {
         if only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
-        for call in walk.calls_of(*scene) {
+        for call in walk.calls_of(*scenario) {
             calls_seen.insert(format!("{} {}", call.kind, call.name));
             for errno in faults(&call) {
                 for n in 1..=call.uses.min(MOST_USES) {
                     let case = Case {
                         name,
-                        scene: *scene,
+                        scenario: *scenario,
                         call: &call,
                         errno,
                         n,
@@ -313,27 +315,27 @@ fn with_death(call: &Call) -> Vec<i32> {
 
 #[test]
 fn every_call_may_fail_and_the_server_serves_on() {
-    walk(&tours::PLAIN, with_errnos);
+    walk(&server_kinds::PLAIN, with_errnos);
 }
 
 #[test]
 fn workers_and_handlers_may_die_at_any_call() {
-    walk(&tours::PLAIN, with_death);
+    walk(&server_kinds::PLAIN, with_death);
 }
 
 #[test]
 fn every_call_of_a_reload_or_an_upgrade_may_fail() {
-    walk(&tours::CHANGES, with_errnos);
+    walk(&server_kinds::CHANGES, with_errnos);
 }
 
 #[test]
 fn all_but_the_parent_may_die_at_any_call_of_a_reload_or_an_upgrade() {
-    walk(&tours::CHANGES, with_death);
+    walk(&server_kinds::CHANGES, with_death);
 }
 
 #[test]
 fn every_call_may_fail_in_a_server_that_was_root() {
     if os::is_root() {
-        walk(&tours::USER, with_errnos);
+        walk(&server_kinds::USER, with_errnos);
     }
 }

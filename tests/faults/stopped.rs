@@ -4,7 +4,7 @@
 use super::harness::{PATIENCE, Server, Setup, eventually, eventually_none, os, watch_for};
 use super::matrix::STOP;
 use super::table::{Call, Table};
-use super::visitor::{Seen, Visitor};
+use super::test_client::{Seen, TestClient};
 use std::time::{Duration, Instant};
 
 const HELLO: &str = "echo x >> runs; printf 'Content-Type: text/plain\\n\\nhello'";
@@ -58,12 +58,12 @@ fn a_worker_that_is_stopped_in_any_phase_is_replaced() {
         let server = start(fault);
         let worker = server.worker_pids()[0];
         let begun = Instant::now();
-        let seen = Visitor::tcp(server.port).ask(request);
+        let seen = TestClient::tcp(server.port).ask(request);
         assert_eq!(status_of(&seen), *told, "{fault}: {}", server.log());
         let ran = server.read("runs").lines().count();
         assert_eq!(ran, *runs, "{fault}: {}", server.log());
         assert!(begun.elapsed() < Duration::from_secs(6), "{fault}");
-        let again = Visitor::tcp(server.port).ask(GET);
+        let again = TestClient::tcp(server.port).ask(GET);
         assert_eq!(status_of(&again), 200, "{fault}");
         eventually(Duration::from_secs(2), fault, || {
             let now = server.worker_pids();

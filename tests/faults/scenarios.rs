@@ -1,8 +1,8 @@
 //! What clients do while a call fails: together these take every way that a request can go.
 
 use super::harness::{Folder, Server, eventually, os, watch_for};
-use super::tours;
-use super::visitor::{Seen, Visitor};
+use super::server_kinds;
+use super::test_client::{Seen, TestClient};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -59,10 +59,10 @@ impl Asked {
 }
 
 /// One thing that clients do.
-pub(crate) type Scene = fn(&Server) -> Vec<Asked>;
+pub(crate) type Scenario = fn(&Server) -> Vec<Asked>;
 
 /// Those of requests.
-pub(crate) const SCENES: &[(&str, Scene)] = &[
+pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("get", get),
     ("slow head", slow_head),
     ("slow head on a unix socket", slow_head_unix),
@@ -83,8 +83,8 @@ pub(crate) const SCENES: &[(&str, Scene)] = &[
     ("respawn", respawn),
     ("reopened log", reopened_log),
     ("status", status),
-    ("sandboxed", tours::sandboxed),
-    ("best effort", tours::best_effort),
+    ("sandboxed", server_kinds::sandboxed),
+    ("best effort", server_kinds::best_effort),
 ];
 
 /// Handlers, as scripts.
@@ -151,8 +151,8 @@ sandbox = best-effort
 /// What /big reads.
 pub(crate) const BLOCK: usize = 2 << 20;
 
-pub(crate) fn tcp(server: &Server) -> Visitor {
-    Visitor::tcp(server.port)
+pub(crate) fn tcp(server: &Server) -> TestClient {
+    TestClient::tcp(server.port)
 }
 
 pub(crate) fn get_of(path: &str) -> String {
@@ -182,7 +182,7 @@ pub(crate) fn get(server: &Server) -> Vec<Asked> {
     vec![first, hello(client.ask(get_of("/hello")))]
 }
 
-fn in_pieces(client: &mut Visitor, pieces: &[&[u8]]) {
+fn in_pieces(client: &mut TestClient, pieces: &[&[u8]]) {
     for (number, piece) in pieces.iter().enumerate() {
         if number > 0 {
             watch_for(PAUSE);
@@ -202,7 +202,7 @@ fn slow_head(server: &Server) -> Vec<Asked> {
 
 fn slow_head_unix(server: &Server) -> Vec<Asked> {
     let stream = UnixStream::connect(server.folder.at("http")).unwrap();
-    let mut client = Visitor::new(stream);
+    let mut client = TestClient::new(stream);
     in_pieces(
         &mut client,
         &[b"GET /he", b"llo HTTP/1.1\r\nHost: test\r\n\r\n"],
@@ -264,7 +264,7 @@ fn big_body(server: &Server) -> Vec<u8> {
 /// Reads only when the handler has ended: the rest of the response is in a spool by then.
 pub(crate) fn slow_reader(server: &Server) -> Vec<Asked> {
     let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    let mut client = Visitor::new(stream);
+    let mut client = TestClient::new(stream);
     let before = server.read("done").len();
     client.send(get_of("/big"));
     let start = std::time::Instant::now();

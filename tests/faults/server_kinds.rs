@@ -2,40 +2,42 @@
 //! upgrade.
 
 use super::harness::{Server, Setup, os, watch_for};
-use super::scenes::{self, Asked, BOXED, SCENES, Scene, follow, get_of, hello, post_of, tcp};
+use super::scenarios::{
+    self, Asked, BOXED, SCENARIOS, Scenario, follow, get_of, hello, post_of, tcp,
+};
 use std::fs;
 use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
 
 /// A kind of server.
-pub(crate) struct Tour {
+pub(crate) struct ServerKind {
     pub(crate) prepare: fn(&mut Setup),
-    pub(crate) scenes: &'static [(&'static str, Scene)],
+    pub(crate) scenarios: &'static [(&'static str, Scenario)],
 }
 
 /// Every way that a request can go.
-pub(crate) const PLAIN: Tour = Tour {
+pub(crate) const PLAIN: ServerKind = ServerKind {
     prepare: |_| {},
-    scenes: SCENES,
+    scenarios: SCENARIOS,
 };
 
 /// What the administrator does.
-pub(crate) const CHANGES: Tour = Tour {
+pub(crate) const CHANGES: ServerKind = ServerKind {
     prepare: |_| {},
-    scenes: &[("reload", reload), ("upgrade", upgrade)],
+    scenarios: &[("reload", reload), ("upgrade", upgrade)],
 };
 
 /// A server that becomes somebody else.
-pub(crate) const USER: Tour = Tour {
+pub(crate) const USER: ServerKind = ServerKind {
     prepare: be_somebody,
-    scenes: &[
-        ("get", scenes::get),
-        ("large post", scenes::large_post),
-        ("slow post", scenes::slow_post),
-        ("slow reader", scenes::slow_reader),
-        ("leaver", scenes::leaver),
-        ("respawn", scenes::respawn),
-        ("reopened log", scenes::reopened_log),
+    scenarios: &[
+        ("get", scenarios::get),
+        ("large post", scenarios::large_post),
+        ("slow post", scenarios::slow_post),
+        ("slow reader", scenarios::slow_reader),
+        ("leaver", scenarios::leaver),
+        ("respawn", scenarios::respawn),
+        ("reopened log", scenarios::reopened_log),
         ("reload", reload),
         ("upgrade", upgrade),
         // The last one: a worker keeps its ruleset, and that counts as quiet.
@@ -104,7 +106,7 @@ fn reload(server: &Server) -> Vec<Asked> {
     let mut asked = Vec::new();
     // Once more, should the last one have failed.
     for more in [&*more, "", ""] {
-        let text = scenes::config(&server.folder, more);
+        let text = scenarios::config(&server.folder, more);
         server.folder.write("caffeine.conf", text, 0o644);
         let outcomes = ["reloaded: ", "unable to reload"];
         let before = count(server, &outcomes);
@@ -119,10 +121,10 @@ fn reload(server: &Server) -> Vec<Asked> {
 fn upgrade(server: &Server) -> Vec<Asked> {
     let (mut idle, mut sender) = (tcp(server), tcp(server));
     let first = hello(idle.ask(get_of("/hello")));
-    let body = scenes::text(200 << 10);
+    let body = scenarios::text(200 << 10);
     let (half, rest) = body.split_at(100 << 10);
     sender.send([post_of("/echo", body.len()).as_bytes(), half].concat());
-    watch_for(scenes::PAUSE);
+    watch_for(scenarios::PAUSE);
     let outcomes = ["upgraded: ", "unable to upgrade"];
     let before = count(server, &outcomes);
     server.signal(os::USR2);

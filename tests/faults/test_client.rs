@@ -51,14 +51,14 @@ enum End {
     Late,
 }
 
-pub(crate) struct Visitor {
+pub(crate) struct TestClient {
     stream: Box<dyn Stream + Send>,
     buffer: Vec<u8>,
     end: End,
     until: Instant,
 }
 
-impl Visitor {
+impl TestClient {
     pub(crate) fn new(stream: impl Stream + Send + 'static) -> Self {
         Self {
             stream: Box::new(stream),
