@@ -186,7 +186,7 @@ static void send_with(int to, const char *line, int passed)
     sendmsg(to, &message, MSG_NOSIGNAL);
 }
 
-/* Says a line on the server's Unix socket with each descriptor of its pid file that can be had, and what
+/* Says a line at the control socket with each descriptor of its pid file that can be had, and what
  * comes back. */
 static void say(void)
 {

@@ -27,7 +27,7 @@ impl Slow {
         Self { client, expected }
     }
 
-    /// Its handler goes on, and then it is parked with the server that has the Unix socket.
+    /// Its handler goes on, and then it is parked with the server that has the control socket.
     fn see_served(mut self, server: &Server) {
         server.file("go", "", 0o644);
         eventually(PATIENCE, "it is parked there", || {

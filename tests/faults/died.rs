@@ -266,7 +266,7 @@ fn who_was_taken_back_from_a_worker_costs_nothing_more_once_that_has_closed_its_
     });
     let calls = table.calls();
     let of_parent = calls.iter().filter(|call| call.kind == "parent");
-    // Who asks on the Unix socket is hung up on.
+    // Who asks at the control socket is hung up on.
     let shutdowns = of_parent.filter(|call| call.name == "shutdown").count();
     assert_eq!(shutdowns, asked);
     server.stop();

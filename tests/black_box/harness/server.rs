@@ -341,7 +341,7 @@ impl Server {
         }
     }
 
-    /// What the server says of itself on its Unix socket.
+    /// What the server says of itself at its control socket.
     #[track_caller]
     pub(crate) fn status(&self) -> String {
         let mut socket = UnixStream::connect(self.folder.at("socket")).unwrap();
