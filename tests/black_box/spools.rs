@@ -2,6 +2,7 @@
 //! for it in its socket.
 
 use super::harness::{Client, PATIENCE, Server, eventually, noise, os};
+use std::thread;
 
 const MIB: usize = 1 << 20;
 const HEAD: &str = "printf 'Content-Type: text/plain\\n\\n'";
@@ -103,10 +104,15 @@ fn slow_readers_of_several_handlers_leave_uploads_their_workers() {
         let response = server.connect().post("/takes", &body);
         assert_eq!(response.ok().trim(), body.len().to_string());
     }
-    for reader in &mut readers {
-        let response = reader.response();
-        assert!(response.is_whole && response.body.len() == 8 * MIB);
-    }
+    // All at once: who has a place waits for its reader, and the others for a place.
+    thread::scope(|scope| {
+        for reader in &mut readers {
+            scope.spawn(|| {
+                let response = reader.response();
+                assert!(response.is_whole && response.body.len() == 8 * MIB);
+            });
+        }
+    });
     server.stop();
 }
 
