@@ -28,7 +28,8 @@ pub enum Order {
     Retire,
     /// Open the log file again.
     ReopenLog,
-    /// Close the client that this worker rests with: the parent has taken it back.
+    /// The parent has taken back the client that this worker rests with. The worker has nothing else to do: that
+    /// something has come ends its rest, and with the rest it closes its copy of the client.
     Release,
 }
 
@@ -43,14 +44,15 @@ pub enum Stage {
     DrainKeep,
     /// The response is to be sent on from the spool; then the connection is closed.
     DrainClose,
-    /// A whole request that waited for its handler to become free; the spool, if any, is its body's.
+    /// A request whose head has been looked at, and which has waited: for a place under its handler's
+    /// `max-concurrent`, or for room for its body. The spool, if any, holds what is here of the body.
     Retry,
 }
 
 /// What the parent knows of the client it hands over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serve {
-    /// Valid only if the worker can take it (`Entry::take`): the parent may have taken it back.
+    /// Names this order: the worker notes in its slot which order it has begun.
     pub ticket: Ticket,
     /// Connection id, for the log.
     pub connection: u64,

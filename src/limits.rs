@@ -28,7 +28,7 @@ pub struct Limits {
     pub max_spool_total: Option<u64>,
     /// `max-spool-memory`: bytes of request bodies in memory; `None`: 1/16 of the machine's.
     pub max_spool_memory: Option<u64>,
-    /// `max-queue`: clients that wait for a worker.
+    /// `max-queue`: clients that wait for a worker; as many again may wait for handlers at `max-concurrent`.
     pub max_queue: usize,
     /// `max-workers`: ceiling of the elastic pool; `None`: 8 times `workers`.
     pub max_workers: Option<usize>,

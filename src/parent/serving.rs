@@ -1,7 +1,7 @@
 //! Hands clients to workers and takes them back. Translates between two owners: what a worker has said, or left
 //! undone when it died, into what becomes of its client; and what the clients need into what the workers do.
 
-use super::connections::{Done, Fate, State};
+use super::connections::{Fate, State, Visit};
 use super::error::Error;
 use super::life::Life;
 use super::server::Parent;
@@ -49,7 +49,7 @@ impl Parent {
     pub(super) fn act_on_heard(&mut self, heard: Heard) {
         match heard {
             Heard::Nothing => {}
-            Heard::Done(done) => self.settle(done),
+            Heard::Finished(done) => self.settle(done),
             Heard::Ended(report) => {
                 self.connections.release_after(&self.ctx, &report);
             }
@@ -65,7 +65,7 @@ impl Parent {
     /// A worker has served its client, or has gone as far as it could: does with the client what the verdict says.
     fn settle(&mut self, finished: Finished) {
         let (slot, client, report) = (finished.slot, finished.client, &finished.report);
-        if let Some(copy) = finished.copy {
+        if let Some(copy) = finished.closed_copy {
             self.connections.forget_copy(copy);
         }
         self.connections.catch_up(client, report);
@@ -85,12 +85,12 @@ impl Parent {
             // rest, and a worker that rests tells nobody that its request has ended. Now it must.
             self.need_workers();
         }
-        let done = Done {
+        let visit = Visit {
             report: finished.report,
             spool: finished.spool,
             is_outdated,
         };
-        self.connections.resume(&self.ctx, client, fate, done);
+        self.connections.resume(&self.ctx, client, fate, visit);
     }
 
     /// Takes a resting worker's client back, and the worker is ready; false if it does not rest.

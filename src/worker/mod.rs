@@ -186,7 +186,8 @@ fn find_parent(birth: &Birth<'_>) -> sys::Result<OwnedFd> {
 }
 
 /// Serves a client, and goes on with it for as long as nobody else needs this worker. `None`: the
-/// parent has taken it back, so there is no verdict. The client's descriptor is closed either way.
+/// parent has taken it back, so there is no verdict. The client is taken by value: its copy here has to be closed
+/// before the verdict is said, or the parent's close would not end the connection.
 fn serve_client(
     exchange: &mut Exchange<'_>,
     channel: BorrowedFd<'_>,
@@ -194,10 +195,11 @@ fn serve_client(
     mut spool: Option<OwnedFd>,
 ) -> Option<Outcome> {
     loop {
-        let is_whole = client.serve.stage == Stage::Head && !client.serve.is_head_resumed;
+        // What came in pieces is given back: its client is slow, and not the one to rest with.
+        let came_at_once = client.serve.stage == Stage::Head && !client.serve.is_head_resumed;
         let outcome = serve_request(exchange, channel, &client, spool.take());
         let is_done = outcome.verdict == Verdict::Keep && exchange.context.released.is_none();
-        if !is_done || !is_whole || exchange.context.must_retire {
+        if !is_done || !came_at_once || exchange.context.must_retire {
             return Some(outcome);
         }
         match rest::rest(exchange.context.birth, channel, client.socket()) {

@@ -81,7 +81,8 @@ fn the_client_is_the_first_from_the_right_who_is_no_trusted_proxy() {
         client.send(&request);
         assert_eq!(client.response().ok(), expected, "{fields}");
         let mut client = UnixStream::connect(server.folder.at("http")).unwrap();
-        let request = request.replace("Host: a\r\n", "Host: a\r\nConnection: close\r\n");
+        // Of HTTP/1.0: never in chunks, however slow the handler is.
+        let request = request.replace("HTTP/1.1", "HTTP/1.0");
         client.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();

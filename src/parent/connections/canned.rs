@@ -14,7 +14,8 @@ pub(in crate::parent) enum Canned {
     TooSlow,
     /// The worker died after the launch: 502.
     Lost,
-    /// The worker died before anything ran: 503, safe to try again.
+    /// Nothing has run, since the worker died before that or the server stops with half a head here: 503, safe to
+    /// try again.
     Unread,
     /// No worker in time, or too many clients: 503; seconds until it makes sense to come back.
     Busy(u32),

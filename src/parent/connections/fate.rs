@@ -15,7 +15,8 @@ pub(in crate::parent) enum Fate {
     Close,
     /// Keeps it until its handler is free.
     Hold,
-    /// A worker that says this here can no longer be trusted: it is killed, the connection cut.
+    /// A worker that says this here can no longer be trusted: it is killed, and its client is treated as that of
+    /// any worker that dies.
     Distrust,
 }
 
@@ -59,9 +60,9 @@ pub(super) enum Salvage {
 
 /// What becomes of a dead worker's client, by the phase in the worker's slot. `has_begun`: the slot has the order
 /// for this client; otherwise what stands there is about the client before. (Kept, with this client's order, is
-/// handled before as the verdict *keep*.)
+/// the verdict *keep*, which `Workers::unsaid` takes before this is asked.)
 ///
-/// A worker keeps its phase until its verdict is out. So if it dies with the verdict unsaid, the client is treated as
+/// A worker does not become Idle before its verdict is out. So if it dies with the verdict unsaid, the client is treated as
 /// after a death a moment before. Idle, with this client's order, means that the verdict was said and is lost: a
 /// handler may have run, and no handler is run twice.
 pub(super) fn salvage(phase: Phase, has_begun: bool, has_lost_worker: bool) -> Salvage {

@@ -37,4 +37,4 @@ pub(in crate::parent) use fate::Fate;
 pub(in crate::parent) use owner::Connections;
 pub(in crate::parent) use state::State;
 pub(crate) use transfer::Transfer;
-pub(in crate::parent) use verdicts::Done;
+pub(in crate::parent) use verdicts::Visit;

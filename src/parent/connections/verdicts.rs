@@ -12,7 +12,7 @@ use crate::sys::fd::AsFd;
 use std::os::fd::OwnedFd;
 
 /// What a worker has done for a client, beside its verdict.
-pub(in crate::parent) struct Done {
+pub(in crate::parent) struct Visit {
     pub(in crate::parent) report: Report,
     pub(in crate::parent) spool: Option<OwnedFd>,
     /// The worker was forked with older settings.
@@ -70,8 +70,8 @@ impl Connections {
     }
 
     /// Does what a verdict says.
-    pub(in crate::parent) fn resume(&mut self, ctx: &Context, id: Id, fate: Fate, done: Done) {
-        let (report, handler) = (&done.report, done.report.handler);
+    pub(in crate::parent) fn resume(&mut self, ctx: &Context, id: Id, fate: Fate, visit: Visit) {
+        let (report, handler) = (&visit.report, visit.report.handler);
         if let Some(connection) = self.table.get_mut(id)
             && connection.admitted == handler
         {
@@ -83,23 +83,25 @@ impl Connections {
         match fate {
             Fate::Park(state, stage) => {
                 if state == State::Drain {
-                    self.note_heavy(ctx, handler, done.spool.as_ref());
+                    self.note_heavy(ctx, handler, visit.spool.as_ref());
                 }
                 if let Some(connection) = self.table.get_mut(id).filter(|_| state == State::Idle) {
                     // It is idle since its request ended, also if its worker has rested with it since then.
                     connection.head_begun = report.ended.min(ctx.now);
                 }
-                self.park(ctx, id, (state, stage), done.spool);
+                self.park(ctx, id, (state, stage), visit.spool);
             }
             Fate::Linger => self.linger(ctx, id),
-            Fate::Hold => self.hold(ctx, id, handler, done.spool),
-            Fate::Close | Fate::Distrust => self.close(ctx, id),
+            Fate::Hold => self.hold(ctx, id, handler, visit.spool),
+            Fate::Close => self.close(ctx, id),
+            // The worker's death decides.
+            Fate::Distrust => {}
         }
         // The client is held now, but a request of its handler may have ended meanwhile. That end has found nobody
         // who was held, and the next end may be far away: so if the handler has room now, the client goes on.
         // Not if the worker refused by older settings: others of its kind would refuse again and again, until
         // they are replaced.
-        let has_room = || !done.is_outdated && self.room(ctx, handler) > 0;
+        let has_room = || !visit.is_outdated && self.room(ctx, handler) > 0;
         if handler != 0 && !report.is_handler_running && (fate != Fate::Hold || has_room()) {
             self.release_after(ctx, report);
         }

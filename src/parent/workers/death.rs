@@ -90,7 +90,7 @@ impl Workers {
             && entry.order() == Some(worker.ticket);
         let report = entry.report();
         match has_kept.then(|| self.judge(ctx, slot, (Verdict::Keep, report, None)))? {
-            Heard::Done(done) => Some(done),
+            Heard::Finished(done) => Some(done),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use crate::parent::context::Id;
 /// Ready again, or Finishing and then Ready. Each may become Retiring, which ends with the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::parent) enum Duty {
-    /// Forked; has not said its first verdict.
+    /// Forked; has not said that it is ready.
     Starting,
     /// Waits for a client.
     Ready,

@@ -47,8 +47,8 @@ pub(super) struct Rest {
 pub(in crate::parent) struct Finished {
     pub(in crate::parent) slot: Slot,
     pub(in crate::parent) client: Id,
-    /// The client that was taken back from this worker before: it has closed its copy of that by now.
-    pub(in crate::parent) copy: Option<Id>,
+    /// The client that was taken back from this worker before: the worker has closed its copy of that by now.
+    pub(in crate::parent) closed_copy: Option<Id>,
     pub(in crate::parent) verdict: Verdict,
     pub(in crate::parent) report: Report,
     pub(in crate::parent) spool: Option<OwnedFd>,
@@ -59,7 +59,7 @@ pub(in crate::parent) enum Heard {
     /// Nothing that matters outside of this owner.
     Nothing,
     /// Its verdict on its client.
-    Done(Finished),
+    Finished(Finished),
     /// The handler that ran on after its response has ended.
     Ended(Report),
     /// A verdict whose spool found no free descriptor: the worker's client, if it has one, can only be cut.
@@ -184,12 +184,12 @@ impl Workers {
                 return Heard::Ended(report);
             }
             Duty::Busy(client) => {
-                let copy = worker.copy.take();
+                let closed_copy = worker.copy.take();
                 self.pool.note_service(report.ended.since(report.began));
-                return Heard::Done(Finished {
+                return Heard::Finished(Finished {
                     slot,
                     client,
-                    copy,
+                    closed_copy,
                     verdict,
                     report,
                     spool,

@@ -52,7 +52,7 @@ impl Workers {
             return None;
         }
         let report = entry.report();
-        let Heard::Done(done) = self.judge(ctx, slot, (Verdict::Keep, report, None)) else {
+        let Heard::Finished(done) = self.judge(ctx, slot, (Verdict::Keep, report, None)) else {
             return None;
         };
         if let Some(worker) = self.pool.get_mut(slot) {
