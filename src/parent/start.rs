@@ -286,8 +286,15 @@ pub(super) fn start_line(parent: &Parent) -> String {
     let workers = settings.workers;
     let plural = if workers == 1 { "" } else { "s" };
     line.push_str(&format!(" with {workers} worker{plural}"));
-    if parent.listeners.all().iter().any(Listener::is_wildcard) {
-        line.push_str("; all addresses, handlers run without authentication");
+    let all = parent.listeners.all().iter().map(Listener::takes_all);
+    let which = match all.fold((false, false), |(v4, v6), (a, b)| (v4 | a, v6 | b)) {
+        (true, true) => "all addresses",
+        (true, false) => "all IPv4 addresses",
+        (false, true) => "all IPv6 addresses",
+        (false, false) => "",
+    };
+    if !which.is_empty() {
+        line.push_str(&format!("; {which}, handlers run without authentication"));
     }
     let stop = if parent.starter.is_foreground() {
         "Ctrl-C or "

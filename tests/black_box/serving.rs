@@ -501,6 +501,29 @@ fn a_unix_socket_serves_like_an_address() {
     assert!(!socket.exists());
 }
 
+/// A listener for `::` is one for IPv6 alone.
+#[test]
+fn the_start_line_says_which_addresses_are_all_served() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return; // This machine has no IPv6.
+    }
+    for (binds, expected) in [
+        (&["::"][..], "; all IPv6 addresses, "),
+        (&["0.0.0.0"], "; all IPv4 addresses, "),
+        (&["::", "0.0.0.0"], "; all addresses, "),
+        (&["::1"], " workers; stop with "),
+    ] {
+        let server = Server::start(|setup| {
+            for bind in binds {
+                setup.args([&format!("--bind={bind}")]);
+            }
+        });
+        let lines = server.stderr().join("\n");
+        assert!(lines.contains(expected), "{binds:?}: {lines}");
+        server.stop();
+    }
+}
+
 #[test]
 fn ipv6_serves_beside_ipv4() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {

@@ -61,6 +61,16 @@ impl Listener {
         self.address.is_some_and(|a| a.ip().is_unspecified())
     }
 
+    /// Whether it takes all addresses of IPv4, and of IPv6. One for `::` alone takes none of IPv4.
+    pub(in crate::parent) fn takes_all(&self) -> (bool, bool) {
+        let is_v6 = self.address.is_some_and(|address| address.is_ipv6());
+        match self.wish {
+            _ if !self.is_wildcard() => (false, false),
+            Some(Wish::Tcp(_)) => (!is_v6, is_v6),
+            _ => (true, true),
+        }
+    }
+
     /// Its URL, as a client would write it; if it is for all addresses, as a client on this machine would.
     #[cold]
     pub(in crate::parent) fn shown(&self) -> String {
