@@ -22,7 +22,7 @@ use crate::log::Escaped;
 use crate::route::Handler;
 use crate::scoreboard::Phase;
 use crate::settings::HandlerSettings;
-use crate::sys::process::Pid;
+use crate::sys::process::{Pid, Reaped};
 use crate::sys::time::Moment;
 use crate::sys::{fd, teardown, time};
 
@@ -248,12 +248,7 @@ impl<'a> Context<'a> {
             self.released = Some(ReleasedHandler { parts, settings });
             return self.conclude_call(request, call, finished);
         }
-        self.birth.entry().set_handler_pid(0);
-        self.clean_up(call.settings, parts);
-        if let Some(reaped) = finished.reaped {
-            self.receipt.ended = Some(reaped.ended);
-            self.receipt.usage = reaped.usage;
-        }
+        self.clean_up(call.settings, parts, finished.reaped);
         self.conclude_call(request, call, finished)
     }
 
@@ -294,13 +289,8 @@ impl<'a> Context<'a> {
             reaped.or_else(|| process_tree::end_handler(parts.pid, settings, grace, channel));
         stderr.finish();
         parts.stderr = stderr.pause();
-        self.birth.entry().set_handler_pid(0);
         self.receipt.handler = name;
-        if let Some(reaped) = reaped {
-            self.receipt.ended = Some(reaped.ended);
-            self.receipt.usage = reaped.usage;
-        }
-        self.clean_up(settings, parts);
+        self.clean_up(settings, parts, reaped);
         self.receipt.write_released(log);
     }
 
@@ -310,8 +300,14 @@ impl<'a> Context<'a> {
         self.receipt.name_handler(pid, name);
     }
 
-    /// Ends what the handler has left behind, unless its settings let it detach.
-    pub(super) fn clean_up(&mut self, settings: &HandlerSettings, parts: RelayParts) {
+    /// The handler is gone: notes how it has ended, and ends what it has left behind, unless its settings let
+    /// it detach.
+    fn clean_up(&mut self, settings: &HandlerSettings, parts: RelayParts, reaped: Option<Reaped>) {
+        self.birth.entry().set_handler_pid(0);
+        if let Some(reaped) = reaped {
+            self.receipt.ended = Some(reaped.ended);
+            self.receipt.usage = reaped.usage;
+        }
         let was_alone = if settings.detach {
             let has_left = process_tree::reap_and_find_others();
             if has_left {

@@ -1,5 +1,5 @@
-//! A handler that runs on although its response is complete, or although its client has left (`half-close =
-//! serve`). The client has gone back to the parent. The worker stays with the handler, within the same
+//! A handler that runs on although its response is complete, or although its client has left
+//! (`half-close = serve`). The client has gone back to the parent. The worker stays with the handler, within the same
 //! limits, and tells the parent that it is free when the handler has ended.
 //!
 //! Knows no client.

@@ -37,8 +37,8 @@ impl Relay<'_, '_> {
         own.unwrap_or(self.task.birth.settings.half_close)
     }
 
-    /// A handler whose client is lost may run to its end if its settings say so (`half-close =
-    /// serve`). Nobody gets what it prints then.
+    /// A handler whose client is lost may run to its end if its settings say so
+    /// (`half-close = serve`). Nobody gets what it prints then.
     pub(super) fn or_run_on(&mut self, end: RelayEnd) -> RelayEnd {
         // What is no response is of no matter to a client that has left before.
         let is_lost = matches!(end, RelayEnd::ClientGone | RelayEnd::ClientStuck)
