@@ -17,13 +17,14 @@ const REPLACED: [(&str, &str); 2] = [
     ("std::sync::atomic::", "crate::sys::atomic::"),
 ];
 
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 10] = [
     "limits",
     "settings",
     "sys",
     "scoreboard",
     "birth",
     "channel",
+    "route",
     "worker",
     "parent",
     "rules",
@@ -75,7 +76,7 @@ impl Source {
         out
     }
 
-    /// An item or method of a file with its comments and attributes, as in `fn attend`.
+    /// An item or method of a file with its comments and attributes, as in `fn serve_client`.
     fn item(&self, path: &str, item: &str) -> String {
         let text = self.read_replaced(path);
         let lines: Vec<&str> = text.lines().collect();

@@ -1,5 +1,5 @@
-//! Reads docs/conformance.md and ARCHITECTURE.md and fails if they name a test, a file, a place or a size in the source that
-//! is gone.
+//! Reads docs/conformance.md, ARCHITECTURE.md and the model, and fails if they name a test, a file, a place or a size in
+//! the source that is gone.
 
 #![expect(
     clippy::unwrap_used,
@@ -113,5 +113,45 @@ fn sizes_that_the_architecture_tells_are_those_of_the_source() {
         let source = fs::read_to_string(root.join("src").join(file)).unwrap();
         let told = value_of(&source, constant).map(|n| format!("(`{constant}` in `{file}`, {n})"));
         assert!(told.is_some_and(|told| page.contains(&told)), "{constant}");
+    }
+}
+
+/// The strings of a text that stand between two marks, one list for each pair of marks.
+fn strings<'a>(text: &'a str, from: &str, to: &str) -> Vec<Vec<&'a str>> {
+    let inner = text.split(from).skip(1).filter_map(|t| t.split(to).next());
+    inner
+        .map(|t| t.split('"').skip(1).step_by(2).collect())
+        .collect()
+}
+
+/// The model (`model/build.rs`) ends its build for the same reason; this is found without one.
+#[test]
+fn what_the_model_takes_from_the_source_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let mut items = 0;
+    for file in fs::read_dir(root.join("model/src/world")).unwrap() {
+        let world = fs::read_to_string(file.unwrap().path()).unwrap();
+        for whole in strings(&world, "whole!(", ");") {
+            assert!(root.join(whole[0]).exists(), "the model takes {}", whole[0]);
+        }
+        for taken in strings(&world, "take!(", ");") {
+            let text = read(taken[0]);
+            for item in &taken[1..] {
+                assert!(text.contains(item), "the model takes {item}: {}", taken[0]);
+                items += 1;
+            }
+        }
+    }
+    assert!(items > 40, "{items}");
+    let bugs = read("model/bugs.rs");
+    for bug in bugs.split("file: \"").skip(1) {
+        let mut words = bug.split('"');
+        let (file, from) = (words.next().unwrap(), words.nth(1).unwrap());
+        let found = read(file).matches(from).count();
+        assert_eq!(
+            found, 1,
+            "a bug of the model changes this in {file}: {from}"
+        );
     }
 }

@@ -22,7 +22,7 @@ take!(
 take!(
     "src/channel/verdict.rs",
     "pub enum Verdict",
-    "pub enum Said"
+    "pub enum Incoming"
 );
 
 /// Messages for one thread. Each call is one step, as it is in the kernel.
@@ -80,7 +80,7 @@ impl<T> Queue<T> {
 /// What the parent waits for.
 #[derive(Clone)]
 pub struct Inbox {
-    said: Rc<Queue<(Slot, Said)>>,
+    said: Rc<Queue<(Slot, Incoming)>>,
     /// Whether the model's parent is told of a worker that rests for ever. In truth nobody is, but
     /// without a word it cannot see that a worker has done what it was to do.
     notes_rests: bool,
@@ -93,8 +93,8 @@ impl Inbox {
     }
 
     /// Parent: waits for the next word; an end before all else if `ends_first`.
-    pub fn next(&self, ends_first: bool) -> (Slot, Said) {
-        let is_end = |(_, said): &(Slot, Said)| matches!(said, Said::Gone);
+    pub fn next(&self, ends_first: bool) -> (Slot, Incoming) {
+        let is_end = |(_, said): &(Slot, Incoming)| matches!(said, Incoming::Gone);
         let found = self.said.look(true, |words| {
             let end = words.iter().position(is_end).filter(|_| ends_first);
             words.remove(end.unwrap_or(0))
@@ -123,7 +123,7 @@ impl Channel {
     /// Worker: whether there is an order; waits for one if it is to.
     pub fn poll(&self, waits: bool) -> bool {
         if waits && self.inbox.notes_rests {
-            self.inbox.said.put((self.slot, Said::Nothing));
+            self.inbox.said.put((self.slot, Incoming::Nothing));
         }
         let found = self.orders.look(waits, |orders| orders.front().map(|_| ()));
         found.is_some()
@@ -132,7 +132,7 @@ impl Channel {
     /// The kernel: the worker is dead.
     pub fn close(&self) {
         self.orders.close();
-        self.inbox.said.put((self.slot, Said::Gone));
+        self.inbox.said.put((self.slot, Incoming::Gone));
     }
 
     /// The parent is gone.
@@ -175,16 +175,16 @@ pub fn send_verdict(
 ) -> Result<()> {
     step();
     let channel = channel.channel();
-    let said = Said::Verdict(verdict, report, None);
+    let said = Incoming::Verdict(verdict, report, None);
     channel.inbox.said.put((channel.slot, said));
     Ok(())
 }
 
-pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Said> {
+pub fn receive_verdict(channel: BorrowedFd<'_>) -> Result<Incoming> {
     let channel = channel.channel();
     let found = channel.inbox.said.look(false, |words| {
         let at = words.iter().position(|(of, _)| *of == channel.slot)?;
         words.remove(at)
     });
-    Ok(found.map_or(Said::Nothing, |(_, said)| said))
+    Ok(found.map_or(Incoming::Nothing, |(_, said)| said))
 }

@@ -2,7 +2,7 @@
 //! does with a client that it has is only noted.
 
 use crate::birth::Birth;
-use crate::channel::{Channel, Inbox, Said, Stage};
+use crate::channel::{Channel, Inbox, Incoming, Stage};
 use crate::scoreboard::{Phase, Scoreboard, Slot};
 use crate::settings::Settings;
 use crate::sys::fd::{Act, OwnedFd, Socket, Truth, Whereabouts};
@@ -11,7 +11,7 @@ use crate::sys::process::{Ended, Pid, Reaped};
 use crate::sys::time;
 use crate::worker::work;
 use connections::{Connections, State};
-use context::{Context, Id};
+use context::{Context, Id, Turnover};
 use life::Life;
 use loom::thread::JoinHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -38,12 +38,18 @@ mod context {
     use crate::sys::process::Pid;
     use crate::sys::time::Moment;
     use std::rc::Rc;
+    use std::time::Duration;
 
     take!(
         "src/parent/context.rs",
         "pub(super) struct Id",
         "pub(super) struct Ordered",
+        "const BURST_GAP",
+        "pub(super) struct Burst",
+        "impl Burst",
+        "pub(super) struct Demand",
         "pub(super) struct Turnover",
+        "impl Turnover",
         "pub(super) type Successors"
     );
 
@@ -54,6 +60,7 @@ mod context {
         pub(super) readiness: Nothing,
         pub(super) now: Moment,
         pub(super) life: Life,
+        pub(super) turnover: Turnover,
     }
 
     impl Context {
@@ -112,7 +119,7 @@ mod workers {
     mod owner {
         use super::duty::Duty;
         use super::pool::Pool;
-        use crate::channel::{self, Channel, Inbox, Order, Said, Verdict};
+        use crate::channel::{self, Channel, Inbox, Incoming, Order, Verdict};
         use crate::parent::context::{Context, Id, Ordered, Successors};
         use crate::scoreboard::{Report, Slot, Ticket};
         use crate::sys::fd::{AsFd, OwnedFd};
@@ -218,7 +225,7 @@ mod workers {
                 &mut self,
                 ctx: &Context,
                 slot: Slot,
-                said: Said,
+                said: Incoming,
             ) -> Heard {
                 self.hear(ctx, slot, Ok(said))
             }
@@ -248,6 +255,7 @@ mod connections {
     mod canned {
         #[derive(Clone, Copy)]
         pub(super) enum Canned {
+            Busy(u32),
             Unread,
             Lost,
         }
@@ -262,35 +270,7 @@ mod connections {
         }
     }
     mod queue {
-        use super::owner::Connections;
-        use super::state::State;
-        use super::table::End;
-        use crate::channel::Stage;
-        use crate::parent::context::{Context, Id};
-        use crate::scoreboard::Report;
-        use crate::sys::fd::OwnedFd;
-
-        mod route {
-            pub(super) fn hash_of(_name: &[u8]) -> u64 {
-                crate::worker::HANDLER
-            }
-        }
-
-        impl Connections {
-            take!(
-                "src/parent/connections/queue.rs",
-                "fn queue",
-                "fn hold",
-                "fn waiting",
-                "fn release",
-                "fn admit",
-                "fn pass_on",
-                "fn release_after",
-                "fn room",
-                "fn release_where_room",
-                "fn hand_over_again"
-            );
-        }
+        whole!("src/parent/connections/queue.rs");
     }
     mod owner {
         use super::account::Account;
@@ -299,13 +279,16 @@ mod connections {
         use super::table::{Connection, End, Table};
         use crate::channel::Stage;
         use crate::parent::Nothing;
-        use crate::parent::context::{Context, Id};
+        use crate::parent::context::{Burst, Context, Id};
         use crate::sys::fd::{OwnedFd, Truth, Whereabouts};
 
         pub(in crate::parent) struct Connections {
             pub(super) table: Table,
             pub(super) wheel: Nothing,
+            pub(super) said: Said,
         }
+
+        take!("src/parent/connections/owner.rs", "pub(super) struct Said");
 
         // What becomes of a client.
         impl Connections {
@@ -381,7 +364,7 @@ mod connections {
 
             pub(super) fn note_heavy(&self, _: &Context, _: u64, _: Option<&OwnedFd>) {}
 
-            pub(in crate::parent) fn shorten_queues(&mut self, _: &Context) {}
+            pub(super) fn set_aside(&mut self, _: &Context, _: Id) {}
         }
 
         // What the rules do with it.
@@ -390,6 +373,7 @@ mod connections {
                 Self {
                     table: Table::new(),
                     wheel: Nothing,
+                    said: Said::default(),
                 }
             }
 
@@ -490,6 +474,7 @@ impl Parent {
     pub fn new(max_concurrent: Option<usize>) -> Self {
         let mut settings = Settings::default();
         settings.limits.max_concurrent = max_concurrent;
+        settings.limits.max_queue = 2;
         settings.workers = 2;
         Self {
             ctx: Context {
@@ -499,6 +484,7 @@ impl Parent {
                 readiness: Nothing,
                 now: time::now(),
                 life: Life::Serving,
+                turnover: Turnover::default(),
             },
             connections: Connections::new(),
             workers: Workers::new(2),
@@ -562,11 +548,11 @@ impl Parent {
     /// A turn: waits for a worker's word, and acts on it. The end of a worker is one too.
     pub fn turn(&mut self) {
         let (slot, said) = self.inbox.next(self.ends_first);
-        if matches!(said, Said::Nothing) {
+        if matches!(said, Incoming::Nothing) {
             // In truth it would not have been awakened.
             return;
         }
-        if !matches!(said, Said::Gone) {
+        if !matches!(said, Incoming::Gone) {
             let heard = self.workers.hear_of(&self.ctx, slot, said);
             self.act_on_heard(heard);
             return self.end_turn();
