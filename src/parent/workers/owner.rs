@@ -28,6 +28,8 @@ pub(in crate::parent) struct Workers {
     pub(super) oom_score: OomScore,
     /// When the watchdog looks next; `None` while no worker needs it.
     pub(super) watch_at: Option<Moment>,
+    /// When this process last went on after it was held up.
+    pub(super) resumed: Moment,
     /// When the log was last opened again; workers forked before it have to be told.
     pub(super) log_reopened: Moment,
     /// When a failed fork was last logged.
@@ -75,6 +77,7 @@ impl Workers {
             orphans: Orphans::new(),
             oom_score,
             watch_at: None,
+            resumed: Moment::default(),
             log_reopened: Moment::default(),
             forks: Burst::default(),
         }

@@ -38,11 +38,14 @@ struct Seen {
     deadline: Moment,
     /// When it last waited for a disk, as far as anybody looked.
     at_disk: Moment,
+    /// When this process last went on after it was held up: the worker may have been held up as long.
+    resumed: Moment,
 }
 
 /// Why a worker has to go, if it has to. `grace` is what it may need to end its handler's tree.
 fn overdue(seen: Seen, grace: Duration, now: Moment) -> Option<&'static str> {
     let is_past = |from: Moment, time: Duration| {
+        let from = from.max(seen.resumed);
         // A worker that launches is in state D too: it waits for its child to become the handler (vfork).
         if seen.phase == Phase::Launched {
             return now > from.after(time);
@@ -96,6 +99,7 @@ impl Workers {
         };
         if ctx.now > due.after(STALL) {
             // This process was stopped itself, or the whole machine was, and workers may have been too.
+            self.resumed = ctx.now;
             self.watch_at = Some(ctx.now.after(INTERVAL));
             return false;
         }
@@ -156,6 +160,7 @@ impl Workers {
             heartbeat: entry.heartbeat(),
             deadline,
             at_disk: worker.at_disk,
+            resumed: self.resumed,
         }
     }
 }
@@ -207,6 +212,7 @@ mod tests {
                     at(deadline)
                 },
                 at_disk: Moment::default(),
+                resumed: Moment::default(),
             };
             let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
             assert_eq!(killed, expected, "{duty:?} {phase:?} at {now}");
@@ -242,9 +248,35 @@ mod tests {
                 heartbeat: at(0),
                 deadline,
                 at_disk,
+                resumed: none,
             };
             let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
             assert_eq!(killed, expected, "{phase:?} {at_disk:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn after_a_stall_of_the_whole_server_each_worker_has_its_time_again() {
+        let at = |s: u64| Moment::from_micros(1_000_000 * (100 + s));
+        for (phase, deadline, now, expected) in [
+            (Phase::Reading, Moment::default(), 52, false),
+            (Phase::Reading, Moment::default(), 53, true),
+            (Phase::Launched, at(10), 54, false),
+            (Phase::Launched, at(10), 55, true),
+            (Phase::Launched, at(60), 64, false),
+        ] {
+            let seen = Seen {
+                duty: BUSY,
+                since: at(0),
+                has_channel: true,
+                phase,
+                heartbeat: at(0),
+                deadline,
+                at_disk: Moment::default(),
+                resumed: at(50),
+            };
+            let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
+            assert_eq!(killed, expected, "{phase:?} at {now}");
         }
     }
 }
