@@ -41,7 +41,11 @@ impl Connections {
     /// do not tell the parent when a spool of theirs is empty, so the parent looks in every turn.
     pub(in crate::parent) fn forget_heavy(&mut self, ctx: &Context) {
         let board = &ctx.scoreboard;
-        if board.has_heavy() && board.spooled_total().responses == 0 {
+        // The cheapest question first: while clients read slowly, the parent has something for them.
+        let is_over = self.spooled.responses == 0
+            && board.has_heavy()
+            && board.spooled_total().responses == 0;
+        if is_over {
             board.forget_heavy();
             self.release_where_room(ctx);
         }
