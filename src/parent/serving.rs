@@ -53,9 +53,9 @@ impl Parent {
             Heard::Ended(report) => {
                 self.connections.release_after(&self.ctx, &report);
             }
-            Heard::Lost(client) => {
-                if let Some(client) = client {
-                    self.connections.reset(&self.ctx, client);
+            Heard::Lost(lost) => {
+                if let Some((client, report)) = lost {
+                    self.connections.lose(&self.ctx, client, &report);
                 }
                 self.make_room();
             }

@@ -312,6 +312,41 @@ fn a_full_descriptor_table_turns_new_clients_away_and_loses_nobody_for_ever() {
     server.stop();
 }
 
+#[test]
+fn a_spool_that_finds_no_descriptor_gives_its_handlers_place_to_who_waits() {
+    let server = Server::with([
+        "--workers=2",
+        "--max-workers=2",
+        "--max-concurrent=1",
+        "--queue-timeout=10s",
+    ]);
+    server.folder.write("root/.large", noise(8 << 20), 0o644);
+    let waits = "while [ ! -e go ]; do sleep 0.01; done";
+    server.handler(
+        "large",
+        &format!("echo x >> runs; {waits}; printf 'Content-Type: text/plain\\n\\n'; cat .large"),
+    );
+    let ask = || {
+        let mut client = server.connect();
+        os::set_receive_buffer(&client.stream, 64 * 1024);
+        client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+        client
+    };
+    let mut first = ask();
+    server.wait_for_line("runs");
+    let mut held = ask();
+    eventually(PATIENCE, "it is held", || server.status_of("held") == "1");
+    let parent = server.pid();
+    let (usual, used) = (open_files(parent), os::descriptors(parent).len());
+    limit(parent, &format!("--nofile={used}:"));
+    server.file("go", "", 0o644);
+    server.wait_for_log("unable to take a spool");
+    limit(parent, &format!("--nofile={usual}:"));
+    assert_eq!(held.response().status, 200);
+    assert!(first.rest().len() < 8 << 20);
+    server.stop();
+}
+
 /// KiB of a process's address space (`VmSize`), or the most that it ever was (`VmPeak`).
 fn address_space(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -107,6 +107,15 @@ impl Connections {
         }
     }
 
+    /// A worker's verdict on a client has come without its spool: the client can only be cut. If the handler has
+    /// ended, its place is another client's.
+    pub(in crate::parent) fn lose(&mut self, ctx: &Context, id: Id, report: &Report) {
+        self.reset(ctx, id);
+        if report.handler != 0 && !report.is_handler_running {
+            self.release_after(ctx, report);
+        }
+    }
+
     /// Notes what a worker has done for its client since the order, at rest: true if it has answered a request and
     /// begun a further one.
     pub(in crate::parent) fn catch_up(&mut self, id: Id, report: &Report) -> bool {

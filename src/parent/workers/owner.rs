@@ -64,8 +64,9 @@ pub(in crate::parent) enum Heard {
     Finished(Finished),
     /// The handler that ran on after its response has ended.
     Ended(Report),
-    /// A verdict whose spool found no free descriptor: the worker's client, if it has one, can only be cut.
-    Lost(Option<Id>),
+    /// A verdict whose spool found no free descriptor: the worker's client, if it has one, can only be cut. What
+    /// the worker did for it.
+    Lost(Option<(Id, Report)>),
 }
 
 impl Workers {
@@ -150,18 +151,20 @@ impl Workers {
         Heard::Nothing
     }
 
-    /// A verdict has come without its spool, so it is not known which it was; returns the client that it was about.
-    fn lose_spool(&mut self, ctx: &Context, slot: Slot) -> Option<Id> {
+    /// A verdict has come without its spool, so it is not known which it was; returns the client that it was about,
+    /// and what the worker's slot says of the request.
+    fn lose_spool(&mut self, ctx: &Context, slot: Slot) -> Option<(Id, Report)> {
         let Some(Duty::Busy(id)) = self.pool.duty(slot) else {
             return None;
         };
-        if ctx.scoreboard.entry(slot).handler_pid() != 0 {
-            // The worker stays with its handler, and says *ready* when that has ended.
-            self.pool.assign(slot, Duty::Finishing, ctx.now);
-        } else {
-            self.set_free(ctx, slot);
-        }
-        Some(id)
+        let entry = ctx.scoreboard.entry(slot);
+        let report = Report {
+            is_handler_running: entry.handler_pid() != 0,
+            ..entry.report()
+        };
+        // A worker whose handler runs on says *ready* when that has ended.
+        self.let_go(ctx, slot, &report);
+        Some((id, report))
     }
 
     /// Takes a verdict that a worker has said, or would have said at the end of its rest.
