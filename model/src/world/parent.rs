@@ -413,7 +413,7 @@ mod connections {
     pub(in crate::parent) use fate::Fate;
     pub(in crate::parent) use owner::Connections;
     pub(in crate::parent) use state::State;
-    pub(in crate::parent) use verdicts::Done;
+    pub(in crate::parent) use verdicts::Visit;
 }
 
 /// The parent.
@@ -434,7 +434,7 @@ pub struct Parent {
 
 mod serving {
     use super::Parent;
-    use super::connections::{Done, Fate, State};
+    use super::connections::{Fate, Visit, State};
     use super::error::Error;
     use super::life::Life;
     use super::workers::{Duty, Finished, Heard};
