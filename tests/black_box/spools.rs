@@ -93,13 +93,13 @@ fn slow_readers_of_several_handlers_leave_uploads_their_workers() {
         );
         parked == 2 || parked + waits >= 2 && status_of(&server, "spooled") >= 8 * MIB
     });
-    for _ in 0..6 {
+    for _ in 0..4 {
         read_slowly("/large");
         read_slowly("/huge");
     }
     eventually(PATIENCE, "some have a worker, the others are held", || {
         status_of(&server, "serving") + status_of(&server, "drain") + status_of(&server, "held")
-            == 14
+            == 10
     });
     let body = noise(2 * MIB);
     for _ in 0..5 {
