@@ -434,7 +434,7 @@ pub struct Parent {
 
 mod serving {
     use super::Parent;
-    use super::connections::{Fate, Visit, State};
+    use super::connections::{Fate, State, Visit};
     use super::error::Error;
     use super::life::Life;
     use super::workers::{Duty, Finished, Heard};
