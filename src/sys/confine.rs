@@ -1,7 +1,7 @@
 //! What a handler may use and touch: resource limits, niceness and Landlock rulesets. Made by the
 //! worker beforehand, applied between clone and exec.
 
-use super::call::{Result, make_in_child, once};
+use super::call::{Result, make_in_child};
 use super::platform::ResourceNumber;
 use super::{fd, file, process};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -228,8 +228,8 @@ pub(super) use landlock::restrict_self;
 
 #[cfg(target_os = "linux")]
 mod landlock {
-    use super::{Denied, Result, once};
-    use crate::sys::call::CallName;
+    use super::{Denied, Result};
+    use crate::sys::call::{CallName, once};
     use libc::{c_int, c_long};
 
     // The same on every CPU, but counted from elsewhere on MIPS; libc names them on few only.
