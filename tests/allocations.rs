@@ -186,7 +186,7 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
     .unwrap();
     std::fs::set_permissions(&handler, std::fs::Permissions::from_mode(0o755)).unwrap();
     let settings = settings(&folder);
-    let meeting = socket::listen_unix(&settings.socket, true, 1).unwrap();
+    let control = socket::listen_unix(&settings.socket, true, 1).unwrap();
     let board = Arc::new(Scoreboard::new(1).unwrap());
     let scoreboard = Arc::clone(&board);
     let worker = std::thread::spawn(move || {
@@ -206,8 +206,8 @@ fn a_warm_worker_allocates_nothing_between_two_requests() {
         IS_COUNTED.set(true);
         caffeine::testing::worker::run(&birth)
     });
-    assert!(poll::wait_one(meeting.as_fd(), poll::READABLE, DEADLINE).unwrap());
-    let (channel, _) = socket::accept(meeting.as_fd()).unwrap();
+    assert!(poll::wait_one(control.as_fd(), poll::READABLE, DEADLINE).unwrap());
+    let (channel, _) = socket::accept(control.as_fd()).unwrap();
     assert!(poll::wait_one(channel.as_fd(), poll::READABLE, DEADLINE).unwrap());
     assert_eq!(channel::receive_birth(channel.as_fd(), 7), Some(Slot(0)));
     assert_eq!(verdict(&channel), Verdict::Ready);

@@ -1,4 +1,4 @@
-//! What all owners of the parent share: settings, clock, log, scoreboard, readiness set. Parent only.
+//! What all owners of the parent share: settings, clock, log, scoreboard, readiness set.
 //!
 //! Owners get it as `&Context` and cannot change it: only the loop, a reload, an upgrade and the life cycle do.
 

@@ -1,5 +1,5 @@
 //! What the parent gives up at its start, so that workers and handlers never have it: root, the file system
-//! outside of `--chroot`, core files. Parent only.
+//! outside of `--chroot`, core files.
 
 use super::error::{Error, call};
 use crate::settings::Settings;

@@ -1,5 +1,5 @@
 //! What of the settings depends on the machine: limits depend on its descriptors and free space, sections on
-//! the handlers that are there. Parent only, at the start and at a reload.
+//! the handlers that are there. Done at the start and at a reload.
 //!
 //! The arithmetic is pure and tested. What the user has set is kept, but for more connections than the descriptor limit
 //! holds: that number is lowered, with a WARN.

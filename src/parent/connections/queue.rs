@@ -91,9 +91,17 @@ impl Connections {
         }
         let waiting = self.waiting();
         if self.said.queue.note(ctx.now) {
-            let why = match self.table.state(id) {
-                Some(State::Held) => "a handler stays at max-concurrent",
-                _ => "no worker in time",
+            let held = self.table.state(id) == Some(State::Held);
+            let handler = self
+                .table
+                .get(id)
+                .map_or(0, |connection| connection.handler);
+            let why = match held {
+                true if ctx.scoreboard.is_heavy(handler) => {
+                    "handlers whose clients read slowly stay at three quarters of max-workers"
+                }
+                true => "a handler stays at max-concurrent",
+                false => "no worker in time",
             };
             ctx.log
                 .warn(format_args!("{why}: turning clients away, {waiting} wait"));

@@ -175,9 +175,26 @@ mod tests {
         generation: 0,
     });
 
+    /// A worker that has had its client since `at(0)` and has given no sign of life since then.
+    fn silent(phase: Phase, deadline: Moment) -> Seen {
+        Seen {
+            duty: BUSY,
+            since: at(0),
+            has_channel: true,
+            phase,
+            heartbeat: at(0),
+            deadline,
+            at_disk: Moment::default(),
+            resumed: Moment::default(),
+        }
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_micros(1_000_000 * (100 + seconds))
+    }
+
     #[test]
     fn only_a_worker_that_owes_a_sign_of_life_is_killed() {
-        let at = |s: u64| Moment::from_micros(1_000_000 * (100 + s));
         // duty, phase, heartbeat, deadline, now: killed?
         for (duty, phase, heartbeat, deadline, now, expected) in [
             (Duty::Ready, Phase::Idle, 0, 0, 1_000, false),
@@ -200,19 +217,15 @@ mod tests {
             (Duty::Finishing, Phase::Answering, 0, 60, 65, true),
             (Duty::Finishing, Phase::Answering, 0, 0, 3, true),
         ] {
+            let deadline = if deadline == 0 {
+                Moment::default()
+            } else {
+                at(deadline)
+            };
             let seen = Seen {
                 duty,
-                since: at(0),
-                has_channel: true,
-                phase,
                 heartbeat: at(heartbeat),
-                deadline: if deadline == 0 {
-                    Moment::default()
-                } else {
-                    at(deadline)
-                },
-                at_disk: Moment::default(),
-                resumed: Moment::default(),
+                ..silent(phase, deadline)
             };
             let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
             assert_eq!(killed, expected, "{duty:?} {phase:?} at {now}");
@@ -221,7 +234,6 @@ mod tests {
 
     #[test]
     fn a_worker_that_waits_for_a_disk_is_given_more_time_and_not_for_ever() {
-        let at = |s: u64| Moment::from_micros(1_000_000 * (100 + s));
         let none = Moment::default();
         // phase, deadline, last seen at a disk, now: killed?
         for (phase, deadline, at_disk, now, expected) in [
@@ -241,14 +253,8 @@ mod tests {
             (Phase::Launched, at(60), at(66), 66, true),
         ] {
             let seen = Seen {
-                duty: BUSY,
-                since: at(0),
-                has_channel: true,
-                phase,
-                heartbeat: at(0),
-                deadline,
                 at_disk,
-                resumed: none,
+                ..silent(phase, deadline)
             };
             let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
             assert_eq!(killed, expected, "{phase:?} {at_disk:?} at {now}");
@@ -257,7 +263,6 @@ mod tests {
 
     #[test]
     fn after_a_stall_of_the_whole_server_each_worker_has_its_time_again() {
-        let at = |s: u64| Moment::from_micros(1_000_000 * (100 + s));
         for (phase, deadline, now, expected) in [
             (Phase::Reading, Moment::default(), 52, false),
             (Phase::Reading, Moment::default(), 53, true),
@@ -266,14 +271,8 @@ mod tests {
             (Phase::Launched, at(60), 64, false),
         ] {
             let seen = Seen {
-                duty: BUSY,
-                since: at(0),
-                has_channel: true,
-                phase,
-                heartbeat: at(0),
-                deadline,
-                at_disk: Moment::default(),
                 resumed: at(50),
+                ..silent(phase, deadline)
             };
             let killed = overdue(seen, Duration::from_secs(2), at(now)).is_some();
             assert_eq!(killed, expected, "{phase:?} at {now}");

@@ -33,7 +33,7 @@ const SPOOLS: &str = "spools";
 pub struct Server {
     child: Child,
     /// The one that has taken over, after an upgrade.
-    heir: Option<i32>,
+    successor: Option<i32>,
     folder: PathBuf,
     pub address: SocketAddr,
 }
@@ -150,7 +150,7 @@ impl Server {
         };
         Ok(Self {
             child,
-            heir: None,
+            successor: None,
             folder,
             address,
         })
@@ -158,7 +158,7 @@ impl Server {
 
     /// The parent's process id.
     pub fn pid(&self) -> i32 {
-        self.heir
+        self.successor
             .unwrap_or(i32::try_from(self.child.id()).unwrap_or(0))
     }
 
@@ -171,16 +171,16 @@ impl Server {
     /// After upgrades: the server is who has taken over.
     pub fn follow(&mut self) {
         let now = self.pid_now();
-        self.heir = (now != self.pid()).then_some(now).or(self.heir);
+        self.successor = (now != self.pid()).then_some(now).or(self.successor);
     }
 
     /// Whether the parent has ended, and with status 0. This process is its parent, since it is a
     /// subreaper where there are upgrades.
     fn has_ended(&mut self) -> Result<Option<bool>> {
-        // One that an heir has followed goes on its own.
+        // One that a successor has followed goes on its own.
         let child = self.child.try_wait()?;
-        match self.heir {
-            Some(heir) => Ok(sys::reap(heir)?
+        match self.successor {
+            Some(successor) => Ok(sys::reap(successor)?
                 .map(|is_good| is_good && child.is_some_and(|status| status.success()))),
             None => Ok(child.map(|status| status.success())),
         }
@@ -299,11 +299,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.follow();
-        if let Some(heir) = self
-            .heir
-            .filter(|heir| sys::reap(*heir).is_ok_and(|e| e.is_none()))
+        if let Some(successor) = self
+            .successor
+            .filter(|successor| sys::reap(*successor).is_ok_and(|e| e.is_none()))
         {
-            let _ = sys::kill(heir, sys::SIGKILL);
+            let _ = sys::kill(successor, sys::SIGKILL);
         }
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const CLIENTS: u64 = 25;
 const PACE: Duration = Duration::from_millis(50);
 
-/// Reloads, half of them by the server that is started, half by its heir.
+/// Reloads, half of them by the server that is started, half by its successor.
 const RELOADS: u64 = 20;
 
 /// Bytes of an upload; half of them come later.
