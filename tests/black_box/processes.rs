@@ -134,6 +134,10 @@ fn a_worker_that_is_forked_later_holds_none_of_the_parked_connections() {
     for client in &mut parked {
         assert_eq!(client.get("/hello").ok(), "hello");
     }
+    // A worker may still be busy with the last one's request, although the response is here.
+    eventually(PATIENCE, "all are parked", || {
+        server.status_of("idle") == "200"
+    });
     let workers = server.worker_pids();
     let usual = os::descriptors(workers[0]).len();
     for pid in &workers {
@@ -141,12 +145,16 @@ fn a_worker_that_is_forked_later_holds_none_of_the_parked_connections() {
     }
     expect_whole_pool(&server, 2, &workers);
     for pid in server.worker_pids() {
-        eventually(SECOND, "a new worker has its own descriptors only", || {
-            let links = os::descriptors(pid);
-            let sockets = links.iter().filter(|link| link.starts_with("socket:"));
-            // One channel.
-            sockets.count() == 1 && links.len() <= usual
-        });
+        eventually(
+            PATIENCE,
+            "a new worker has its own descriptors only",
+            || {
+                let links = os::descriptors(pid);
+                let sockets = links.iter().filter(|link| link.starts_with("socket:"));
+                // One channel.
+                sockets.count() == 1 && links.len() <= usual
+            },
+        );
     }
     // A client that the parent closes sees it: nobody else has a copy.
     for client in &mut parked {
