@@ -25,12 +25,22 @@ fn expect_whole_pool(server: &Server, workers: usize, dead: &[u32]) {
     });
 }
 
+/// Waits until so many clients are idle. A worker may still be busy with a request whose response is here; killed then,
+/// it would cut its client.
+#[track_caller]
+fn expect_idle(server: &Server, clients: usize) {
+    eventually(PATIENCE, "clients are idle", || {
+        server.status_of("idle") == clients.to_string()
+    });
+}
+
 #[test]
 fn idle_workers_that_are_killed_are_replaced_and_nobody_notices() {
     let server = Server::new();
     server.handler("hello", HELLO);
     let mut client = server.connect();
     assert_eq!(client.get("/hello").ok(), "hello");
+    expect_idle(&server, 1);
     let workers = server.worker_pids();
     assert_eq!(workers.len(), 4);
     os::kill(workers[0], os::KILL);
@@ -134,10 +144,7 @@ fn a_worker_that_is_forked_later_holds_none_of_the_parked_connections() {
     for client in &mut parked {
         assert_eq!(client.get("/hello").ok(), "hello");
     }
-    // A worker may still be busy with the last one's request, although the response is here.
-    eventually(PATIENCE, "all are parked", || {
-        server.status_of("idle") == "200"
-    });
+    expect_idle(&server, 200);
     let workers = server.worker_pids();
     let usual = os::descriptors(workers[0]).len();
     for pid in &workers {
