@@ -104,6 +104,7 @@ fn a_client_outlives_a_worker_that_has_taken_nothing_of_it() {
     let mut client = server.connect();
     assert_eq!(client.get("/hello").ok(), "hello");
     for (round, is_killed) in [(2, true), (3, false)] {
+        expect_idle(&server, 1);
         let workers = server.worker_pids();
         // A worker that is stopped has a client as soon as there is one, and does nothing with it.
         os::stop(workers[0]);
